@@ -1,0 +1,81 @@
+"""Frozen dataclasses to and from JSON-like dictionaries, with errors that name the key, the value and what is allowed.
+
+pydantic checks types and keys; ranges are checked by each dataclass in `__post_init__`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cifar.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+T = TypeVar("T")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A JSON-ready dictionary of a (nested) dataclass; tuples become lists."""
+    assert is_dataclass(config) and not isinstance(config, type)
+    result: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return result
+
+
+def from_dict(cls: type[T], data: Mapping[str, Any], *, where: str) -> T:
+    """The dataclass `cls` that `data` describes; missing keys take their defaults.
+
+    Args:
+        cls: a frozen dataclass, possibly of other dataclasses.
+        data: JSON-like values. Types are strict: `"3"` is no integer, `true` is no number.
+        where: names the source in errors, such as a file name.
+
+    Raises:
+        ConfigError: unknown key, wrong type or value outside its range.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return _adapter(cls).validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = [str(part) for part in first["loc"]]
+        raise _explain(cls, where, keys, first["type"], first["msg"], first["input"]) from None
+    except ConfigError as error:
+        raise _at(where, error) from None
+
+
+@cache
+def _adapter(cls: type[T]) -> TypeAdapter[T]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
+
+
+def _explain(cls: type, where: str, keys: list[str], kind: str, message: str, value: Any) -> ConfigError:
+    key = ".".join(keys) or "(top level)"
+    if kind == "unexpected_keyword_argument":
+        allowed = ", ".join(_keys_at(cls, keys[:-1]))
+        return ConfigError(
+            f"{where}: unknown key {key!r}", got=repr(value), remedy=f"Allowed keys here: {allowed}"
+        )
+    return ConfigError(f"{where}: {key}: {message[0].lower()}{message[1:]}", got=repr(value), remedy="Change it")
+
+
+def _keys_at(cls: type, path: list[str]) -> list[str]:
+    from dataclasses import fields
+    from typing import get_type_hints
+
+    for part in path:
+        cls = get_type_hints(cls)[part]
+    return [field.name for field in fields(cls)]
+
+
+def _at(where: str, error: ConfigError) -> ConfigError:
+    located = ConfigError("", got="", remedy="")
+    located.args = (f"{where}: {error}",)
+    return located

@@ -1,0 +1,49 @@
+"""Errors that a user can cause and mend.
+
+    UserError                 one line: rule, value received, remedy; commands print it and exit with status 2
+    ├── DataError             a data set is missing, damaged, or in no accepted form
+    ├── ConfigError           a network or recipe setting has a wrong key, type or value
+    ├── InfeasibleError       a hard limit (parameters, MACs) cannot be met
+    ├── CheckpointError       a weights or checkpoint file is missing, damaged, or of another network
+    └── SubmissionError       a Kaggle pickle or sample submission is not what it must be
+    Diverged                  the training loss became NaN or infinite: ends a trial, never a study
+"""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A mistake in what the user gave, told in one line.
+
+    Args:
+        rule: what has to hold, as a sentence without a full stop ("the limit must be a positive number").
+        got: the value received; shown as it is.
+        remedy: what to do instead, as a sentence without a full stop.
+    """
+
+    def __init__(self, rule: str, *, got: object, remedy: str) -> None:
+        super().__init__(" ".join(f"{rule}; got {got}. {remedy}.".split()))
+
+
+class DataError(UserError):
+    """A data set is missing, damaged, or in no accepted form."""
+
+
+class ConfigError(UserError):
+    """A network or recipe setting has a wrong key, type or value."""
+
+
+class InfeasibleError(UserError):
+    """A hard limit (parameters, multiply-accumulates) cannot be met."""
+
+
+class CheckpointError(UserError):
+    """A weights or checkpoint file is missing, damaged, or of another network."""
+
+
+class SubmissionError(UserError):
+    """A Kaggle pickle or sample submission is not what it must be."""
+
+
+class Diverged(Exception):
+    """The training loss became NaN or infinite: the trial ends with this reason, the study goes on."""

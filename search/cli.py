@@ -1,0 +1,73 @@
+"""What every command shares: one-line errors with exit status 2, and the types of its options."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from cifar.errors import UserError
+
+SECONDS_A_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+COUNT_A_UNIT = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, without the usage text."""
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(
+            prog=f"python -m search.{prog}",
+            description=description,
+            allow_abbrev=False,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        print(f"error: {message}. See {self.prog} --help.", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def run_command(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> int:
+    """Runs a command; a `UserError` becomes one line on stderr and exit status 2, Ctrl-C status 130."""
+    try:
+        main(argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output (head, less) has gone
+        sys.stderr.close()
+        return 141
+    return 0
+
+
+def duration(text: str) -> float:
+    """Seconds from `90`, `90s`, `10m`, `1.5h`, `1h30m` or `2d`."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise argparse.ArgumentTypeError(f"a duration is a number with s, m, h or d, such as 10m; got {text!r}")
+    seconds = sum(float(number) * SECONDS_A_UNIT[unit or "s"] for number, unit in parts)
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError(f"a duration must be longer than 0; got {text!r}")
+    return seconds
+
+
+def count(text: str) -> int:
+    """A positive whole number, with k, M or G: `300k`, `4.9M`, `5000000`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmg]?)", text.lower().replace("_", ""))
+    value = float(match[1]) * COUNT_A_UNIT[match[2]] if match else 0
+    if value < 1 or value != int(value):
+        raise argparse.ArgumentTypeError(f"a count is a positive whole number, such as 5000000 or 5M; got {text!r}")
+    return int(value)
+
+
+def natural(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number of at least 1 is needed; got {text!r}")
+    return int(text)

@@ -1,0 +1,1 @@
+"""What may be tried: a search space turns an Optuna trial into a candidate (network + recipe)."""

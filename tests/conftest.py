@@ -1,0 +1,30 @@
+"""Fixtures of all tests."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def real_images() -> Path:
+    """A file of real CIFAR-10 images: `CIFAR_DATA`, or `../shared/data` beside the checkout."""
+    given = os.environ.get("CIFAR_DATA")
+    path = Path(given) if given else SHARED_DATA / "cifar10-jpeg.tar.xz"
+    if not path.exists():
+        pytest.skip(f"real CIFAR-10 images not found at {path}: set CIFAR_DATA")
+    return path
