@@ -1,0 +1,143 @@
+"""Files of weights that are either whole or absent, and a trained model's folder.
+
+Plain `torch.save` to the final name leaves a corrupt file when killed; here a temporary file beside it is synced
+and then renamed. Everything is read with `weights_only=True`, which executes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import nn
+
+from cifar.candidate import Candidate
+from cifar.errors import CheckpointError
+from cifar.evaluate import Normalization
+
+WEIGHTS = "weights.pt"
+CANDIDATE = "candidate.json"
+MODEL = "model.json"
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """A binary file that takes the place of `path` when the block ends without an exception."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` to `path` as UTF-8, whole or not at all."""
+    with atomic_write(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, data: object) -> None:
+    """Writes `data` to `path` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(data, indent=2) + "\n")
+
+
+def save(path: Path, data: dict[str, Any]) -> None:
+    """Saves tensors, numbers, strings, lists and dictionaries, whole or not at all."""
+    with atomic_write(path) as file:
+        torch.save(data, file)
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """What `save` wrote.
+
+    Raises:
+        CheckpointError: no such file, damaged, or holding anything but plain data.
+    """
+    try:
+        data = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError("a weights file must exist", got=path, remedy="Check the path") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} must be an undamaged weights file", got=reason, remedy="Train again") from None
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path} must hold a dictionary", got=type(data).__name__, remedy="Train again")
+    return data
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network ready to predict, with what prediction needs."""
+
+    network: nn.Module
+    candidate: Candidate
+    normalization: Normalization
+    class_names: tuple[str, ...]
+
+
+def save_model(folder: Path, model: TrainedModel) -> None:
+    """Writes weights.pt, candidate.json and model.json (normalisation and class names)."""
+    save(folder / WEIGHTS, {key: value.cpu().contiguous() for key, value in model.network.state_dict().items()})
+    write_json(folder / CANDIDATE, model.candidate.to_dict())
+    details = {
+        "mean": list(model.normalization.mean),
+        "std": list(model.normalization.std),
+        "class_names": list(model.class_names),
+    }
+    write_json(folder / MODEL, details)
+
+
+def load_model(folder: Path) -> TrainedModel:
+    """The model that `save_model` wrote.
+
+    Raises:
+        CheckpointError: the folder is missing one of the files, or one is damaged or of another network.
+    """
+    candidate = Candidate.from_dict(read_json(folder / CANDIDATE), where=str(folder / CANDIDATE))
+    details = read_json(folder / MODEL)
+    network = candidate.network.build()
+    try:
+        network.load_state_dict(load(folder / WEIGHTS))
+        normalization = Normalization(mean=tuple(details["mean"]), std=tuple(details["std"]))
+        class_names = tuple(details["class_names"])
+    except (RuntimeError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder} must hold weights of the network in its {CANDIDATE}", got=str(error)[:300], remedy="Retrain it"
+        ) from None
+    return TrainedModel(network.eval(), candidate, normalization, class_names)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`.
+
+    Raises:
+        CheckpointError: no such file, or no JSON object in it.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            "a trained model is a folder with weights.pt, candidate.json and model.json",
+            got=f"no {path}",
+            remedy="Give the folder that python -m search.retrain printed",
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} must be valid JSON", got=str(error), remedy="Retrain the model") from None
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path} must hold an object", got=type(data).__name__, remedy="Retrain the model")
+    return data

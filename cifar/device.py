@@ -1,0 +1,66 @@
+"""Where a network trains, and in which precision."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+
+import torch
+
+from cifar.errors import ConfigError
+
+DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True)
+class Device:
+    """A torch device with the precision that its hardware multiplies fast."""
+
+    torch_device: torch.device
+    """The device."""
+    autocast: torch.dtype | None
+    """bfloat16, float16, or None for float32 throughout."""
+
+    @property
+    def needs_loss_scaling(self) -> bool:
+        """float16 gradients underflow unless the loss is scaled (arXiv 1710.03740)."""
+        return self.autocast is torch.float16
+
+    def describe(self) -> str:
+        """Such as `CPU with 2 threads, bfloat16`."""
+        precision = str(self.autocast or torch.float32).removeprefix("torch.")
+        if self.torch_device.type == "cuda":
+            return f"{torch.cuda.get_device_name(self.torch_device)}, {precision}"
+        if self.torch_device.type == "mps":
+            return f"{platform.processor()} GPU (MPS), {precision}"
+        return f"CPU with {torch.get_num_threads()} threads, {precision}"
+
+
+def choose_device(name: str = "auto") -> Device:
+    """The device of that name; `auto` takes CUDA, then MPS, then the CPU.
+
+    Args:
+        name: auto, cpu, cuda, cuda:<index> or mps.
+
+    Raises:
+        ConfigError: unknown name, or a device that this machine lacks.
+    """
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
+    kind, _, index = name.partition(":")
+    if kind not in available or (index and not index.isdecimal()):
+        raise ConfigError("a device is auto, cpu, cuda, cuda:<index> or mps", got=repr(name), remedy="Use auto")
+    if not available[kind] or (index and kind == "cuda" and int(index) >= torch.cuda.device_count()):
+        raise ConfigError("the device must exist on this machine", got=repr(name), remedy="Use --device auto")
+    device = torch.device(name)
+    return Device(device, _autocast(device))
+
+
+def _autocast(device: torch.device) -> torch.dtype | None:
+    if device.type == "cuda":
+        # including_emulation=False: on Turing and older, bfloat16 runs but slower than float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
+        return torch.bfloat16
+    return None

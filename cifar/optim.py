@@ -1,0 +1,95 @@
+"""Optimizers, learning-rate schedules and the moving average of weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cifar.recipe import Optimizer, Recipe
+
+
+def build_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
+    """The optimizer over all trainable parameters of `network`, each group's rate at the peak."""
+    groups = parameter_groups(network, settings)
+    lr = settings.lr
+    betas = (settings.momentum, settings.beta2)
+    if settings.name == "sgd":
+        return torch.optim.SGD(groups, lr, settings.momentum, nesterov=settings.nesterov, fused=True)
+    if settings.name == "adamw":
+        return torch.optim.AdamW(groups, lr, betas, fused=True)
+    if settings.name == "adam":
+        return torch.optim.Adam(groups, lr, betas, fused=True)
+    return torch.optim.RMSprop(groups, lr, settings.beta2, momentum=settings.momentum)
+
+
+def parameter_groups(network: nn.Module, settings: Optimizer) -> list[dict[str, Any]]:
+    """Trainable parameters with their weight decay; vectors (norms, biases) apart if they are not decayed."""
+    trainable = [p for p in network.parameters() if p.requires_grad]
+    if settings.decay_norm_and_bias:
+        return [{"params": trainable, "weight_decay": settings.weight_decay}]
+    matrices = [p for p in trainable if p.ndim > 1]
+    vectors = [p for p in trainable if p.ndim <= 1]
+    return [
+        {"params": matrices, "weight_decay": settings.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+
+
+def lr_factor(recipe: Recipe, progress: float) -> float:
+    """The learning rate as a fraction of its peak.
+
+    Args:
+        recipe: its schedule's durations count in epochs of its full length.
+        progress: share of the run's steps that are done, in [0, 1).
+    """
+    schedule = recipe.schedule
+    epoch, total = progress * recipe.epochs, recipe.epochs
+    warmup = schedule.warmup_epochs
+    if epoch < warmup:
+        return schedule.start_factor + (1 - schedule.start_factor) * epoch / warmup
+    after = (epoch - warmup) / (total - warmup) if total > warmup else 0.0  # share of the rest that is done
+    if schedule.name == "cosine":  # arXiv 1608.03983, equation 5, without restarts
+        return schedule.final_factor + (1 - schedule.final_factor) * (1 + math.cos(math.pi * after)) / 2
+    if schedule.name == "one_cycle":  # linear up and down: arXiv 1708.07120
+        return 1 + (schedule.final_factor - 1) * after
+    if schedule.name == "step":
+        # a hair more than the epoch, so that progress rounded down does not miss a drop by one step
+        return float(schedule.gamma ** math.floor(epoch / schedule.step_epochs + 1e-9))
+    return 1.0
+
+
+def set_lr(optimizer: torch.optim.Optimizer, peak: float, factor: float) -> None:
+    """Sets every group's learning rate to `peak * factor`."""
+    for group in optimizer.param_groups:
+        group["lr"] = peak * factor
+
+
+class Ema:
+    """Exponential moving average of weights and batch-norm statistics.
+
+    The decay grows as (1 + t) / (10 + t) over the first steps t, so that short runs are not dominated by the
+    random initial weights (as tf.train.ExponentialMovingAverage does with `num_updates`).
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network = copy.deepcopy(network).requires_grad_(False).eval()
+        self.decay = decay
+        self.steps = 0
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Moves the average towards `network`, once a training step."""
+        weight = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
+        self.steps += 1
+        torch._foreach_lerp_(list(_floats(self.network)), list(_floats(network)), weight)
+
+
+def _floats(network: nn.Module) -> Iterable[Tensor]:
+    """Parameters and floating-point buffers, in a fixed order."""
+    yield from (p.data for p in network.parameters())
+    yield from (b for b in network.buffers() if b.is_floating_point())
