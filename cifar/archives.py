@@ -1,8 +1,8 @@
-"""Reads a data set from any accepted form into uint8 arrays, in one pass and without unpacking anything to disk.
+"""Reads a data set from any accepted form into uint8 arrays, in one pass and with nothing unpacked to disk.
 
-    official     folder cifar-10-batches-py, a folder that holds it, or its tar.gz; read by `cifar.safe_pickle`
+    official     folder cifar-10-batches-py, a folder with it, or its tar.gz; read by `cifar.safe_pickle`
     image tree   train/<class>/*.jpg|jpeg|png and perhaps test/<class>/..., as a folder, a tar or a zip,
-                 perhaps inside one more folder; classes are the sorted folder names, images are sorted by path
+                 perhaps inside one more folder; classes are the sorted folder names, images sorted by path
     npz          train_images (N, 3, S, S) uint8, train_labels (N,), perhaps test_images and test_labels
                  and class_names (k,)
 
@@ -22,6 +22,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -36,30 +37,22 @@ Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 Member = tuple[PurePosixPath, Callable[[], bytes]]
 
+OFFICIAL_ARCHIVE = "cifar-10-python.tar.gz"
 OFFICIAL_FOLDER = "cifar-10-batches-py"
 TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST_BATCH = "test_batch"
 META_BATCH = "batches.meta"
-CIFAR10_CLASSES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)  # fmt: skip
+OFFICIAL_FILES = (*TRAIN_BATCHES, TEST_BATCH, META_BATCH)
+CIFAR10_CLASSES = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
 ACCEPTED_FORMS = (
-    f"the official {OFFICIAL_FOLDER} folder or cifar-10-python.tar.gz, an image folder train/<class>/*.jpg|png "
-    "(or a tar, tar.gz, tar.xz or zip of one), or an .npz with train_images and train_labels"
+    f"the official {OFFICIAL_FOLDER} folder or {OFFICIAL_ARCHIVE}, an image folder "
+    "train/<class>/*.jpg|png (or a tar, tar.gz, tar.xz or zip of one), or an .npz with train_images and "
+    "train_labels"
 )
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 OTHER_IMAGE_SUFFIXES = {".bmp", ".gif", ".tif", ".tiff", ".webp"}
 HASHED_WHOLE = 256 * 2**20
-"""Archives up to this many bytes are told apart by their whole content (about a second), greater ones by their ends."""
+"""Archives up to this many bytes are known by all their content (a second), greater ones by their ends."""
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +87,7 @@ def decode(source: Path, *, strict: bool = False) -> Decoded:
 def source_key(source: Path) -> str:
     """A hexadecimal name of a source's present state, found without decoding it.
 
-    An archive is known by its content, a folder by its place and by the paths, sizes and modification times in it.
+    An archive is known by its content; a folder by its place and the names, sizes and times of change in it.
 
     Raises:
         DataError: unreadable, or a folder in no accepted form.
@@ -106,7 +99,7 @@ def source_key(source: Path) -> str:
     return digest.hexdigest()[:24]
 
 
-# ------------------------------------------------------------------------------------------------ what a source holds
+# What a source holds.
 
 
 def _folder_state(folder: Path) -> Iterator[bytes]:
@@ -131,25 +124,37 @@ def _file_state(path: Path) -> Iterator[bytes]:
 def _folder_files(folder: Path) -> Iterator[tuple[str, Path]]:
     """Name within the data set, and place on disk, of every file of an official folder or image tree."""
     for official in (folder, folder / OFFICIAL_FOLDER):
-        if official.name == OFFICIAL_FOLDER and official.is_dir() or (official / TRAIN_BATCHES[0]).is_file():
-            for name in (*TRAIN_BATCHES, TEST_BATCH, META_BATCH):
-                if (official / name).is_file():
-                    yield f"{OFFICIAL_FOLDER}/{name}", official / name
-            return
-    root = _tree_root(folder)
+        if (official / TRAIN_BATCHES[0]).is_file():
+            return _official_files(official)
+    return _tree_files(_tree_root(folder))
+
+
+def _official_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    for name in OFFICIAL_FILES:
+        if (folder / name).is_file():
+            yield f"{OFFICIAL_FOLDER}/{name}", folder / name
+
+
+def _tree_files(root: Path) -> Iterator[tuple[str, Path]]:
     for split in ("train", "test"):
-        for parent, _, files in os.walk(root / split):
-            for file in files:
-                path = Path(parent, file)
-                yield path.relative_to(root).as_posix(), path
+        if (root / split).is_dir():
+            for parent, _, files in os.walk(root / split, onerror=_raise, followlinks=True):
+                for file in files:
+                    path = Path(parent, file)
+                    yield path.relative_to(root).as_posix(), path
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _tree_root(folder: Path) -> Path:
-    candidates = [folder, *(child for child in sorted(folder.iterdir()) if child.is_dir())]
-    for candidate in candidates:
-        if (candidate / "train").is_dir():
-            return candidate
-    raise _unknown_form(folder)
+    if (folder / "train").is_dir():
+        return folder
+    roots = [child for child in folder.iterdir() if (child / "train").is_dir()]
+    if len(roots) != 1:
+        raise _unknown_form(folder)
+    return roots[0]
 
 
 def _unknown_form(source: Path) -> DataError:
@@ -177,7 +182,7 @@ def _damage_as_data_error(source: Path) -> Iterator[None]:
         ) from None
 
 
-# ---------------------------------------------------------------------------------------------------------- members
+# Members.
 
 
 def _members(source: Path) -> Iterator[Member]:
@@ -196,7 +201,7 @@ def _zip_members(source: Path) -> Iterator[Member]:
     with zipfile.ZipFile(source) as archive:
         for info in archive.infolist():
             if not info.is_dir():
-                yield PurePosixPath(info.filename), lambda info=info: archive.read(info)  # type: ignore[misc]
+                yield PurePosixPath(info.filename), partial(archive.read, info)
 
 
 def _tar_members(source: Path) -> Iterator[Member]:
@@ -204,7 +209,7 @@ def _tar_members(source: Path) -> Iterator[Member]:
         for info in archive:
             name = PurePosixPath(info.name)
             if info.isfile():
-                yield name, lambda info=info: archive.extractfile(info).read()  # type: ignore[misc,union-attr]
+                yield name, partial(_read_tar_member, archive, info)
             elif not info.isdir() and name.suffix.lower() in IMAGE_SUFFIXES:
                 raise DataError(
                     "images in a tar must be plain files",
@@ -214,11 +219,17 @@ def _tar_members(source: Path) -> Iterator[Member]:
         _require_end_of_archive(source, archive)
 
 
+def _read_tar_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(info)
+    assert file is not None  # plain files have content
+    return file.read()
+
+
 def _require_end_of_archive(source: Path, archive: tarfile.TarFile) -> None:
-    """tarfile takes a damaged or cut header for the end; a real end is zeros, up to a sound checksum of the file."""
+    """tarfile takes a damaged header for the end; a real end is zeros to the sound end of the file."""
     assert archive.fileobj is not None
     archive.fileobj.seek(archive.offset)
-    tail = archive.fileobj.read()
+    tail = archive.fileobj.read(-1)
     if len(tail) < tarfile.BLOCKSIZE or any(tail):
         raise tarfile.ReadError(f"damaged or cut after {archive.offset} bytes of tar")
 
@@ -234,7 +245,7 @@ def _decode_members(source: Path, strict: bool) -> Decoded:
     return batches.decoded(strict) if batches.found else tree.decoded()
 
 
-# ---------------------------------------------------------------------------------------------------- official batches
+# Official batches.
 
 
 class _Batches:
@@ -246,7 +257,7 @@ class _Batches:
         self.md5: dict[str, str] = {}
 
     def add(self, name: str, read: Callable[[], bytes]) -> None:
-        if name not in (*TRAIN_BATCHES, TEST_BATCH, META_BATCH):
+        if name not in OFFICIAL_FILES:
             return
         content = read()
         try:
@@ -259,7 +270,7 @@ class _Batches:
         self.md5[name] = hashlib.md5(content, usedforsecurity=False).hexdigest()
 
     def decoded(self, strict: bool) -> Decoded:
-        for name in (*TRAIN_BATCHES, TEST_BATCH, META_BATCH):
+        for name in OFFICIAL_FILES:
             if name not in self.found:
                 raise DataError(
                     f"an official {OFFICIAL_FOLDER} must hold {name}",
@@ -293,8 +304,8 @@ class _Batches:
         pixels, labels = self.found[name].get(b"data"), self.found[name].get(b"labels")
         if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (3072,):
             raise self._wrong(name, "no b'data' of uint8 (N, 3072)")
-        if not isinstance(labels, list) or not all(type(label) is int for label in labels):
-            raise self._wrong(name, "no b'labels' list of integers")
+        if not isinstance(labels, list) or not all(type(label) is int and 0 <= label < 10 for label in labels):
+            raise self._wrong(name, "no b'labels' list of integers in 0..9")
         if len(labels) != len(pixels):
             raise self._wrong(name, f"{len(labels)} labels of {len(pixels)} images")
         return pixels.reshape(-1, 3, 32, 32), np.array(labels, dtype=np.int64)
@@ -306,9 +317,7 @@ class _Batches:
         return tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else name for name in names)
 
     def _wrong(self, name: str, got: str) -> DataError:
-        return DataError(
-            f"{name} must be an official CIFAR-10 batch", got=f"{got} in {self.source}", remedy=REFETCH
-        )
+        return DataError(f"{name} must be an official CIFAR-10 batch", got=f"{got} in {self.source}", remedy=REFETCH)
 
 
 REFETCH = "Fetch it again from https://www.cs.toronto.edu/~kriz/cifar.html (python version)"
@@ -316,16 +325,29 @@ REFETCH = "Fetch it again from https://www.cs.toronto.edu/~kriz/cifar.html (pyth
 
 def official_md5() -> dict[str, str]:
     """The published checksum of each official batch, from torchvision."""
-    from torchvision.datasets import CIFAR10
-
-    return {
-        **dict(CIFAR10.train_list),
-        **dict(CIFAR10.test_list),
-        CIFAR10.meta["filename"]: CIFAR10.meta["md5"],
-    }
+    published = torchvision_cifar10()
+    batches = [*published.train_list, *published.test_list]
+    return dict(batches) | {published.meta["filename"]: published.meta["md5"]}
 
 
-# -------------------------------------------------------------------------------------------------------- image tree
+def torchvision_cifar10() -> Any:
+    """torchvision's class of the official data, for its URL and checksums; imported late: it takes a second.
+
+    Raises:
+        DataError: torchvision is missing, or was built for another torch.
+    """
+    try:
+        from torchvision.datasets import CIFAR10
+    except (ImportError, RuntimeError) as error:
+        raise DataError(
+            "official CIFAR-10 needs a torchvision that fits torch",
+            got=error,
+            remedy="Install both in one command from one index: pip install --upgrade torch torchvision",
+        ) from None
+    return CIFAR10
+
+
+# Image tree.
 
 
 class _ImageTree:
@@ -427,7 +449,7 @@ def _rgb(content: bytes) -> Images:
     return np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
 
 
-# --------------------------------------------------------------------------------------------------------------- npz
+# Npz.
 
 
 def _is_npz(source: Path) -> bool:
@@ -443,7 +465,7 @@ def _is_npz(source: Path) -> bool:
 
 def _decode_npz(source: Path) -> Decoded:
     try:
-        with np.load(source, allow_pickle=False) as archive:
+        with source.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in NPZ_NAMES if name in archive}
     except (
         ValueError,
@@ -491,7 +513,7 @@ def _wrong_npz(source: Path, rule: str, got: str) -> DataError:
     return DataError(f"an .npz must hold {rule}", got=f"{source} ({got})", remedy="Write it again that way")
 
 
-# -------------------------------------------------------------------------------------------------------------- check
+# Check.
 
 
 def _check(source: Path, decoded: Decoded) -> None:
@@ -509,13 +531,9 @@ def _check(source: Path, decoded: Decoded) -> None:
     train_shape, test_shape = decoded.train_images.shape, decoded.test_images.shape
     require(train_shape[0] > 0, "a data source must hold training images", "none")
     require(train_shape[2] == train_shape[3] > 0, "images must be square", train_shape[2:])
-    require(
-        test_shape[1:] == train_shape[1:], "test images must be as large as training images", test_shape[2:]
-    )
+    require(test_shape[1:] == train_shape[1:], "test images must be as large as training images", test_shape[2:])
     require(classes >= 2, "a data source must have at least 2 classes", classes)
     require(len(set(decoded.class_names)) == classes, "class names must differ", decoded.class_names)
     for split, labels in (("train", decoded.train_labels), ("test", decoded.test_labels)):
         strange = labels[(labels < 0) | (labels >= classes)]
         require(len(strange) == 0, f"{split} labels must be in 0..{classes - 1}", strange[:1].tolist())
-    untrained = np.setdiff1d(decoded.test_labels, decoded.train_labels)
-    require(len(untrained) == 0, "a class of the test split must be in train too", untrained[:5].tolist())

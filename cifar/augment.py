@@ -1,16 +1,17 @@
 """Training-time augmentation of whole uint8 batches, drawn anew for each image.
 
-Every random choice is drawn on the CPU, from the caller's generator and no other: one seed gives the same pictures on
-every device, and images are grouped by operation without asking the device anything. The operations themselves are
-torchvision's, pixel for pixel (`cifar.image_ops`).
+Every random choice is drawn on the CPU, from the caller's generator and no other: one seed gives the same
+pictures on every device, and images are grouped by operation without asking the device anything. The
+operations are torchvision's, pixel for pixel (`cifar.image_ops`).
 
-On one core and chunks of 1,024 images of 32x32: flip + crop 300,000 images/s; with RandAugment(2, 9) and erasing
-30,000; PIL manages about 2,000. Small batches cost more an image, so augment 1,024 or more at a time.
+Images/s on one core, 1,024 images of 32x32 at a time: flip and crop 300,000, with RandAugment(2, 9) and
+erasing 30,000; 128 at a time, the latter 20,000.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
@@ -57,9 +58,25 @@ OPERATIONS = (
     Operation("AutoContrast", lambda images, _: ops.autocontrast(images)),
     Operation("Equalize", lambda images, _: ops.equalize(images)),
 )
-"""RandAugment's operations (arXiv 1909.13719, with torchvision's Identity), which are TrivialAugmentWide's too."""
+"""What torchvision's RandAugment (arXiv 1909.13719) and TrivialAugmentWide (arXiv 2103.10158) choose from."""
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Lets PyTorch use one CPU thread inside.
+
+    An augmentation is hundreds of small steps. A second thread gains a third at best, and waiting for it at
+    each step was 50 times slower where other processes, such as other trials, kept the cores busy.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_one_thread()
 def augment(
     images: Tensor, recipe: Augmentation, generator: torch.Generator, *, fill: tuple[int, int, int] = BLACK
 ) -> Tensor:
@@ -69,8 +86,8 @@ def augment(
         images: uint8 (B, 3, H, W), on any device; left as they are.
         recipe: what to apply. Its mixup and cutmix are for `mix`.
         generator: a CPU generator, the source of every choice.
-        fill: uint8 colour of cutout's square, usually the training mean. Erasing, and the pixels that crop, rotation,
-            shear and translation bring in, are black.
+        fill: uint8 colour of cutout's square, usually the training mean. Erasing, and the pixels that crop,
+            rotation, shear and translation bring in, are black.
 
     Returns:
         A new uint8 tensor (B, 3, H, W) on the same device.
@@ -133,9 +150,7 @@ def _color_jitter(images: Tensor, recipe: Augmentation, generator: torch.Generat
     return images
 
 
-def _apply_by_group(
-    images: Tensor, choice: Tensor, values: Tensor, transforms: Sequence[Transform]
-) -> Tensor:
+def _apply_by_group(images: Tensor, choice: Tensor, values: Tensor, transforms: Sequence[Transform]) -> Tensor:
     """Applies transforms[choice[b]], with parameter values[b], to each image b: one call a transform.
 
     Args:
@@ -146,10 +161,11 @@ def _apply_by_group(
     """
     order = choice.argsort(stable=True)
     sizes = choice.bincount(minlength=len(transforms)).tolist()
-    groups = images.index_select(0, on_device(order, images.device)).split(sizes)
+    groups = images.index_select(0, on_device(order, images.device)).split_with_sizes(sizes)
+    parameters = values[order].split_with_sizes(sizes)
     changed = [
-        transform(group, parameters)
-        for transform, group, parameters in zip(transforms, groups, values[order].split(sizes), strict=True)
+        transform(group, own)
+        for transform, group, own in zip(transforms, groups, parameters, strict=True)
         if len(group)
     ]
     return torch.cat(changed).index_select(0, on_device(order.argsort(), images.device))
@@ -170,7 +186,7 @@ def _random_operation(
 
 @cache
 def magnitude_table(height: int, width: int, *, wide: bool) -> Tensor:
-    """Magnitude of each operation (row, in the order of `OPERATIONS`) in each of torchvision's 31 bins (column).
+    """Magnitude of each operation (row, in the order of `OPERATIONS`) in torchvision's 31 bins (columns).
 
     Args:
         height: rows of an image.
@@ -188,7 +204,7 @@ def magnitude_table(height: int, width: int, *, wide: bool) -> Tensor:
 
 
 def _erasing_boxes(images: Tensor, recipe: Augmentation, generator: torch.Generator) -> Tensor:  # (B, 4)
-    """Random erasing's rectangles (arXiv 1708.04896): the first of ten draws that fits, empty for the others."""
+    """Random erasing's rectangles (arXiv 1708.04896): the first of ten draws that fits, or else empty."""
     batch, _, height, width = images.shape
     area = _uniform(*recipe.erasing_area, batch, ERASING_TRIES, generator=generator) * (height * width)
     log_ratio = torch.tensor(recipe.erasing_ratio).log().tolist()
@@ -204,20 +220,19 @@ def _erasing_boxes(images: Tensor, recipe: Augmentation, generator: torch.Genera
 
 
 def _cutout_boxes(images: Tensor, side: int, generator: torch.Generator) -> Tensor:  # (B, 4)
-    """Cutout's squares (arXiv 1708.04552): the centre is any pixel, so that a square may lie partly outside."""
+    """Cutout's squares (arXiv 1708.04552): the centre is any pixel, so a square may lie partly outside."""
     batch, _, height, width = images.shape
     top = torch.randint(height, (batch,), generator=generator) - side // 2
     left = torch.randint(width, (batch,), generator=generator) - side // 2
     return torch.stack([top, left, top + side, left + side], dim=1)
 
 
-def mix(
-    images: Tensor, targets: Tensor, recipe: Augmentation, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def mix(images: Tensor, targets: Tensor, recipe: Augmentation, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Mixes each image, and its target alike, with a partner from a permutation of the batch.
 
-    Mixup (arXiv 1710.09412) averages the two, CutMix (arXiv 1905.04899) pastes a box of the partner; the share of each
-    image is drawn from Beta(alpha, alpha) for itself. With both on, each batch draws one of the two, equally likely.
+    Mixup (arXiv 1710.09412) averages the two, CutMix (arXiv 1905.04899) pastes a box of the partner; each
+    image's own share is drawn from Beta(alpha, alpha). With both on, each batch draws one of the two, equally
+    likely.
 
     Args:
         images: float (B, 3, H, W), normalised; left as they are.
@@ -275,10 +290,10 @@ def _mix_targets(targets: Tensor, partner: Tensor, share: Tensor) -> Tensor:  # 
 def _beta(alpha: float, count: int, generator: torch.Generator) -> Tensor:  # (count,) float64 in [0, 1]
     """Draws from Beta(alpha, alpha), as g1 / (g1 + g2) of two gamma draws.
 
-    In logarithms, with Gamma(alpha) = Gamma(alpha + 1) * U^(1 / alpha) (Marsaglia and Tsang, 2000): for a small alpha
-    both draws would otherwise underflow to 0.
+    In logarithms, with Gamma(alpha) = Gamma(alpha + 1) * U^(1 / alpha) (Marsaglia and Tsang, 2000): for a
+    small alpha both draws would otherwise underflow to 0.
     """
     shape = torch.full((2, count), alpha + 1, dtype=torch.float64)
     boosted = torch._standard_gamma(shape, generator=generator).log()
-    first, second = boosted + _uniform(0, 1, 2, count, generator=generator).log() / alpha
+    first, second = (boosted + _uniform(0, 1, 2, count, generator=generator).log() / alpha).unbind()
     return (first - second).sigmoid()

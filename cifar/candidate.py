@@ -58,7 +58,9 @@ class Candidate:
         """
         for key in data:
             if key not in ("network", "recipe"):
-                raise ConfigError(f"{where}: unknown key {key!r}", got=repr(data[key]), remedy="Allowed: network, recipe")
+                raise ConfigError(
+                    f"{where}: unknown key {key!r}", got=repr(data[key]), remedy="Allowed: network, recipe"
+                )
         for key in ("network", "recipe"):
             if not isinstance(data.get(key), Mapping):
                 raise ConfigError(f"{where}: {key} must be a table", got=repr(data.get(key)), remedy=f"Add [{key}]")

@@ -117,7 +117,9 @@ def load_model(folder: Path) -> TrainedModel:
         class_names = tuple(details["class_names"])
     except (RuntimeError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{folder} must hold weights of the network in its {CANDIDATE}", got=str(error)[:300], remedy="Retrain it"
+            f"{folder} must hold weights of the network in its {CANDIDATE}",
+            got=str(error)[:300],
+            remedy="Retrain it",
         ) from None
     return TrainedModel(network.eval(), candidate, normalization, class_names)
 

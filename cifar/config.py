@@ -8,13 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from cifar.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
 
 T = TypeVar("T")
 
@@ -37,32 +33,24 @@ def from_dict(cls: type[T], data: Mapping[str, Any], *, where: str) -> T:
     Raises:
         ConfigError: unknown key, wrong type or value outside its range.
     """
-    from pydantic import ValidationError
+    from pydantic import TypeAdapter, ValidationError
 
     try:
-        return _adapter(cls).validate_json(json.dumps(data), strict=True)
+        config: T = TypeAdapter(cls).validate_json(json.dumps(data), strict=True)
+        return config
     except ValidationError as error:
         first = error.errors()[0]
         keys = [str(part) for part in first["loc"]]
         raise _explain(cls, where, keys, first["type"], first["msg"], first["input"]) from None
     except ConfigError as error:
-        raise _at(where, error) from None
-
-
-@cache
-def _adapter(cls: type[T]) -> TypeAdapter[T]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(cls)
+        raise error.within(where) from None
 
 
 def _explain(cls: type, where: str, keys: list[str], kind: str, message: str, value: Any) -> ConfigError:
     key = ".".join(keys) or "(top level)"
     if kind == "unexpected_keyword_argument":
         allowed = ", ".join(_keys_at(cls, keys[:-1]))
-        return ConfigError(
-            f"{where}: unknown key {key!r}", got=repr(value), remedy=f"Allowed keys here: {allowed}"
-        )
+        return ConfigError(f"{where}: unknown key {key!r}", got=repr(value), remedy=f"Allowed keys here: {allowed}")
     return ConfigError(f"{where}: {key}: {message[0].lower()}{message[1:]}", got=repr(value), remedy="Change it")
 
 
@@ -73,9 +61,3 @@ def _keys_at(cls: type, path: list[str]) -> list[str]:
     for part in path:
         cls = get_type_hints(cls)[part]
     return [field.name for field in fields(cls)]
-
-
-def _at(where: str, error: ConfigError) -> ConfigError:
-    located = ConfigError("", got="", remedy="")
-    located.args = (f"{where}: {error}",)
-    return located

@@ -7,12 +7,13 @@
         └── order-<seed>/
             └── train_images.npy  train_labels.npy  meta.json
 
-`order-<seed>` holds the training images shuffled in an order whose every beginning is stratified. So the validation
-images are its first `val_size` and the training images the rest, for any `val_size`: two views of one memory map,
-which all trials and worker processes share through the page cache, without a copy.
+`order-<seed>` holds the training images shuffled in an order whose every beginning is stratified. So the
+validation images are its first `val_size` and the training images the rest, for any `val_size`: two views of
+one memory map, which all trials and worker processes share through the page cache, without a copy.
 
-Each file is replaced atomically and its content depends on the source (and seed) alone, so processes that start
-together may all write it; `meta.json` is written last and tells the sizes, so what is missing or cut is noticed.
+Each file is replaced atomically and its content depends on the source (and seed) alone, so processes that
+start together may all write it; `meta.json` is written last and tells the sizes, so a missing or cut file is
+noticed.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from heapq import heapify, heappop, heappush
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -38,7 +40,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cifar.archives import ACCEPTED_FORMS, OFFICIAL_FOLDER, Decoded, Images, Labels, decode, source_key
+from cifar.archives import (
+    ACCEPTED_FORMS,
+    OFFICIAL_ARCHIVE,
+    OFFICIAL_FOLDER,
+    Decoded,
+    Images,
+    Labels,
+    decode,
+    source_key,
+    torchvision_cifar10,
+)
 from cifar.errors import DataError
 
 CACHE_FORMAT = 1
@@ -67,7 +79,7 @@ class PreparedData:
     source: str
     """What the user gave, for display."""
     fingerprint: str
-    """SHA-256 of the decoded content in hexadecimal: the same images have the same one, whatever form they came in."""
+    """SHA-256 of the decoded content: the same images have the same one, whatever form they came in."""
     class_names: tuple[str, ...]
     """By label."""
     train_count: int
@@ -87,27 +99,25 @@ class TrainingSplit:
     class_names: tuple[str, ...]
 
 
-# ------------------------------------------------------------------------------------------------------------ prepare
+# Prepare.
 
 
 def prepare(source: str | Path | None = None, *, cache: Path | None = None) -> PreparedData:
     """Decodes a data source into the cache, unless it is there already.
 
     Args:
-        source: a file or folder in an accepted form (see `cifar.archives`). None means the environment variable
-            CIFAR_DATA or, without it, the official CIFAR-10, which is downloaded if it is not in the cache.
+        source: a file or folder in an accepted form (see `cifar.archives`). None means the environment
+            variable CIFAR_DATA or, without it, the official CIFAR-10, downloaded if it is not in the cache.
         cache: the cache folder; see above for its default.
 
     Raises:
-        DataError: source missing, damaged, or in no accepted form; download failed; cache folder not writable.
+        DataError: source missing, damaged, or in no accepted form; failed download; cache not writable.
     """
     root = _cache_root(cache)
     given = source if source is not None else os.environ.get("CIFAR_DATA") or None
     path = Path(given).expanduser() if given is not None else _official_source(root)
-    if not path.exists():
-        raise DataError(
-            "a data source must exist", got=path, remedy=f"Check the path, and give {ACCEPTED_FORMS}"
-        )
+    if not os.path.exists(path):  # Path.exists raises where a folder may not be searched
+        raise DataError("a data source must exist", got=path, remedy=f"Check the path, and give {ACCEPTED_FORMS}")
     folder = root / "prepared" / f"{CACHE_FORMAT}-{source_key(path)}"
     meta = _read_meta(folder, _Meta) or _write_decoded(folder, decode(path, strict=given is None))
     return PreparedData(
@@ -155,14 +165,12 @@ def _fingerprint(class_names: tuple[str, ...], arrays: Mapping[str, NDArray[Any]
     return digest.hexdigest()
 
 
-# ----------------------------------------------------------------------------------------------------------- download
+# Download.
 
 
 def _official_source(root: Path) -> Path:
     """The official archive or folder in the cache folder, downloaded if neither is there."""
-    from torchvision.datasets import CIFAR10
-
-    for name in (CIFAR10.filename, OFFICIAL_FOLDER):
+    for name in (OFFICIAL_ARCHIVE, OFFICIAL_FOLDER):
         if (root / name).exists():
             return root / name
     return _download(root)
@@ -170,26 +178,25 @@ def _official_source(root: Path) -> Path:
 
 def _download(root: Path) -> Path:
     """Downloads and verifies the official archive aside, and only then moves it to its place."""
-    from torchvision.datasets import CIFAR10
+    published = torchvision_cifar10()
     from torchvision.datasets.utils import download_url
 
-    target: Path = root / CIFAR10.filename
     with _cache_errors(root):
         root.mkdir(parents=True, exist_ok=True)
         aside = tempfile.mkdtemp(dir=root, prefix=".download-")
     try:
         with _default_timeout(DOWNLOAD_TIMEOUT):
-            download_url(CIFAR10.url, aside, filename=CIFAR10.filename, md5=CIFAR10.tgz_md5)
-        os.replace(Path(aside, CIFAR10.filename), target)
+            download_url(published.url, aside, filename=OFFICIAL_ARCHIVE, md5=published.tgz_md5)
+        os.replace(Path(aside, OFFICIAL_ARCHIVE), root / OFFICIAL_ARCHIVE)
     except (OSError, RuntimeError, ValueError, http.client.HTTPException) as error:
         raise DataError(
-            "without --data or CIFAR_DATA the official CIFAR-10 is downloaded, verified, and must arrive whole",
-            got=f"{CIFAR10.url}: {error or type(error).__name__}",
-            remedy=f"Try again with a network, or name a local source by --data or CIFAR_DATA: {ACCEPTED_FORMS}",
+            "without --data or CIFAR_DATA the official CIFAR-10 is downloaded, and must arrive whole",
+            got=f"{published.url}: {error or type(error).__name__}",
+            remedy=f"Try again with a network, or name a local source by one of them: {ACCEPTED_FORMS}",
         ) from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return target
+    return root / OFFICIAL_ARCHIVE
 
 
 @contextmanager
@@ -203,7 +210,7 @@ def _default_timeout(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-# -------------------------------------------------------------------------------------------------------------- split
+# Split.
 
 
 def load_training_split(
@@ -216,10 +223,10 @@ def load_training_split(
 ) -> TrainingSplit:
     """Training and validation images, stratified by class, drawn from the training images of the source.
 
-    Full parts are views of one memory map shared by all processes; writing to them changes a private copy only.
-    The same seed gives the same images on every machine. A smaller `val_size` gives a subset of a greater one's
-    validation images; `train_size` and `val_limit` change nothing else, and a smaller one gives a subset of a
-    greater one's images. In each part a class is within one image of its share.
+    Full parts are views of one memory map shared by all processes; writing to them changes a private copy.
+    The same seed gives the same images on every machine. A smaller `val_size`, `train_size` or `val_limit`
+    gives a subset of what a greater one gives, and neither of the last two changes the other part. A class is
+    within one image of its share: validation of the whole source, a subset of its part.
 
     Args:
         data: what `prepare` returned.
@@ -237,9 +244,7 @@ def load_training_split(
     if val_limit is not None:
         _require_within("val_limit", val_limit, 1, None, data)
     _require_within("split seed", seed, 0, 2**32 - 1, data)
-    images, labels = map(
-        torch.from_numpy, _open_arrays(_ordered_folder(data, seed), "train", data.train_count)
-    )
+    images, labels = map(torch.from_numpy, _open_arrays(_ordered_folder(data, seed), "train", data.train_count))
     val = ImageSet(images[:val_size], labels[:val_size])
     train = ImageSet(images[val_size:], labels[val_size:])
     return TrainingSplit(_subset(train, train_size), _subset(val, val_limit), data.class_names)
@@ -263,11 +268,11 @@ def _subset(part: ImageSet, size: int | None) -> ImageSet:
 
 
 def stratified_order(labels: Labels) -> Labels:
-    """Positions 0..N-1 in an order of whose first n each class has more than n·share - 1 and less than n·share + 1.
+    """Positions 0..N-1 in an order whose first n hold each class within one image of n times its share.
 
     Positions of one class keep their order. The j-th (from 0) of N_c images of a class may come from step
-    floor(j·N / N_c) on, and must have come before step ceil((j + 1)·N / N_c): that is the bound above, solved for
-    the step. One image a step, taken by earliest deadline, meets all of these deadlines.
+    floor(j N / N_c) on, and must have come before step ceil((j + 1) N / N_c): that is the bound above, solved
+    for the step. One image a step, taken by earliest deadline, meets all of these deadlines.
 
     Args:
         labels: (N,), of any values.
@@ -304,13 +309,13 @@ def _ordered_folder(data: PreparedData, seed: int) -> Path:
 
 
 def _shuffled_order(labels: Labels, seed: int) -> Labels:
-    # RandomState, not Generator: numpy promises its stream for ever (NEP 19), so a split outlives numpy's versions
+    # RandomState, not Generator: its stream never changes (NEP 19), so a split outlives numpy's versions
     shuffled = np.random.RandomState(seed).permutation(len(labels))
     order: Labels = shuffled[stratified_order(labels[shuffled])]
     return order
 
 
-# --------------------------------------------------------------------------------------------------------------- test
+# Test.
 
 
 def load_test(data: PreparedData) -> ImageSet:
@@ -329,14 +334,14 @@ def load_test(data: PreparedData) -> ImageSet:
     return ImageSet(torch.from_numpy(images), torch.from_numpy(labels))
 
 
-# --------------------------------------------------------------------------------------------------------- statistics
+# Statistics.
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Mean and standard deviation of each channel over all pixels, on the scale [0, 1].
 
-    Exact, from a histogram of the 256 values; memory beyond the images stays below 100 MB. The deviation is at
-    least 1/255, so that one may divide by it.
+    Exact, from a histogram of the 256 values; memory beyond the images stays below 100 MB. The deviation is
+    at least 1/255, so that one may divide by it.
 
     Args:
         images: uint8 (N, 3, H, W), N at least 1.
@@ -345,14 +350,13 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, float, float], tupl
         DataError: no images.
     """
     if len(images) == 0:
-        raise DataError(
-            "channel statistics need at least one image", got="none", remedy="Give training images"
-        )
+        raise DataError("channel statistics need at least one image", got="none", remedy="Give training images")
     rows = max(1, 2**22 // images[0, 0].numel())
     counts = torch.zeros(3, 256, dtype=torch.float64)
-    for chunk in images.split(rows):
+    for start in range(0, len(images), rows):
+        chunk = images[start : start + rows].cpu()
         for channel in range(3):
-            counts[channel] += torch.bincount(chunk[:, channel].cpu().flatten(), minlength=256)
+            counts[channel] += torch.bincount(chunk[:, channel].flatten(), minlength=256)
     shares = counts / counts.sum(dim=1, keepdim=True)
     values = torch.arange(256, dtype=torch.float64) / 255
     mean = shares @ values
@@ -360,7 +364,7 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, float, float], tupl
     return (float(mean[0]), float(mean[1]), float(mean[2])), (float(std[0]), float(std[1]), float(std[2]))
 
 
-# -------------------------------------------------------------------------------------------------------- cache files
+# Cache files.
 
 
 @dataclass(frozen=True)
@@ -401,7 +405,7 @@ def _write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str,
         folder.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(folder)
     for name, array in arrays.items():
-        _write_atomically(folder / name, lambda file, array=array: np.save(file, array))  # type: ignore[misc]
+        _write_atomically(folder / name, partial(np.save, arr=array))
     return {name: (folder / name).stat().st_size for name in arrays}
 
 

@@ -1,15 +1,20 @@
 """Errors that a user can cause and mend.
 
-    UserError                 one line: rule, value received, remedy; commands print it and exit with status 2
-    ├── DataError             a data set is missing, damaged, or in no accepted form
-    ├── ConfigError           a network or recipe setting has a wrong key, type or value
-    ├── InfeasibleError       a hard limit (parameters, MACs) cannot be met
-    ├── CheckpointError       a weights or checkpoint file is missing, damaged, or of another network
-    └── SubmissionError       a Kaggle pickle or sample submission is not what it must be
-    Diverged                  the training loss became NaN or infinite: ends a trial, never a study
+UserError                 one line: rule, value received, remedy; commands print it and exit with status 2
+├── DataError             a data set is missing, damaged, or in no accepted form
+├── ConfigError           a network or recipe setting has a wrong key, type or value
+├── InfeasibleError       a hard limit (parameters, MACs) cannot be met
+├── CheckpointError       a weights or checkpoint file is missing, damaged, or of another network
+└── SubmissionError       a Kaggle pickle or sample submission is not what it must be
+Diverged                  the training loss became NaN or infinite: ends a trial, never a study
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Self, TypeVar
+
+E = TypeVar("E", bound="UserError")
 
 
 class UserError(Exception):
@@ -23,6 +28,19 @@ class UserError(Exception):
 
     def __init__(self, rule: str, *, got: object, remedy: str) -> None:
         super().__init__(" ".join(f"{rule}; got {got}. {remedy}.".split()))
+
+    def __reduce__(self) -> tuple[Callable[..., UserError], tuple[type[UserError], str]]:
+        return _with_message, (type(self), str(self))  # so that errors cross process borders
+
+    def within(self, where: str) -> Self:
+        """The same error, its message preceded by where it arose, such as a file's name."""
+        return _with_message(type(self), f"{where}: {self}")
+
+
+def _with_message(cls: type[E], message: str) -> E:
+    error = cls.__new__(cls)
+    error.args = (message,)
+    return error
 
 
 class DataError(UserError):

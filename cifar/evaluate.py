@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from statistics import NormalDist
 
@@ -52,19 +53,17 @@ def normalize(images: Tensor, normalization: Normalization) -> Tensor:
     Returns:
         float32 (B, 3, H, W), `(images / 255 - mean) / std`.
     """
-    return _scale_and_shift(images, *_affine(normalization, images.device))
+    scale, shift = _scale_and_shift(normalization, images.device)
+    return torch.addcmul(shift, images.float(), scale)
 
 
-def _affine(normalization: Normalization, device: torch.device) -> tuple[Tensor, Tensor]:
+@cache  # a copy to the device would wait for it at every batch
+@torch.inference_mode(False)  # usable in training too, whoever asks first
+def _scale_and_shift(normalization: Normalization, device: torch.device) -> tuple[Tensor, Tensor]:
     mean = torch.tensor(normalization.mean, dtype=torch.float64)
     std = torch.tensor(normalization.std, dtype=torch.float64)
-    scale, shift = 1 / (255 * std), -mean / std
-    both = torch.stack([scale, shift]).to(device, torch.float32).view(2, 1, 3, 1, 1)
+    both = torch.stack([1 / (255 * std), -mean / std]).to(device, torch.float32).view(2, 1, 3, 1, 1)
     return both[0], both[1]  # (1, 3, 1, 1) each
-
-
-def _scale_and_shift(images: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    return torch.addcmul(shift, images.float(), scale)
 
 
 def predict_probabilities(
@@ -105,10 +104,9 @@ def predict_probabilities(
         torch.autocast(device.type, dtype=autocast, enabled=autocast is not None),
     ):
         images = images.to(device, memory_format=torch.channels_last)
-        scale, shift = _affine(normalization, device)
         collected = []
         for start in range(0, max(len(images), 1), batch_size):
-            inputs = _scale_and_shift(images[start : start + batch_size], scale, shift)  # (B, 3, H, W)
+            inputs = normalize(images[start : start + batch_size], normalization)  # (B, 3, H, W)
             collected.append(view_logits(network, inputs).softmax(dim=1))  # (B, C)
         probabilities = torch.cat(collected)
     return probabilities.to("cpu", copy=True)  # outside inference mode: an ordinary tensor
@@ -160,8 +158,7 @@ def wilson_interval(correct: int, total: int, confidence: float = CONFIDENCE) ->
     """
     if not 0 <= correct <= total or not 0 < confidence < 1:
         raise ValueError(
-            "an interval needs 0 <= correct <= total and a confidence in (0, 1); "
-            f"got {correct}, {total}, {confidence}"
+            f"an interval needs 0 <= correct <= total and a confidence in (0, 1); got {correct}, {total}, {confidence}"
         )
     if total == 0:
         return 0.0, 1.0
@@ -254,11 +251,7 @@ def evaluate(probabilities: Tensor, labels: Tensor, class_names: Sequence[str]) 
 
 def _check(probabilities: Tensor, labels: Tensor, classes: int) -> None:
     shapes = f"{tuple(probabilities.shape)} and {tuple(labels.shape)}"
-    if (
-        probabilities.ndim != 2
-        or labels.shape != probabilities.shape[:1]
-        or probabilities.shape[1] != classes
-    ):
+    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or probabilities.shape[1] != classes:
         raise ValueError(f"probabilities (N, {classes}) and labels (N,) must fit; got shapes {shapes}")
     if len(labels) == 0:
         raise ValueError("an evaluation needs at least one image; got 0")
@@ -268,9 +261,7 @@ def _check(probabilities: Tensor, labels: Tensor, classes: int) -> None:
         raise ValueError(f"labels must be integers in 0..{classes - 1}; got {got}")
     off = (probabilities.double().sum(dim=1) - 1).abs().max().item()
     if not (off < 1e-2 and probabilities.min() >= 0):  # NaN fails too
-        raise ValueError(
-            f"rows must be probabilities summing to 1, not logits or NaN; got a sum off by {off:.3g}"
-        )
+        raise ValueError(f"rows must be probabilities summing to 1, not logits or NaN; got a sum off by {off:.3g}")
 
 
 def _confusion(predicted: Tensor, labels: Tensor, classes: int) -> tuple[tuple[int, ...], ...]:
@@ -301,9 +292,7 @@ def _cross_entropy(probabilities: Tensor, labels: Tensor) -> float:
     return float(-of_truth.clamp_min(torch.finfo(torch.float32).tiny).log().mean().item())
 
 
-def write_evaluation(
-    folder: Path, evaluation: Evaluation, probabilities: Tensor, labels: Tensor, *, stem: str
-) -> None:
+def write_evaluation(folder: Path, evaluation: Evaluation, probabilities: Tensor, labels: Tensor, *, stem: str) -> None:
     """Writes an evaluation and its predictions as four files, each whole or not at all.
 
     `{stem}_metrics.json` (every field of the evaluation), `{stem}_per_class.csv`, `{stem}_confusion.csv`
@@ -336,6 +325,4 @@ def write_evaluation(
     write_json(folder / f"{stem}_metrics.json", asdict(evaluation))
     write_text(folder / f"{stem}_per_class.csv", per_class.to_csv(index=False, lineterminator="\n"))
     write_text(folder / f"{stem}_confusion.csv", confusion.to_csv(lineterminator="\n"))
-    write_text(
-        folder / f"{stem}_predictions.csv", predictions.to_csv(index_label="index", lineterminator="\n")
-    )
+    write_text(folder / f"{stem}_predictions.csv", predictions.to_csv(index_label="index", lineterminator="\n"))

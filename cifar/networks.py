@@ -20,6 +20,10 @@ class NetworkConfig(Protocol):
     def kind(self) -> str:
         """Its name in JSON and TOML."""
 
+    @property
+    def image_size(self) -> int:
+        """Height and width of the input in pixels."""
+
     def build(self) -> nn.Module:
         """The network, (B, 3, S, S) float images to (B, classes) logits, initialised from torch's global generator."""
 

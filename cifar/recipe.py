@@ -66,7 +66,7 @@ class Schedule:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     name: ScheduleName = "cosine"
-    """constant; cosine to `final_factor`; one_cycle: linear to the peak and linear down; step: x `gamma` again and again."""
+    """constant; cosine to `final_factor`; one_cycle: linear to the peak and down; step: times `gamma` repeatedly."""
     warmup_epochs: float = 0.0
     """Linear warm-up from near 0, in epochs; for one_cycle the epoch of the peak."""
     start_factor: float = 0.0
@@ -120,7 +120,7 @@ class Augmentation:
     cutout: int = 0
     """Side in pixels of a square set to the training mean (arXiv 1708.04552), clipped at the border; 0 is off."""
     mixup: float = 0.0
-    """Alpha of mixup (arXiv 1710.09412), a pair an image; 0 is off. With cutmix on too, each batch takes one of both."""
+    """Alpha of mixup (arXiv 1710.09412), a pair an image; 0 is off. With cutmix on too, a batch takes one of both."""
     cutmix: float = 0.0
     """Alpha of CutMix (arXiv 1905.04899); 0 is off."""
 
@@ -131,7 +131,12 @@ class Augmentation:
         for name in ("brightness", "contrast", "saturation", "erasing"):
             value = getattr(self, name)
             require(0 <= value <= 1, f"augmentation.{name} must be in [0, 1]", value, "0 switches it off")
-        require(0 <= self.rotation <= 180, "augmentation.rotation must be in [0, 180] degrees", self.rotation, "Try 15")
+        require(
+            0 <= self.rotation <= 180,
+            "augmentation.rotation must be in [0, 180] degrees",
+            self.rotation,
+            "Try 15",
+        )
         require(
             0 <= self.randaugment_magnitude <= 30,
             "augmentation.randaugment_magnitude must be in 0..30",
@@ -186,7 +191,10 @@ class Recipe:
         require(self.epochs > 0, "epochs must be positive", self.epochs, "60 is a full run")
         require(self.batch_size >= 2, "batch_size must be 2 or more (batch norm)", self.batch_size, "128 is usual")
         require(
-            0 <= self.label_smoothing < 1, "label_smoothing must be in [0, 1)", self.label_smoothing, "Try 0.05"
+            0 <= self.label_smoothing < 1,
+            "label_smoothing must be in [0, 1)",
+            self.label_smoothing,
+            "Try 0.05",
         )
         require(0 <= self.ema_decay < 1, "ema_decay must be in [0, 1)", self.ema_decay, "0.999 is usual")
         require(self.val_size >= 0, "val_size must be 0 or more", self.val_size, "5000 is usual")

@@ -72,14 +72,22 @@ class ResNetConfig:
         stages = len(self.blocks)
         require(stages in (3, 4), "a network has 3 or 4 stages", f"blocks {self.blocks}", "Give 3 or 4 numbers")
         require(
-            len(self.channels) == stages, "channels needs one number a stage", self.channels, f"Give {stages} numbers"
+            len(self.channels) == stages,
+            "channels needs one number a stage",
+            self.channels,
+            f"Give {stages} numbers",
         )
         for name in ("blocks", "channels"):
             values = getattr(self, name)
             require(min(values) >= 1, f"{name} must be positive", values, "Give positive whole numbers")
         require(self.stem >= 1, "stem must be positive", self.stem, "16 to 64 is usual")
         require(self.kernel in (3, 5), "kernel (F) must be 3 or 5", self.kernel, "3 is usual")
-        require(self.shortcut_kernel in (1, 3), "shortcut_kernel (K) must be 1 or 3", self.shortcut_kernel, "1 is usual")
+        require(
+            self.shortcut_kernel in (1, 3),
+            "shortcut_kernel (K) must be 1 or 3",
+            self.shortcut_kernel,
+            "1 is usual",
+        )
         require(self.num_classes >= 2, "num_classes must be 2 or more", self.num_classes, "CIFAR-10 has 10")
         require(self.image_size >= 8, "image_size must be 8 pixels or more", self.image_size, "CIFAR-10 has 32")
         require(

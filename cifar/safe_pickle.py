@@ -92,9 +92,7 @@ def _shown(text: str) -> str:
 
 
 def _damaged(got: str) -> DataError:
-    return DataError(
-        "a pickle must be whole and well formed", got=got, remedy="Download or copy the file again"
-    )
+    return DataError("a pickle must be whole and well formed", got=got, remedy="Download or copy the file again")
 
 
 def _forbidden(got: str) -> DataError:
@@ -138,7 +136,7 @@ class _Machine:
     def run(self, stream: io.BytesIO) -> Any:
         for opcode, argument in _opcodes(stream):
             if opcode not in STEPS:
-                named = f" ({_shown(str(argument))})" if argument is not None else ""
+                named = "" if argument is None else f" {_shown(str(argument))}"
                 raise _forbidden(f"the opcode {opcode}{named}")
             STEPS[opcode](self, argument)
         if len(self.stack) != 1 or self.outer:
@@ -237,9 +235,7 @@ class _Machine:
 def _new_dtype(_machine: _Machine, name: Any, _align: Any = False, _copy: Any = True) -> _Unbuilt:
     text = name.decode("ascii") if type(name) is bytes else name
     if type(text) is not str or not DTYPE_NAME.fullmatch(text):
-        raise _forbidden(
-            f"a numpy array of dtype {_shown(str(text)) if type(text) is str else _described(text)}"
-        )
+        raise _forbidden(f"a numpy array of dtype {_shown(str(text)) if type(text) is str else _described(text)}")
     return _Unbuilt(np.dtype(text))
 
 
@@ -374,13 +370,28 @@ def _read_line_of_bytes(stream: io.BytesIO) -> bytes:
 
 OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
 
-BYTES_READERS: dict[str, Callable[[io.BytesIO], bytes]] = {
+
+def _read_line(stream: io.BytesIO) -> str:
+    line = stream.readline()
+    if not line.endswith(b"\n"):
+        raise ValueError("a line without its end")
+    return line[:-1].decode("utf-8")
+
+
+def _read_two_lines(stream: io.BytesIO) -> tuple[str, str]:
+    return _read_line(stream), _read_line(stream)
+
+
+READERS: dict[str, Callable[[io.BytesIO], Any]] = {
     "STRING": _read_line_of_bytes,
     "SHORT_BINSTRING": pickletools.read_bytes1,
     "BINSTRING": pickletools.read_bytes4,
     "BYTEARRAY8": pickletools.read_bytes8,
+    "GLOBAL": _read_two_lines,
+    "INST": lambda stream: ".".join(_read_two_lines(stream)),
+    "PERSID": _read_line,
 }
-"""Opcodes whose arguments are to be bytes where `pickletools` makes them str or bytearray."""
+"""Instead of `pickletools`' own: bytes where it makes str or bytearray, and names without unescaping."""
 
 
 def _opcodes(stream: io.BytesIO) -> Iterator[tuple[str, Any]]:
@@ -391,7 +402,7 @@ def _opcodes(stream: io.BytesIO) -> Iterator[tuple[str, Any]]:
         opcode = OPCODES[code]
         if opcode.name == "STOP":
             break
-        reader = BYTES_READERS.get(opcode.name) or (opcode.arg.reader if opcode.arg else None)
+        reader = READERS.get(opcode.name) or (opcode.arg.reader if opcode.arg else None)
         yield opcode.name, reader(stream) if reader else None
     else:
         raise _damaged("a file that ends too early")
@@ -446,7 +457,7 @@ STEPS: dict[str, Callable[[_Machine, Any], object]] = {
     "BINPUT": lambda machine, key: machine.memoize(key),
     "LONG_BINPUT": lambda machine, key: machine.memoize(key),
     "MEMOIZE": lambda machine, _: machine.memoize(len(machine.memo)),
-    "GLOBAL": lambda machine, names: machine.push_global(*names.split(" ", 1)),
+    "GLOBAL": lambda machine, names: machine.push_global(*names),
     "STACK_GLOBAL": lambda machine, _: machine.push_stack_global(),
     "REDUCE": lambda machine, _: machine.reduce(),
     "BUILD": lambda machine, _: machine.build(),

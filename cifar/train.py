@@ -79,24 +79,23 @@ class Training:
         seed: of weights, data order, augmentation and dropout.
     """
 
-    def __init__(
-        self, candidate: Candidate, split: TrainingSplit, *, device: Device, epochs: float, seed: int
-    ) -> None:
+    def __init__(self, candidate: Candidate, split: TrainingSplit, *, device: Device, epochs: float, seed: int) -> None:
         self.recipe, self.device, self.seed = candidate.recipe, device, seed
         where = device.torch_device
         self.images = split.train.images.to(where)  # uint8 (N, 3, H, W)
         self.labels = split.train.labels.to(where)  # int64 (N,)
         self.val_images, self.val_labels = split.val.images.to(where), split.val.labels
-        self.classes = len(split.class_names)
+        self.class_names = split.class_names
         self.batch_size = min(self.recipe.batch_size, len(self.labels))
         self.steps_an_epoch = len(self.labels) // self.batch_size  # the rest of a last batch waits for another epoch
         self.total_steps = max(1, round(epochs * self.steps_an_epoch))
         self.normalization = normalization_for(self.recipe, split.train.images)
-        self.fill = tuple(round(255 * mean) for mean in self.normalization.mean)
+        red, green, blue = (round(255 * mean) for mean in self.normalization.mean)
+        self.fill = (red, green, blue)
         with torch.random.fork_rng(self._cuda_devices()):
             torch.manual_seed(derive_seed(seed, "weights"))
             network = candidate.network.build()
-        self.network = network.to(where, memory_format=torch.channels_last)
+        self.network = network.to(where).to(memory_format=torch.channels_last)
         self.optimizer = build_optimizer(self.network, self.recipe.optimizer)
         self.scaler = torch.amp.GradScaler(where.type, enabled=device.needs_loss_scaling)
         self.ema = Ema(self.network, self.recipe.ema_decay) if self.recipe.ema_decay else None
@@ -151,7 +150,7 @@ class Training:
         """One optimizer step; the batch's summed loss and right images, (2,) on the device."""
         targets: Tensor = labels
         if self.recipe.augmentation.mixup or self.recipe.augmentation.cutmix:
-            one_hot = F.one_hot(labels, self.classes).float()  # (B, C)
+            one_hot = F.one_hot(labels, len(self.class_names)).float()  # (B, C)
             images, targets = mix(images, one_hot, self.recipe.augmentation, generator)
         with self._autocast():
             logits = self.network(images).float()  # (B, C)
@@ -169,12 +168,11 @@ class Training:
         """Augmented, normalised float32 (B, 3, H, W) in channels_last, with int64 (B,) labels."""
         order = torch.randperm(len(self.labels), generator=generator)[: self.steps_an_epoch * self.batch_size]
         batches_at_once = max(1, AUGMENTED_AT_ONCE // self.batch_size)
-        for chunk in order.split(batches_at_once * self.batch_size):
+        for chunk in torch.split(order, batches_at_once * self.batch_size):
             index = chunk.to(self.images.device, non_blocking=True)
             images = augment(self.images[index], self.recipe.augmentation, generator, fill=self.fill)
-            for batch, labels in zip(
-                images.split(self.batch_size), self.labels[index].split(self.batch_size), strict=True
-            ):
+            batches = torch.split(images, self.batch_size)
+            for batch, labels in zip(batches, torch.split(self.labels[index], self.batch_size), strict=True):
                 ready = normalize(batch, self.normalization)
                 yield ready.contiguous(memory_format=torch.channels_last), labels
 
@@ -204,7 +202,7 @@ class Training:
         return bool(patience and self.best and self.epoch - self.best[1] >= patience)
 
     def final_network(self) -> nn.Module:
-        """A copy of the network with the weights that the recipe keeps: the last ones (averaged with EMA) or the best."""
+        """A copy of the network with the weights that the recipe keeps: the last (averaged with EMA) or the best."""
         network = copy.deepcopy(self.evaluated)
         if self.recipe.keep == "best" and self.best:
             network.load_state_dict(self.best[2])

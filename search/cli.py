@@ -66,8 +66,31 @@ def count(text: str) -> int:
     return int(value)
 
 
+def non_negative_count(text: str) -> int:
+    """Like `count`, or 0."""
+    return 0 if text == "0" else count(text)
+
+
 def natural(text: str) -> int:
     """A whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"a whole number of at least 1 is needed; got {text!r}")
+    return int(text)
+
+
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"a number above 0 is needed; got {text!r}")
+    return value
+
+
+def port(text: str) -> int:
+    """A TCP port, 0 to 65535."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"a port is a whole number in 0..65535; got {text!r}")
     return int(text)

@@ -1,4 +1,4 @@
-"""One self-contained HTML page of a finished training run: figures, tables, settings; opens without a network.
+"""One self-contained HTML page of a finished training run; opens without a network.
 
 The page carries plotly.js itself. Its content security policy allows no request and no script but its own two
 (by hash), so nothing is loaded from elsewhere and nothing hidden in a name or a setting can run.
@@ -64,13 +64,13 @@ def _document(page: RunPage) -> str:
     from plotly.offline import get_plotlyjs
 
     library, script = _script(get_plotlyjs()), _script(_DRAW)
-    policy = f"default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src {library[0]} {script[0]}"
+    allowed = f"img-src data: blob:; style-src 'unsafe-inline'; script-src {library[0]} {script[0]}"
     figures = json.dumps(_figures(page), separators=(",", ":")).replace("<", "\\u003c")
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; {allowed}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{escape(page.title)}</title>
@@ -104,7 +104,7 @@ def _body(page: RunPage) -> str:
         "<noscript><p>The figures need JavaScript; the tables hold the same numbers.</p></noscript>",
         _section("Results", _results(page.evaluations)),
         _section("Training", _training(page.history)),
-        _section(f"Classes: {name}", _classes(name, main)),
+        _section("Classes", _classes(name, main)),
         _section("Confusion", _confusion(name, main)),
         _section("Run", _run(page)),
         "</main>",
@@ -118,9 +118,10 @@ def _section(heading: str, content: str) -> str:
 
 def _headline(page: RunPage) -> str:
     tiles = [
-        (f"{name} accuracy", _percent(result.accuracy), f"95 % interval {_interval(result.low, result.high)}")
+        (name, _percent(result.accuracy), f"95\u00a0% interval {_interval(result.low, result.high)}")
         for name, result in list(page.evaluations.items())[:2]
     ]
+    tiles[0] = (f"{tiles[0][0]} accuracy", *tiles[0][1:])
     tiles += [(key, value, "") for key, value in page.facts.items() if key.lower() == "parameters"]
     return "<dl class=tiles>" + "".join(_tile(*tile) for tile in tiles) + "</dl>"
 
@@ -145,11 +146,11 @@ def _results(evaluations: Mapping[str, Evaluation]) -> str:
         for name, result in evaluations.items()
     ]
     columns = ("", "images", "accuracy", "95 % interval", "loss", "precision", "recall", "F1")
-    caption = (
+    note = (
         "Loss is the mean cross entropy in nats; precision, recall and F1 are means over classes. Intervals "
         "(Wilson's score interval) cover the draw of the images, not the spread between training seeds."
     )
-    return _table(caption, columns, rows)
+    return f"{_table('All evaluations.', columns, rows)}<p class=note>{note}</p>"
 
 
 def _training(history: Sequence[Epoch]) -> str:
@@ -161,7 +162,7 @@ def _training(history: Sequence[Epoch]) -> str:
     ]
     if any("lr" in epoch for epoch in history):
         curves.append(_figure("lr", "Learning rate", "Learning rate of each epoch.", kind="wide", height=220))
-    return f'<div class=grid>{"".join(curves)}</div>\n{_epoch_table(history)}'
+    return f"<div class=grid>{''.join(curves)}</div>\n{_epoch_table(history)}"
 
 
 def _epoch_table(history: Sequence[Epoch]) -> str:
@@ -175,7 +176,7 @@ def _epoch_table(history: Sequence[Epoch]) -> str:
     }
     shown = {key: form for key, form in formats.items() if any(key in epoch for epoch in history)}
     rows = [
-        (f"{x:g}", *(form.format(epoch[key]) if key in epoch else "–" for key, form in shown.items()))
+        (f"{x:g}", *(form.format(epoch[key]) if key in epoch else "\u2013" for key, form in shown.items()))
         for x, epoch in zip(_epoch_numbers(history), history, strict=True)
     ]
     columns = ("epoch", *(key.replace("_", " ").replace("lr", "learning rate") for key in shown))
@@ -187,29 +188,30 @@ def _classes(name: str, result: Evaluation) -> str:
         (
             row.name,
             f"{row.support:,}",
-            _percent(row.accuracy),
-            _interval(row.low, row.high),
-            _percent(row.precision),
-            _percent(row.f1),
+            _percent(row.accuracy, 1),
+            _interval(row.low, row.high, 1),
+            _percent(row.precision, 1),
+            _percent(row.f1, 1),
         )
         for row in result.classes
     ]
-    columns = ("class", "images", "accuracy (recall)", "95 % interval", "precision", "F1")
+    columns = ("class", "images", "accuracy", "95 % interval", "precision", "F1")
     figure = _figure(
         "classes",
         "Accuracy per class",
         "Whiskers are 95 % intervals; the dotted line is the accuracy over all classes.",
         height=80 + 34 * len(rows),
     )
-    caption = "A class that is never predicted has precision 0."
-    return f"<div class=grid>{figure}{_table(caption, columns, rows)}</div>"
+    table = _table(f"Per class: {name}.", columns, rows)
+    note = "The accuracy of a class is its recall. A class that is never predicted has precision 0."
+    return f"<div class=grid>{figure}<div>{table}<p class=note>{note}</p></div></div>"
 
 
 def _confusion(name: str, result: Evaluation) -> str:
     figure = _figure(
         "confusion",
         f"Confusion matrix: {name}",
-        "Counts of images. Colour follows the square root of the share of the true class, so that errors show.",
+        "Counts of images. Colour is the square root of the share of the true class, so that errors show.",
         height=140 + 40 * len(result.classes),
     )
     return f"<div class=grid>{figure}{_confused_pairs(result)}</div>"
@@ -224,11 +226,15 @@ def _confused_pairs(result: Evaluation) -> str:
         if count and true != predicted
     ]
     rows = [
-        (names[true], names[predicted], f"{count:,}", _percent(count / result.classes[true].support))
+        (names[true], names[predicted], f"{count:,}", _percent(count / result.classes[true].support, 1))
         for count, true, predicted in sorted(pairs, key=lambda pair: (-pair[0], *pair[1:]))[:CONFUSED_PAIRS]
     ]
-    columns = ("true", "predicted as", "images", "share of class")
-    return _table("Most frequent confusions.", columns, rows) if rows else "<p>No image was misclassified.</p>"
+    columns = ("true", "predicted as", "images", "share")
+    return (
+        _table("Most frequent confusions; share of the true class.", columns, rows)
+        if rows
+        else "<p>No image was misclassified.</p>"
+    )
 
 
 def _run(page: RunPage) -> str:
@@ -254,9 +260,10 @@ def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], 
         for first, *cells in rows
     )
     thead = f"<thead><tr>{head}</tr></thead>" if named else ""
+    title = escape(caption)
     return (
-        f'<div class="scroll {kind}" tabindex=0><table><caption>{escape(caption)}</caption>'
-        f"{thead}<tbody>{body}</tbody></table></div>"
+        f'<div class="scroll {kind}" role=region aria-label="{title}" tabindex=0>'
+        f"<table><caption>{title}</caption>{thead}<tbody>{body}</tbody></table></div>"
     )
 
 
@@ -264,12 +271,12 @@ def _details(summary: str, content: str) -> str:
     return f"<details><summary>{escape(summary)}</summary>{content}</details>"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
+def _percent(share: float, digits: int = 2) -> str:
+    return f"{100 * share:.{digits}f}\u00a0%"
 
 
-def _interval(low: float, high: float) -> str:
-    return f"{100 * low:.2f}–{100 * high:.2f} %"
+def _interval(low: float, high: float, digits: int = 2) -> str:
+    return f"{100 * low:.{digits}f}\u2013{100 * high:.{digits}f}\u00a0%"
 
 
 # ---- figures; colours are CSS variables, which the page's script fills in for light or dark
@@ -288,14 +295,23 @@ def _figures(page: RunPage) -> dict[str, object]:
 
 def _layout(**changes: object) -> dict[str, object]:
     axis = {"gridcolor": "var(--grid)", "linecolor": "var(--line)", "zeroline": False, "automargin": True}
+    axis |= {"ticks": "", "title": {"standoff": 12, "font": {"size": 13}}}
     return {
         "template": "none",
         "paper_bgcolor": "var(--card)",
         "plot_bgcolor": "var(--card)",
-        "font": {"family": "system-ui, -apple-system, 'Segoe UI', sans-serif", "size": 13, "color": "var(--text)"},
-        "margin": {"l": 48, "r": 16, "t": 12, "b": 44},
+        "font": {
+            "family": "system-ui, -apple-system, 'Segoe UI', sans-serif",
+            "size": 13,
+            "color": "var(--text)",
+        },
+        "margin": {"l": 48, "r": 16, "t": 34, "b": 44},
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
-        "hoverlabel": {"bgcolor": "var(--card)", "bordercolor": "var(--line)", "font": {"color": "var(--text)"}},
+        "hoverlabel": {
+            "bgcolor": "var(--card)",
+            "bordercolor": "var(--line)",
+            "font": {"color": "var(--text)"},
+        },
         "xaxis": axis,
         "yaxis": axis,
     } | changes
@@ -369,22 +385,28 @@ def _class_bars(result: Evaluation) -> go.Figure:
             "thickness": 1.5,
             "width": 4,
         },
-        customdata=[[f"{row.correct:,} of {row.support:,}", _interval(row.low, row.high)] for row in rows],
+        customdata=[[f"{row.correct:,} of {row.support:,}", _interval(row.low, row.high, 1)] for row in rows],
         hovertemplate="%{customdata[0]} correct, 95 % interval %{customdata[1]}<extra></extra>",
     )
     figure.add_vline(x=result.accuracy, line={"color": "var(--text)", "width": 1, "dash": "dot"})
     for position, row in enumerate(rows):  # beside the bars, where no whisker is
         figure.add_annotation(
-            x=1, xref="paper", xanchor="left", y=position, text=f"{100 * row.accuracy:.1f} %", showarrow=False
+            x=1,
+            xref="paper",
+            xanchor="left",
+            xshift=6,
+            y=position,
+            text=_percent(row.accuracy, 1),
+            showarrow=False,
         )
-    figure.update_layout(bargap=0.3, showlegend=False, margin_r=64)
+    figure.update_layout(bargap=0.3, showlegend=False, margin_r=68)
     figure.update_xaxes(title_text="accuracy", tickformat=".0%", range=[0, 1])
     figure.update_yaxes(**_class_axis(result), autorange="reversed", showgrid=False)
     return figure
 
 
 def _heat_map(result: Evaluation) -> go.Figure:
-    names = [row.name for row in result.classes]
+    names = [_label(row.name) for row in result.classes]
     shares = [[count / (sum(row) or 1) for count in row] for row in result.confusion]
     positions = list(range(len(names)))
     figure = _new_figure()
@@ -402,10 +424,10 @@ def _heat_map(result: Evaluation) -> go.Figure:
         texttemplate="%{text}" if len(names) <= ANNOTATED_CLASSES else None,
         customdata=[
             [
-                f"true {_label(names[true])}, predicted {_label(names[predicted])}: {count:,} ({_percent(share)})"
-                for predicted, (count, share) in enumerate(zip(counts, row, strict=True))
+                f"true {true}, predicted {predicted}: {count:,} ({_percent(share)})"
+                for predicted, count, share in zip(names, counts, row, strict=True)
             ]
-            for true, (counts, row) in enumerate(zip(result.confusion, shares, strict=True))
+            for true, counts, row in zip(names, result.confusion, shares, strict=True)
         ],
         hovertemplate="%{customdata}<extra></extra>",
     )
@@ -473,17 +495,18 @@ figcaption { margin-top: .5rem; }
 .scroll { overflow-x: auto; }
 .scroll + details, section > .grid + details { margin-top: 1.25rem; }
 details .scroll { margin-top: .75rem; padding: 0; border: 0; }
-table { width: 100%; border-collapse: collapse; font-size: .925rem; font-variant-numeric: tabular-nums; }
-caption { padding-bottom: .6rem; text-align: left; overflow-wrap: normal; }
+table { width: 100%; border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
+caption { padding-bottom: .6rem; text-align: left; }
 th, td {
-  padding: .4rem .6rem; border-top: 1px solid var(--line); text-align: right; vertical-align: top;
+  padding: .4rem; border-top: 1px solid var(--line); text-align: right; vertical-align: top;
   white-space: nowrap;
 }
 th { font-weight: 600; }
 thead > tr > * { border-top: 0; color: var(--muted); }
 tr > :first-child { padding-left: 0; text-align: left; }
 tr > :last-child { padding-right: 0; }
-tbody th { min-width: 6rem; max-width: 16rem; white-space: normal; }
+tbody th { min-width: 5rem; max-width: 14rem; white-space: normal; overflow-wrap: break-word; }
+p.note { margin: .75rem 0 0; }
 .facts td { text-align: left; white-space: normal; }
 .facts tbody th { width: 14rem; color: var(--muted); font-weight: 400; }
 summary { cursor: pointer; font-weight: 600; }
@@ -493,6 +516,8 @@ pre { margin: .75rem 0 0; overflow-x: auto; font-size: .85rem; line-height: 1.45
   body { padding: 1.25rem .75rem 2rem; }
   figure, .scroll, details { padding: .8rem; }
   .facts tbody th { width: 8rem; }
+  table { font-size: .8rem; }
+  th, td { padding: .4rem .3rem; }
 }
 @media print {
   body { padding: 0; background: none; }
@@ -503,7 +528,7 @@ pre { margin: .75rem 0 0; overflow-x: auto; font-size: .85rem; line-height: 1.45
 _DRAW = """
 "use strict";
 const source = document.getElementById("figures").textContent;
-const finePointer = matchMedia("(pointer: fine)").matches;  // a finger scrolls the page, it does not zoom a figure
+const finePointer = matchMedia("(pointer: fine)").matches;  // a finger scrolls the page, never zooms a figure
 function draw() {
   const style = getComputedStyle(document.documentElement);
   const coloured = source.replace(/"var\\((--[a-z0-9-]+)\\)"/g, (_, name) =>
@@ -519,5 +544,7 @@ function draw() {
   }
 }
 draw();
-for (const query of ["(prefers-color-scheme: dark)", "print"]) matchMedia(query).addEventListener("change", draw);
+for (const query of ["(prefers-color-scheme: dark)", "print"]) {
+  matchMedia(query).addEventListener("change", draw);
+}
 """

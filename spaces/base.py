@@ -81,6 +81,8 @@ class SearchSpace(Protocol):
     """Whether a larger or a smaller reported value is better."""
     uses_images: bool = True
     """Whether trials need the data set; a space with a trainer of its own may set it to False."""
+    max_epochs: int | None = None
+    """Most epochs that `train` can give, such as the length of a recorded curve; None is no bound."""
     param_budget: int | None = None
     """Most parameters a network may have; a proposal above it is infeasible and never trained."""
     mac_budget: int | None = None
@@ -112,9 +114,7 @@ def train_on_images(candidate: Candidate, context: TrialContext) -> Iterator[Epo
     from cifar.train import Training
 
     assert context.split is not None
-    training = Training(
-        candidate, context.split, device=context.device, epochs=context.fidelity, seed=context.seed
-    )
+    training = Training(candidate, context.split, device=context.device, epochs=context.fidelity, seed=context.seed)
     for result in training.run():
         if result.val_accuracy is None or result.val_loss is None:
             raise SpaceError("a search needs validation images", got="none", remedy="Raise --val-size")

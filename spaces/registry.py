@@ -33,7 +33,7 @@ def load_space(reference: str, problem: Problem) -> SearchSpace:
         SpaceError: unknown, not importable, or without a method `suggest`.
         InfeasibleError: no network fits the problem's limits.
     """
-    found = BUILT_IN.get(reference) or _attribute(reference)
+    found: Any = BUILT_IN.get(reference) or _attribute(reference)
     if isinstance(found, type) or not hasattr(found, "suggest"):
         found = found(problem) if callable(found) else found
     if not callable(getattr(found, "suggest", None)) or not callable(getattr(found, "train", None)):

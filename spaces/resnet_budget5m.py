@@ -18,8 +18,8 @@ from optuna.trial import BaseTrial, FixedTrial
 
 from cifar.candidate import Candidate
 from cifar.errors import InfeasibleError
-from cifar.recipe import Augmentation, Optimizer, Recipe, Schedule, recipe_names
-from cifar.resnet import ResNetConfig
+from cifar.recipe import Augmentation, Optimizer, OptimizerName, Recipe, Schedule, ScheduleName, recipe_names
+from cifar.resnet import ActivationName, BlockName, ResNetConfig
 from spaces.base import Problem, SearchSpace, WarmStart
 from spaces.width import MIN_WIDTH, Limits, round_width, widest
 
@@ -31,17 +31,22 @@ MAX_BLOCKS = 6  # a stage
 WIDTH_RATIO = (1.0, 2.5)  # of a stage to the one before
 STEM_RATIO = (0.25, 2.0)  # of the stem to the first stage
 SHARE = (0.02, 1.0)  # of the limits that the network fills
-BLOCKS = ("basic", "preact", "bottleneck")
+BLOCKS: tuple[BlockName, ...] = ("basic", "preact", "bottleneck")
 KERNELS = (3, 5)
 SHORTCUT_KERNELS = (1, 3)
 POOLS = (0, 2, 4)  # 0 is global
-ACTIVATIONS = ("relu", "silu", "gelu", "leaky_relu")
+ACTIVATIONS: tuple[ActivationName, ...] = ("relu", "silu", "gelu", "leaky_relu")
 WIDTH_MULTIPLES = (1, 8, 16)  # hardware multiplies widths of 8 and 16 faster; 1 fills a limit more closely
 
 # Learning rate, weight decay: usual ranges, each about a decade around the optimizer's common default.
-RATES = {"sgd": (0.02, 1.0), "adamw": (3e-4, 1e-2), "adam": (3e-4, 1e-2), "rmsprop": (1e-4, 3e-3)}
+RATES: dict[OptimizerName, tuple[float, float]] = {
+    "sgd": (0.02, 1.0),
+    "adamw": (3e-4, 1e-2),
+    "adam": (3e-4, 1e-2),
+    "rmsprop": (1e-4, 3e-3),
+}
 DECAYS = {"sgd": (1e-5, 5e-3), "adamw": (1e-3, 0.3), "adam": (1e-6, 1e-3), "rmsprop": (1e-6, 1e-3)}
-SCHEDULES = ("cosine", "one_cycle", "step", "constant")
+SCHEDULES: tuple[ScheduleName, ...] = ("cosine", "one_cycle", "step", "constant")
 BATCH_SIZES = (64, 128, 256, 512)
 EMA_DECAYS = (0.0, 0.99, 0.999)
 
@@ -116,12 +121,12 @@ class ResNetSpace(SearchSpace):
             blocks=blocks,
             channels=(MIN_WIDTH,) * stages,
             stem=MIN_WIDTH,
-            block=trial.suggest_categorical("block", BLOCKS),
+            block=trial.suggest_categorical("block", BLOCKS),  # type: ignore[arg-type]
             kernel=trial.suggest_categorical("kernel", KERNELS),
             shortcut_kernel=trial.suggest_categorical("shortcut_kernel", SHORTCUT_KERNELS),
             pool=self._pool(trial, stages),
             squeeze_excitation=trial.suggest_categorical("squeeze_excitation", (False, True)),
-            activation=trial.suggest_categorical("activation", ACTIVATIONS),
+            activation=trial.suggest_categorical("activation", ACTIVATIONS),  # type: ignore[arg-type]
             dropout=trial.suggest_float("dropout", 0.0, 0.5),
             stochastic_depth=trial.suggest_float("stochastic_depth_rate", 0.02, 0.3) if drop else 0.0,
             num_classes=self.problem.num_classes,
@@ -137,7 +142,9 @@ class ResNetSpace(SearchSpace):
     def _pool(self, trial: BaseTrial, stages: int) -> int:
         """P, or 0 (global) where the last map is no larger than the proposed P."""
         pool = trial.suggest_categorical("pool", POOLS)
-        map_size = replace(ResNetConfig(), blocks=(1,) * stages, channels=(1,) * stages, image_size=self.problem.image_size).map_size
+        map_size = replace(
+            ResNetConfig(), blocks=(1,) * stages, channels=(1,) * stages, image_size=self.problem.image_size
+        ).map_size
         return pool if pool < map_size else 0
 
     def warm_starts(self) -> list[WarmStart]:
@@ -178,7 +185,9 @@ class ResNetSpace(SearchSpace):
         decoded = self._decode(params, candidate)
         if decoded != candidate:
             raise InfeasibleError(
-                "every setting of the candidate must lie inside the space", got=candidate.network, remedy="Adapt it"
+                "every setting of the candidate must lie inside the space",
+                got=candidate.network,
+                remedy="Adapt it",
             )
         return params
 
@@ -225,7 +234,7 @@ def _suggest_recipe(trial: BaseTrial, base: Recipe) -> Recipe:
 
 
 def _suggest_optimizer(trial: BaseTrial, base: Optimizer) -> Optimizer:
-    name = trial.suggest_categorical("optimizer", tuple(RATES))
+    name: OptimizerName = trial.suggest_categorical("optimizer", tuple(RATES))  # type: ignore[assignment]
     return replace(
         base,
         name=name,
@@ -238,7 +247,7 @@ def _suggest_optimizer(trial: BaseTrial, base: Optimizer) -> Optimizer:
 
 def _suggest_schedule(trial: BaseTrial, base: Recipe) -> Schedule:
     """Durations are proposed as shares of the run and kept in epochs of the base recipe."""
-    name = trial.suggest_categorical("schedule", SCHEDULES)
+    name: ScheduleName = trial.suggest_categorical("schedule", SCHEDULES)  # type: ignore[assignment]
     warmup = {"cosine": (0.0, 0.3), "one_cycle": (0.05, 0.5), "step": (0.0, 0.1), "constant": (0.0, 0.1)}[name]
     schedule = replace(
         base.schedule,

@@ -46,7 +46,7 @@ def small_network() -> nn.Module:
 
 
 class ChannelMeans(nn.Module):
-    """Logits = mean of each channel over the image's inner part: blind to mirroring."""
+    """Logits = mean of each channel: blind to mirroring."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         return inputs.mean(dim=(2, 3))
@@ -87,9 +87,7 @@ def test_normalize_keeps_the_memory_format(layout: torch.memory_format) -> None:
     assert normalize(some_images().to(memory_format=layout), STATISTICS).is_contiguous(memory_format=layout)
 
 
-@pytest.mark.parametrize(
-    "std", [(0.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, math.nan, 1.0), (math.inf, 1.0, 1.0)]
-)
+@pytest.mark.parametrize("std", [(0.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, math.nan, 1.0), (math.inf, 1.0, 1.0)])
 def test_a_standard_deviation_must_be_positive(std: tuple[float, float, float]) -> None:
     with pytest.raises(ConfigError, match="positive standard deviations"):
         Normalization((0.0, 0.0, 0.0), std)
@@ -103,9 +101,7 @@ def test_predictions_are_those_of_a_plain_loop() -> None:
     probabilities = predict_probabilities(network, images, STATISTICS, device=CPU)
     network.eval()
     with torch.no_grad():
-        expected = torch.stack(
-            [network(normalize(image[None], STATISTICS))[0].softmax(0) for image in images]
-        )
+        expected = torch.stack([network(normalize(image[None], STATISTICS))[0].softmax(0) for image in images])
     torch.testing.assert_close(probabilities, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -220,9 +216,7 @@ def test_wilson_interval_of_nothing_says_nothing() -> None:
     assert wilson_interval(0, 0) == (0.0, 1.0)
 
 
-@pytest.mark.parametrize(
-    "arguments", [(-1, 3, 0.95), (4, 3, 0.95), (1, 3, 0.0), (1, 3, 1.0), (1, 3, math.nan)]
-)
+@pytest.mark.parametrize("arguments", [(-1, 3, 0.95), (4, 3, 0.95), (1, 3, 0.0), (1, 3, 1.0), (1, 3, math.nan)])
 def test_wilson_interval_refuses_nonsense(arguments: tuple[int, int, float]) -> None:
     with pytest.raises(ValueError, match="interval needs"):
         wilson_interval(*arguments)
@@ -282,10 +276,7 @@ def test_the_figures_agree_with_each_other(count: int, classes: int, seed: int) 
     for index, row in enumerate(result.classes):
         assert row.support == sum(result.confusion[index]) == int((labels == index).sum())
         assert row.recall == row.accuracy and row.low <= row.accuracy <= row.high
-        assert (
-            min(row.precision, row.recall) <= row.f1 + 1e-12
-            and row.f1 <= max(row.precision, row.recall) + 1e-12
-        )
+        assert min(row.precision, row.recall) <= row.f1 + 1e-12 and row.f1 <= max(row.precision, row.recall) + 1e-12
     for value in (result.macro_precision, result.macro_recall, result.macro_f1):
         assert 0 <= value <= 1
     expected = nn.functional.nll_loss(probabilities.double().log(), labels).item()

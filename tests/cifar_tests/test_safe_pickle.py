@@ -72,9 +72,7 @@ KEYS = st.text(max_size=8) | st.binary(max_size=8) | st.integers(-(2**63), 2**63
 VALUES = st.recursive(
     SCALARS,
     lambda inner: (
-        st.lists(inner, max_size=5)
-        | st.lists(inner, max_size=5).map(tuple)
-        | st.dictionaries(KEYS, inner, max_size=5)
+        st.lists(inner, max_size=5) | st.lists(inner, max_size=5).map(tuple) | st.dictionaries(KEYS, inner, max_size=5)
     ),
     max_leaves=20,
 )
@@ -198,17 +196,10 @@ def run_by(kind: str, sentinel: str) -> bytes:
         "popped": mkdir + argument + b"\x85R0N.",
         "memo": mkdir + b"q\x000h\x00" + argument + b"\x85R.",
         "numpy helper": global_("numpy.testing._private.utils", "runstring") + evaluated + b"}\x86R.",
-        "dotted": b"\x80\x04"
-        + text("cifar.safe_pickle")
-        + text("io.os.mkdir")
-        + b"\x93"
-        + argument
-        + b"\x85R.",
+        "dotted": b"\x80\x04" + text("cifar.safe_pickle") + text("io.os.mkdir") + b"\x93" + argument + b"\x85R.",
         "nested pickle": global_("pickle", "loads") + short_bytes(mkdir + b".") + b"\x85R.",
         "numpy nested pickle": global_("numpy.core.multiarray", "_load_from_filelike") + argument + b"\x85R.",
-        "array of another class": global_("numpy.core.multiarray", "_reconstruct")
-        + mkdir
-        + b"K\x00\x85\x87R.",
+        "array of another class": global_("numpy.core.multiarray", "_reconstruct") + mkdir + b"K\x00\x85\x87R.",
         "build dict": global_("numpy", "ndarray") + b"}" + text("mkdir") + mkdir + b"sb.",
     }[kind]
 
@@ -235,6 +226,18 @@ def test_the_attacks_are_real(kind: str, sentinel: str) -> None:
 
 def test_the_forbidden_global_is_named() -> None:
     refuse(global_("os", "system") + text("true") + b"\x85R.", r"the global os\.system")
+
+
+def test_the_forbidden_opcode_is_named() -> None:
+    refuse(b"(ios\nsystem\n.", r"the opcode INST os\.system\.")
+    refuse(b"Psome id\n.", r"the opcode PERSID some id\.")
+    refuse(b"\x80\x04\x8f.", r"the opcode EMPTY_SET\.")
+
+
+def test_escapes_in_names_are_not_replaced() -> None:
+    refuse(global_("numpy", r"n\x64array") + b".", "the global")
+    refuse(global_("numpy", r"\user") + b".", "the global")
+    refuse(b"cnumpy\nndarray", "whole and well formed")
 
 
 def test_names_from_the_file_cannot_control_the_terminal() -> None:
@@ -383,8 +386,7 @@ def allocated_by_refusing(data: bytes) -> int:
 MANY_VIEWS = (
     b"\x80\x03"
     + b"".join([b"B", struct.pack("<I", 100_000), bytes(100_000), b"q\x000", dtype("u1"), b"q\x010]("])
-    + (global_("numpy.core.numeric", "_frombuffer") + b"(h\x00h\x01J\xa0\x86\x01\x00\x85" + text("C") + b"tR")
-    * 1000
+    + (global_("numpy.core.numeric", "_frombuffer") + b"(h\x00h\x01J\xa0\x86\x01\x00\x85" + text("C") + b"tR") * 1000
     + b"e."
 )
 
@@ -431,9 +433,7 @@ def test_deep_nesting_ends() -> None:
 
 def test_sharing_is_no_bomb() -> None:
     """Each list holds the one before ten times: 10**40 leaves if they were copied or walked one by one."""
-    data = b"]q\x000" + b"".join(
-        b"](" + bytes([0x68, i]) * 10 + b"e" + bytes([0x71, i + 1]) + b"0" for i in range(40)
-    )
+    data = b"]q\x000" + b"".join(b"](" + bytes([0x68, i]) * 10 + b"e" + bytes([0x71, i + 1]) + b"0" for i in range(40))
     assert len(load(data + b"h(.")) == 10
 
 

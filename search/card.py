@@ -1,0 +1,102 @@
+"""A study's card: `studies/<name>/README.md`, generated from the study, with what was searched and what came out."""
+
+from __future__ import annotations
+
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from cifar.checkpoint import write_text
+from cifar.device import Device
+from search.plan import Plan, spoken
+from search.settings import SearchSettings
+from search.storage import shown_url
+from search.study import CANDIDATE, SEED, SOURCE, SPACE, ranked, reached
+
+TOP = 10  # trials in the table
+
+
+def card_path(settings: SearchSettings) -> Path:
+    """Where a study's card lies."""
+    return settings.folder / "README.md"
+
+
+def write_card(study: optuna.Study, settings: SearchSettings, plan: Plan, device: Device) -> None:
+    """Writes the card; nothing in it is typed by hand."""
+    write_text(card_path(settings), "\n".join(_lines(study, settings, plan, device)) + "\n")
+
+
+def _lines(study: optuna.Study, settings: SearchSettings, plan: Plan, device: Device) -> list[str]:
+    trials = study.get_trials(deepcopy=False)
+    attributes = study.user_attrs
+    spent = sum(t.duration.total_seconds() for t in trials if t.duration is not None)
+    facts = {
+        "space": f"`{attributes[SPACE]}`",
+        "data": f"{plan.train_size:,} training and {plan.val_limit:,} validation images of `{attributes[SOURCE]}`"
+        if attributes.get(SOURCE)
+        else "none",
+        "limits": f"{_number(plan.param_budget)} parameters, {_number(plan.mac_budget)} multiply-accumulates an image",
+        "rungs": f"{', '.join(map(str, plan.rungs))} epochs, eta {plan.eta}",
+        "sampler and pruner": f"{settings.sampler}, {settings.pruner}; seed {attributes[SEED]}",
+        "trials": _counts(trials),
+        "training time": spoken(spent),
+        "hardware": f"{device.describe()} ({platform.machine()}, {platform.system()})",
+        "written": time.strftime("%Y-%m-%d %H:%M"),
+        "storage": f"`{shown_url(settings)}`",
+    }
+    return [
+        f"# Study `{study.study_name}`",
+        "",
+        "Written by `python -m search.run`; values are of the last epoch of each trial, on validation images.",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {key} | {value} |" for key, value in facts.items()),
+        "",
+        "## Best trials",
+        "",
+        "Complete trials first, then those stopped early, longest first: values of different lengths do not compare.",
+        "",
+        "| trial | state | epochs | value | parameters | MACs | network | optimizer | schedule |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(_row(trial) for trial in ranked(study)[:TOP]),
+    ]
+
+
+def _row(trial: FrozenTrial) -> str:
+    attributes = trial.user_attrs
+    network, optimizer, schedule = _described(attributes.get(CANDIDATE, {}))
+    cells = [
+        str(trial.number),
+        trial.state.name.lower(),
+        str(reached(trial)),
+        f"{trial.value:.4f}",
+        _number(attributes.get("parameters"), ""),
+        _number(attributes.get("macs"), ""),
+        network,
+        optimizer,
+        schedule,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _described(candidate: dict[str, Any]) -> tuple[str, str, str]:
+    """Network, optimizer and schedule of a stored candidate; empty where it has no such part."""
+    network, recipe = candidate.get("network", {}), candidate.get("recipe", {})
+    if not (isinstance(network, dict) and isinstance(recipe, dict) and "channels" in network and "optimizer" in recipe):
+        return "", "", ""
+    shape = f"{'-'.join(map(str, network['blocks']))} x {'-'.join(map(str, network['channels']))} {network['block']}"
+    return shape, f"{recipe['optimizer']['name']} {recipe['optimizer']['lr']:.3g}", recipe["schedule"]["name"]
+
+
+def _counts(trials: list[FrozenTrial]) -> str:
+    states = [trial.state for trial in trials]
+    return ", ".join(f"{states.count(s)} {s.name.lower()}" for s in TrialState if s in states) or "none"
+
+
+def _number(value: int | None, missing: str = "any number of") -> str:
+    return missing if value is None else f"{value:,}"

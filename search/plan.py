@@ -1,0 +1,291 @@
+"""How a search spends its time: rungs, images an epoch, and how large networks may be, from this machine's speed.
+
+Everything is counted in *images of a full trial*: what a trial that is never pruned trains on. On a fast machine a
+full trial is many epochs of all images. On a slow one an epoch is shortened to a fixed subset and networks are
+limited in multiply-accumulates, so that the time still pays for several full trials.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from cifar.candidate import Candidate
+from cifar.data import ImageSet, PreparedData, TrainingSplit
+from cifar.device import Device
+from cifar.resnet import ResNetConfig
+from cifar.train import Training
+from search.settings import DEFAULT_TRIALS, SearchSettings, StudyError
+from spaces.base import SearchSpace
+
+FULL_TRIALS = 8  # full trials' worth of training that a time budget should hold
+ENOUGH_IMAGES = 400_000  # a full trial of nine epochs of CIFAR-10: no need to limit the networks
+FEWEST_IMAGES = 60_000  # below this, trials on CIFAR-10 do not tell a good network from a bad one
+SMALLEST_MAC_BUDGET = 8_000_000  # multiply-accumulates an image
+RUNGS = 3  # at least, so that bad trials end early: 1, 3 and 9 epochs with eta 3
+MOST_EPOCHS = 81
+EVALUATION_COST = 1 / 3  # of an image's training: the forward pass of forward and backward
+EVALUATED_SHARE = 0.3  # validation images of a trial, as a share of its training images: a tenth of its time
+PROBES = ((8, 4), (16, 8), (48, 4), (66, 2))  # first-stage channels of [2, 2, 2], batches to time
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast this machine trains, by the size of the network."""
+
+    points: tuple[tuple[int, float], ...]
+    """(multiply-accumulates an image, seconds an image), by size."""
+
+    def seconds(self, macs: float) -> float:
+        """Seconds to train on one image, between the measured sizes by a straight line, beyond them in proportion."""
+        for (low, a), (high, b) in zip(self.points, self.points[1:], strict=False):
+            if macs <= high:
+                share = max(0.0, macs - low) / (high - low)
+                return a + share * (b - a)
+        macs_last, seconds_last = self.points[-1]
+        return seconds_last * macs / macs_last
+
+    def largest(self, seconds: float) -> float:
+        """Multiply-accumulates of the largest network that trains on an image in `seconds`."""
+        low, high = 0.0, 1e12
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.seconds(middle) <= seconds else (low, middle)
+        return low
+
+
+def measure_speed(device: Device, batch_size: int = 128) -> Speed:
+    """Times the real training loop on random images, smallest network first; about ten seconds at most."""
+    points: list[tuple[int, float]] = []
+    for width, batches in PROBES:
+        network = ResNetConfig(channels=(width, 2 * width, 4 * width), stem=width)
+        images = batches * batch_size
+        generator = torch.Generator().manual_seed(0)
+        random = torch.randint(0, 256, (images, 3, 32, 32), dtype=torch.uint8, generator=generator)
+        labels = torch.arange(images) % 10
+        none = ImageSet(random[:0], labels[:0])
+        split = TrainingSplit(ImageSet(random, labels), none, tuple(map(str, range(10))))
+        training = Training(Candidate(network), split, device=device, epochs=3, seed=0)
+        seconds = [result.seconds for result in training.run()]  # the first warms up
+        points.append((network.cost().macs, min(seconds[1:]) / images))
+        if seconds[-1] > 1.5:  # the next network would take several times as long; larger ones follow in proportion
+            break
+    return Speed(tuple(points))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every trial of a study has in common; kept in the study, so that values stay comparable."""
+
+    min_epochs: int
+    """Epochs of the first rung, r."""
+    max_epochs: int
+    """Epochs of a full trial, R."""
+    eta: int
+    """Reduction factor."""
+    train_size: int
+    """Training images an epoch."""
+    val_size: int
+    """Images of the training set kept apart for validation."""
+    val_limit: int
+    """How many of those a trial is validated on after each epoch: a fixed, stratified subset."""
+    param_budget: int | None
+    """Most parameters; None where the space has no limit."""
+    mac_budget: int | None
+    """Most multiply-accumulates an image; None is no limit."""
+
+    @property
+    def rungs(self) -> list[int]:
+        """Epochs at which trials are compared, the full length last."""
+        return rungs(self.min_epochs, self.max_epochs, self.eta)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a plan is expected to take on this machine."""
+
+    epoch_seconds: float
+    """Seconds of an epoch of a network half as large as the limits allow."""
+    trial_epochs: float
+    """Mean epochs of a trial, pruning considered."""
+    trials: int
+    """Trials that the time or trial budget holds."""
+    seconds: float
+    """Until the end."""
+
+
+def rungs(min_epochs: int, max_epochs: int, eta: int) -> list[int]:
+    """r, r*eta, r*eta^2, ... below R, and R; in whole numbers, since a floored logarithm loses a rung at 243/3."""
+    found, epochs = [], min_epochs
+    while epochs < max_epochs:
+        found.append(epochs)
+        epochs *= eta
+    return [*found, max_epochs]
+
+
+def plan_without_images(settings: SearchSettings, space: SearchSpace) -> Plan:
+    """The plan for a space that has a trainer of its own: epochs only."""
+    max_epochs = settings.max_epochs or space.max_epochs or settings.eta**RUNGS
+    return Plan(
+        min_epochs=settings.min_epochs or _first_rung(max_epochs, settings.eta),
+        max_epochs=max_epochs,
+        eta=settings.eta,
+        train_size=0,
+        val_size=0,
+        val_limit=0,
+        param_budget=space.param_budget,
+        mac_budget=space.mac_budget,
+    )
+
+
+def make_plan(settings: SearchSettings, data: PreparedData, param_budget: int | None, speed: Speed) -> Plan:
+    """The plan for a new study; what the settings say stands, the rest is fitted to the speed and the time budget.
+
+    Args:
+        settings: what the user asked for.
+        data: the data set.
+        param_budget: the space's limit, if any.
+        speed: of this machine.
+
+    Raises:
+        StudyError: the settings contradict each other or the data.
+    """
+    train_count = data.train_count - settings.val_size
+    if train_count < 1:
+        raise StudyError(
+            "--val-size must leave images to train on",
+            got=f"{settings.val_size} of {data.train_count}",
+            remedy="Lower it",
+        )
+    if settings.train_size and settings.train_size > train_count:
+        raise StudyError(
+            "--train-size must not exceed the training split",
+            got=settings.train_size,
+            remedy=f"At most {train_count}",
+        )
+    largest = _largest_macs(param_budget)
+    mac_budget = settings.mac_budget or None
+    images = float(ENOUGH_IMAGES * RUNGS)
+    if settings.time_budget:
+        trial_seconds = settings.time_budget / FULL_TRIALS / (1 + EVALUATION_COST * EVALUATED_SHARE)
+        if settings.mac_budget is None and trial_seconds / speed.seconds(largest) < ENOUGH_IMAGES:
+            fitting = speed.largest(trial_seconds / FEWEST_IMAGES)
+            mac_budget = max(SMALLEST_MAC_BUDGET, _two_digits(fitting))
+            mac_budget = None if mac_budget >= largest else mac_budget
+        images = trial_seconds / speed.seconds(mac_budget or largest)
+    max_epochs, train_size = _epochs(settings, images, train_count)
+    return Plan(
+        min_epochs=settings.min_epochs or _first_rung(max_epochs, settings.eta),
+        max_epochs=max_epochs,
+        eta=settings.eta,
+        train_size=train_size,
+        val_size=settings.val_size,
+        val_limit=min(settings.val_size, max(1000, round(train_size * EVALUATED_SHARE))),
+        param_budget=param_budget,
+        mac_budget=mac_budget,
+    )
+
+
+def _largest_macs(param_budget: int | None) -> float:
+    """Multiply-accumulates of a network of the usual shape at the parameter limit."""
+    usual = ResNetConfig(blocks=(3, 4, 3), channels=(66, 132, 264), stem=66).cost()
+    return usual.macs * (param_budget or usual.parameters) / usual.parameters
+
+
+def _epochs(settings: SearchSettings, images: float, train_count: int) -> tuple[int, int]:
+    """R and the images an epoch, so that both multiply to about `images`."""
+    size = settings.train_size or train_count
+    least = settings.eta ** (RUNGS - 1)
+    max_epochs = settings.max_epochs or min(MOST_EPOCHS, max(least, int(images / size)))
+    if settings.max_epochs is None:  # the nearest full ladder below: r * eta^k
+        ladder = settings.eta ** _divisions(max_epochs, settings.eta)
+        max_epochs = max_epochs // ladder * ladder
+    if settings.train_size is None:
+        size = min(train_count, max(_fewest(train_count), _two_digits(images / max_epochs)))
+    return max_epochs, size
+
+
+def _fewest(train_count: int) -> int:
+    """Images of the shortest epoch: four batches."""
+    return min(train_count, 512)
+
+
+def _divisions(max_epochs: int, eta: int) -> int:
+    """How often a ladder up to R divides by eta: as many whole times as leave a first rung of 1 to eta - 1."""
+    count = 0
+    while max_epochs >= eta:
+        max_epochs //= eta
+        count += 1
+    return count
+
+
+def _first_rung(max_epochs: int, eta: int) -> int:
+    first: int = max_epochs // eta ** _divisions(max_epochs, eta)
+    return first
+
+
+def _two_digits(value: float) -> int:
+    """Rounded down to two significant digits."""
+    if value < 10:
+        return int(value)
+    unit = 10 ** (int(math.log10(value)) - 1)
+    return int(value // unit * unit)
+
+
+def forecast(plan: Plan, settings: SearchSettings, speed: Speed) -> Forecast:
+    """What the plan will take; trials are counted as Hyperband runs them."""
+    macs = (plan.mac_budget or _largest_macs(plan.param_budget)) / 2
+    images = plan.train_size + EVALUATION_COST * plan.val_limit
+    epoch_seconds = images * speed.seconds(macs)
+    trial_epochs = mean_epochs(plan.rungs, plan.eta) if settings.pruner != "none" else plan.max_epochs
+    trials = settings.max_trials or (math.inf if settings.time_budget else DEFAULT_TRIALS)
+    seconds = trials * trial_epochs * epoch_seconds / settings.workers
+    if settings.time_budget and settings.time_budget < seconds:
+        seconds = settings.time_budget
+        trials = seconds * settings.workers / (trial_epochs * epoch_seconds)
+    return Forecast(epoch_seconds, trial_epochs, max(1, int(trials)), seconds)
+
+
+def mean_epochs(ladder: Sequence[int], eta: int) -> float:
+    """Mean epochs of a trial under Hyperband, bracket s being given eta^s / (s + 1) of the trials."""
+    weights = [float(eta) ** s / (s + 1) for s in reversed(range(len(ladder)))]
+    lengths = [_bracket_epochs(ladder[first:], eta) for first in range(len(ladder))]
+    return sum(w * n for w, n in zip(weights, lengths, strict=True)) / sum(weights)
+
+
+def _bracket_epochs(ladder: Sequence[int], eta: int) -> float:
+    """Mean epochs where one of eta trials goes on at each rung of `ladder`."""
+    steps = zip(ladder[1:], ladder, strict=False)
+    return ladder[0] + sum((high - low) / float(eta) ** i for i, (high, low) in enumerate(steps, 1))
+
+
+def describe(plan: Plan, outlook: Forecast, settings: SearchSettings, device: Device) -> list[str]:
+    """The plan in lines for a person."""
+    limits = [f"{plan.param_budget:,} parameters" if plan.param_budget else "no parameter limit"]
+    limits.append(f"{plan.mac_budget:,} multiply-accumulates an image" if plan.mac_budget else "no MAC limit")
+    proposed = plan.mac_budget and settings.mac_budget is None
+    note = " (MAC limit proposed for this machine; --mac-budget overrides it)" if proposed else ""
+    ending = time.strftime("%H:%M", time.localtime(time.time() + outlook.seconds))
+    return [
+        f"device      {device.describe()}, {settings.workers} worker{'s' * (settings.workers > 1)}",
+        f"limits      {', '.join(limits)}{note}",
+        f"rungs       {', '.join(map(str, plan.rungs))} epochs; one of {plan.eta} trials goes on at each",
+        f"epoch       {plan.train_size:,} training images, validated on {plan.val_limit:,}; "
+        f"about {outlook.epoch_seconds:.2g} s",
+        f"expected    {outlook.trials} trials in {spoken(outlook.seconds)}, until about {ending}",
+    ]
+
+
+def spoken(seconds: float) -> str:
+    """A duration for a person, such as `9 min 30 s`."""
+    whole = round(seconds)
+    days, hours, minutes, rest = whole // 86400, whole // 3600 % 24, whole // 60 % 60, whole % 60
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

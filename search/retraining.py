@@ -1,0 +1,292 @@
+"""Trains one candidate in full, resumably, and reports it on the test images, which nothing else reads.
+
+A run's folder:
+    weights.pt candidate.json model.json      the model, for `search.submit` and `cifar.checkpoint.load_model`
+    run.json                                  what was run; the same settings continue it
+    history.csv                               one row an epoch
+    test_metrics.json test_per_class.csv test_confusion.csv test_predictions.csv    (test_tta_* with --tta)
+    report.html                               curves, per-class accuracy, confusion matrix; opens without a network
+    checkpoint.pt                             only until the run is finished
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cifar import checkpoint
+from cifar.candidate import Candidate
+from cifar.data import ImageSet, PreparedData, TrainingSplit, load_test, load_training_split
+from cifar.device import Device
+from cifar.evaluate import Evaluation, evaluate, predict_probabilities, write_evaluation
+from cifar.recipe import Recipe
+from cifar.train import EpochResult, Training
+from search.plan import spoken
+from search.run_page import RunPage, write_run_page
+from search.settings import StudyError
+
+RUN = "run.json"
+CHECKPOINT = "checkpoint.pt"
+TIMED_IMAGES = 2048  # of an epoch that is timed to fit a run into a time budget
+SAFETY = 0.92  # share of a time budget that is planned; the rest is for slower stretches and the report
+DEFAULT_EMA_DECAY = 0.999
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RetrainSettings:
+    """How a candidate is trained in full; None leaves the recipe's own."""
+
+    epochs: float | None = None
+    """Passes over the training images."""
+    time_budget: float | None = None
+    """Seconds that training may take; the epochs are fitted to it."""
+    val_size: int | None = None
+    """Training images kept for validation; 0 trains on all."""
+    weights: str | None = None
+    """last, best (by the recipe's monitor) or ema (a moving average)."""
+    tta: bool = False
+    """Whether test-time augmentation is reported too."""
+    seed: int = 0
+    """Of weights, data order and augmentation."""
+    train_size: int | None = None
+    """A fixed, stratified subset of the training images; None takes all."""
+
+
+def adapted(recipe: Recipe, settings: RetrainSettings) -> Recipe:
+    """The recipe with the settings' changes.
+
+    Raises:
+        ConfigError: the best weights are asked for without validation images.
+    """
+    changes: dict[str, Any] = {}
+    if settings.val_size is not None:
+        changes["val_size"] = settings.val_size
+        if settings.val_size == 0:
+            changes |= {"keep": "last", "early_stopping": 0}
+    if settings.weights in ("last", "best"):
+        changes |= {"keep": settings.weights, "ema_decay": 0.0}
+    if settings.weights == "ema":
+        changes |= {"keep": "last", "ema_decay": recipe.ema_decay or DEFAULT_EMA_DECAY}
+    return replace(recipe, **changes)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished run gave."""
+
+    folder: Path
+    title: str
+    evaluations: dict[str, Evaluation]
+    parameters: int
+    epochs: float
+    seconds: float
+
+
+def retrain(
+    candidate: Candidate,
+    title: str,
+    folder: Path,
+    data: PreparedData,
+    settings: RetrainSettings,
+    device: Device,
+    say: Say,
+) -> Outcome:
+    """Trains the candidate, or continues where a run in `folder` stopped, and reports it.
+
+    Args:
+        candidate: network and recipe.
+        title: names the run for people.
+        folder: where its files go.
+        data: training images, and test images for the report.
+        settings: changes to the recipe.
+        device: where to train.
+        say: is told progress, line by line.
+
+    Raises:
+        UserError: the folder holds another run, or a setting is impossible.
+        Diverged: the loss became NaN or infinite.
+    """
+    test = load_test(data)  # a missing test split is told before the training, not after
+    recipe = adapted(candidate.recipe, settings)
+    candidate = replace(candidate.for_data(len(data.class_names), data.image_size), recipe=recipe)
+    split = load_training_split(data, val_size=recipe.val_size, train_size=settings.train_size)
+    run = _started_run(folder, candidate, data, settings)
+    if run is None:
+        epochs = _epochs(candidate, split, settings, device, say)
+        run = {
+            "title": title,
+            "asked": _identity(candidate, data, settings),
+            "epochs": epochs,
+            "device": device.describe(),
+            "source": data.source,
+            "train_images": len(split.train),
+            "val_images": len(split.val),
+            "history": [],
+        }
+        checkpoint.write_json(folder / RUN, run)
+    training = Training(candidate, split, device=device, epochs=run["epochs"], seed=settings.seed)
+    if not run.get("finished"):
+        _train(training, folder, run, say)
+    return _finish(training, candidate, folder, run, test, settings, device)
+
+
+def _identity(candidate: Candidate, data: PreparedData, settings: RetrainSettings) -> dict[str, Any]:
+    """What must be the same for a run to be continued."""
+    return {
+        "candidate": candidate.fingerprint,
+        "data": data.fingerprint,
+        **asdict(replace(settings, tta=False)),
+    }
+
+
+def _started_run(
+    folder: Path, candidate: Candidate, data: PreparedData, settings: RetrainSettings
+) -> dict[str, Any] | None:
+    """The run that was started in the folder with the same settings."""
+    if not (folder / RUN).exists():
+        return None
+    run = checkpoint.read_json(folder / RUN)
+    if run.get("asked") != _identity(candidate, data, settings):
+        raise StudyError(
+            "a run's folder continues with the settings that it began with",
+            got=f"other settings for {folder}",
+            remedy="Give another --out, or remove the folder",
+        )
+    return run
+
+
+def _epochs(candidate: Candidate, split: TrainingSplit, settings: RetrainSettings, device: Device, say: Say) -> float:
+    """Length of the run: as asked, or the recipe's, and no longer than the time budget allows."""
+    wanted = settings.epochs or candidate.recipe.epochs
+    if settings.time_budget is None:
+        return wanted
+    seconds = _epoch_seconds(candidate, split, device)
+    fitting = SAFETY * settings.time_budget / seconds
+    epochs = min(wanted, round(fitting, 2))
+    say(
+        f"an epoch takes about {seconds:.1f} s: {epochs:g} of {wanted:g} epochs fit into {spoken(settings.time_budget)}"
+    )
+    if epochs * len(split.train) < candidate.recipe.batch_size:
+        raise StudyError(
+            "--time-budget must allow at least one batch",
+            got=spoken(settings.time_budget),
+            remedy="Give it more time",
+        )
+    return epochs
+
+
+def _epoch_seconds(candidate: Candidate, split: TrainingSplit, device: Device) -> float:
+    """Seconds of a whole epoch, validation included, from three short ones, of which the first warms up."""
+    size = min(len(split.train), max(TIMED_IMAGES, 4 * candidate.recipe.batch_size))
+    some = ImageSet(split.train.images[:size], split.train.labels[:size])
+    no_validation = ImageSet(split.val.images[:0], split.val.labels[:0])
+    training = Training(
+        candidate, TrainingSplit(some, no_validation, split.class_names), device=device, epochs=3, seed=0
+    )
+    results = list(training.run())
+    per_image = sum(r.seconds for r in results[1:]) / sum(r.images for r in results[1:])
+    started = time.perf_counter()
+    validated = split.val.images[:TIMED_IMAGES]
+    predict_probabilities(
+        training.evaluated,
+        validated,
+        training.normalization,
+        device=device.torch_device,
+        autocast=device.autocast,
+    )
+    per_val_image = (time.perf_counter() - started) / max(1, len(validated))
+    return per_image * len(split.train) + per_val_image * len(split.val)
+
+
+def _train(training: Training, folder: Path, run: dict[str, Any], say: Say) -> None:
+    """Runs to the end, saving after each epoch."""
+    if (folder / CHECKPOINT).exists():
+        saved = checkpoint.load(folder / CHECKPOINT, training.device.torch_device)
+        training.load_state_dict(saved["training"])
+        run["history"] = saved["history"]
+        say(f"continuing after epoch {training.epoch} of {training.total_epochs}")
+    for result in training.run():
+        run["history"].append(asdict(result))
+        say(_progress(result, training.total_epochs))
+        checkpoint.save(folder / CHECKPOINT, {"training": training.state_dict(), "history": run["history"]})
+
+
+def _progress(result: EpochResult, total: int) -> str:
+    parts = [
+        f"epoch {result.epoch:>3}/{total}",
+        f"train loss {result.train_loss:.3f}, accuracy {100 * result.train_accuracy:5.2f} %",
+    ]
+    if result.val_accuracy is not None:
+        parts.append(f"validation loss {result.val_loss:.3f}, accuracy {100 * result.val_accuracy:5.2f} %")
+    parts.append(f"{result.seconds:.1f} s, {spoken(result.seconds * (total - result.epoch))} left")
+    return "  ".join(parts)
+
+
+def _finish(
+    training: Training,
+    candidate: Candidate,
+    folder: Path,
+    run: dict[str, Any],
+    test: ImageSet,
+    settings: RetrainSettings,
+    device: Device,
+) -> Outcome:
+    """Saves the model, evaluates it on the test images and writes the report."""
+    if run.get("finished"):
+        model = checkpoint.load_model(folder)
+    else:
+        model = checkpoint.TrainedModel(
+            training.final_network(), candidate, training.normalization, training.class_names
+        )
+        checkpoint.save_model(folder, model)
+        run["finished"] = True
+    network = model.network.to(device.torch_device)
+    evaluations: dict[str, Evaluation] = {}
+    for name, stem, tta in (("test", "test", False), ("test, with test-time augmentation", "test_tta", True)):
+        if tta and not settings.tta:
+            continue
+        probabilities = predict_probabilities(
+            network,
+            test.images,
+            model.normalization,
+            device=device.torch_device,
+            autocast=device.autocast,
+            tta=tta,
+        )
+        evaluations[name] = evaluate(probabilities, test.labels, model.class_names)
+        write_evaluation(folder, evaluations[name], probabilities, test.labels, stem=stem)
+    history = run["history"]
+    with checkpoint.atomic_write(folder / "history.csv") as file:
+        pd.DataFrame(history).to_csv(file, index=False)
+    seconds = math.fsum(epoch["seconds"] for epoch in history)
+    outcome = Outcome(folder, run["title"], evaluations, candidate.cost.parameters, run["epochs"], seconds)
+    page = RunPage(run["title"], _facts(candidate, run, settings, seconds), history, evaluations, candidate.to_dict())
+    write_run_page(folder / "report.html", page)
+    checkpoint.write_json(folder / RUN, run)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return outcome
+
+
+def _facts(candidate: Candidate, run: dict[str, Any], settings: RetrainSettings, seconds: float) -> dict[str, str]:
+    recipe = candidate.recipe
+    weights = "moving average (EMA)" if recipe.ema_decay else "network's own"
+    return {
+        "parameters": f"{candidate.cost.parameters:,}",
+        "multiply-accumulates an image": f"{candidate.cost.macs:,}",
+        "epochs": f"{len(run['history'])} ({run['epochs']:g} passes planned)",
+        "training time": spoken(seconds),
+        "training images": f"{run['train_images']:,}",
+        "validation images": f"{run['val_images']:,}",
+        "weights": f"{weights}, {'best by ' + recipe.monitor if recipe.keep == 'best' else 'last epoch'}",
+        "data": run["source"],
+        "hardware": run["device"],
+        "seed": str(settings.seed),
+    }

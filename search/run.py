@@ -1,0 +1,109 @@
+"""`python -m search.run`: searches a space; the same command again goes on where it stopped."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from search.cli import Parser, count, duration, natural, non_negative_count, run_command
+from search.settings import PRUNERS, SAMPLERS, SearchSettings
+
+if TYPE_CHECKING:
+    import optuna
+
+
+def parser() -> Parser:
+    """The command's options."""
+    p = Parser("run", "Search networks and training settings under hard limits; the same command again goes on.")
+    p.add_argument(
+        "--space", default="resnet_budget5m", help="built-in name, package.module:attribute, or a Python file"
+    )
+    p.add_argument("--study", help="name of the study (default: after the space)")
+    p.add_argument("--storage", help="Optuna storage URL or journal file (default: studies/<study>/study.db)")
+    p.add_argument(
+        "--data",
+        help="images: official folder or archive, image-folder tree or archive of one, or .npz "
+        "(default: CIFAR_DATA, else official CIFAR-10, downloaded once)",
+    )
+    p.add_argument(
+        "--time-budget",
+        type=duration,
+        help="stop after this long, such as 10m or 1h30m; plans the rungs to fit",
+    )
+    p.add_argument(
+        "--trials",
+        type=natural,
+        help="stop at this many trials of the study in all (default: 50 without a time budget)",
+    )
+    p.add_argument("--param-budget", type=count, help="most parameters, such as 300k (default: the space's own)")
+    p.add_argument(
+        "--mac-budget",
+        type=non_negative_count,
+        help="most multiply-accumulates an image, such as 40M; 0 is no limit "
+        "(default: proposed for this machine if time is short)",
+    )
+    p.add_argument("--min-epochs", type=natural, help="epochs of the first rung (default: planned)")
+    p.add_argument("--max-epochs", type=natural, help="epochs of a full trial (default: planned)")
+    p.add_argument("--eta", type=natural, default=3, help="one of eta trials goes on at each rung")
+    p.add_argument(
+        "--train-size",
+        type=natural,
+        help="training images an epoch, a fixed stratified subset (default: planned)",
+    )
+    p.add_argument("--val-size", type=natural, default=5000, help="training images kept for validation")
+    p.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="how trials are proposed")
+    p.add_argument("--pruner", choices=PRUNERS, default="hyperband", help="how bad trials are stopped early")
+    p.add_argument("--seed", type=int, default=0, help="of the sampler and the trials")
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps")
+    p.add_argument("--workers", type=natural, default=1, help="processes that run trials side by side")
+    p.add_argument("--no-warm-start", action="store_true", help="do not try known good points first")
+    p.add_argument("--deterministic", action="store_true", help="equal seeds give equal weights")
+    p.add_argument("--quiet", action="store_true", help="print only errors")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parses, searches, prints how to go on."""
+    args = vars(parser().parse_args(argv))
+    quiet = args.pop("quiet")
+    settings = SearchSettings(max_trials=args.pop("trials"), warm_start=not args.pop("no_warm_start"), **args)
+    from search.display import choose_display
+    from search.session import run_search
+
+    display = choose_display(quiet)
+    try:
+        study = run_search(settings, display)
+    except KeyboardInterrupt:
+        display.say("stopped; nothing is lost, and the same command goes on")
+        raise
+    for line in closing_lines(study, settings):
+        display.say(line)
+
+
+def closing_lines(study: optuna.Study, settings: SearchSettings) -> list[str]:
+    """The best trial and what to do next."""
+    from search.card import card_path
+    from search.storage import shown_url
+    from search.study import ranked, reached, stored_plan
+
+    trials = ranked(study)
+    if not trials:
+        return ["no trial has a value yet: give it more time with the same command"]
+    best, full = trials[0], stored_plan(study).max_epochs
+    size = best.user_attrs.get("parameters")
+    option = "" if settings.study is None and settings.space == "resnet_budget5m" else f" --study {settings.study_name}"
+    option += "" if settings.storage is None else f" --storage {shown_url(settings)}"
+    return [
+        "",
+        f"best trial {best.number}: {best.value:.4f} after {reached(best)} of {full} epochs"
+        + (f", {size:,} parameters" if size is not None else ""),
+        f"trials     {card_path(settings).parent / 'trials.csv'}, summary in {card_path(settings)}",
+        f"look       python -m search.dashboard{option}   or: optuna-dashboard {shown_url(settings)}",
+        f"retrain    python -m search.retrain --trial best{option}",
+        f"go on      the same command again: {' '.join(['python -m search.run', *sys.argv[1:]])}",
+    ]
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_command(main))

@@ -1,0 +1,231 @@
+"""The Optuna study of a search: opened or continued, with the plan it was made for, and its trials found by name.
+
+Everything that later calls need is in the study itself: the plan and the space in its user attributes, each trial's
+candidate, cost, seed and time in the trial's.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any, Literal
+
+import optuna
+import pandas as pd
+from optuna.trial import FrozenTrial, TrialState
+
+from cifar.checkpoint import atomic_write
+from cifar.config import from_dict
+from search.plan import Plan
+from search.settings import SearchSettings, StudyError
+from search.storage import exists, open_storage, shown_url
+from search.strategies import make_pruner, make_sampler
+
+PLAN = "plan"
+SPACE = "space"
+DATA = "data"
+SOURCE = "data_source"
+SEED = "seed"
+CANDIDATE = "candidate"
+REASON = "reason"
+WORKER = "worker"
+INTERRUPTED = "interrupted"
+RETRY_OF = "retry_of"
+
+
+def find_study(settings: SearchSettings) -> optuna.Study | None:
+    """The study if it exists.
+
+    Raises:
+        StudyError: the storage cannot be opened.
+    """
+    if not exists(settings):
+        return None
+    storage = open_storage(settings)
+    if settings.study_name not in optuna.get_all_study_names(storage):
+        return None
+    return optuna.load_study(study_name=settings.study_name, storage=storage)
+
+
+def require_study(settings: SearchSettings) -> optuna.Study:
+    """The study.
+
+    Raises:
+        StudyError: no such study.
+    """
+    study = find_study(settings)
+    if study is None:
+        raise StudyError(
+            "the study must exist",
+            got=f"{settings.study_name!r} in {shown_url(settings)}",
+            remedy="Start it with python -m search.run, or give --study and --storage as there",
+        )
+    return study
+
+
+def stored_plan(study: optuna.Study) -> Plan:
+    """The plan that the study's trials share.
+
+    Raises:
+        StudyError: the study was not made by `search.run`.
+    """
+    plan = study.user_attrs.get(PLAN)
+    if not isinstance(plan, dict):
+        raise StudyError(
+            "the study must have been made by search.run", got=study.study_name, remedy="Give another --study"
+        )
+    return from_dict(Plan, plan, where=f"plan of study {study.study_name}")
+
+
+def create_study(
+    settings: SearchSettings,
+    plan: Plan,
+    direction: Literal["maximize", "minimize"],
+    fingerprint: str | None,
+    source: str | None,
+) -> optuna.Study:
+    """A new study that holds its plan, space and data fingerprint."""
+    study = optuna.create_study(study_name=settings.study_name, storage=open_storage(settings), direction=direction)
+
+    for key, value in (
+        (PLAN, asdict(plan)),
+        (SPACE, settings.space),
+        (DATA, fingerprint),
+        (SOURCE, source),
+        (SEED, settings.seed),
+    ):
+        study.set_user_attr(key, value)
+    return study
+
+
+def check_continues(study: optuna.Study, settings: SearchSettings, fingerprint: str | None) -> None:
+    """Refuses to continue a study with settings under which new values would not compare with the old ones.
+
+    Raises:
+        StudyError: names the setting, both values and the remedy.
+    """
+    plan = stored_plan(study)
+    held: dict[str, Any] = {"space": study.user_attrs.get(SPACE), **asdict(plan)}
+    asked = {"space": settings.space, "mac_budget": settings.mac_budget or None}
+    asked |= {key: getattr(settings, key) for key in ("param_budget", "min_epochs", "max_epochs", "train_size")}
+    for key, value in asked.items():
+        if value is not None and value != held[key]:
+            _refuse(study, f"--{key.replace('_', '-')}", held[key], value)
+    if fingerprint != study.user_attrs.get(DATA):
+        _refuse(study, "--data", study.user_attrs.get(SOURCE), "other images")
+
+
+def _refuse(study: optuna.Study, option: str, held: object, asked: object) -> None:
+    raise StudyError(
+        f"study {study.study_name!r} goes on with the {option} that it began with ({held})",
+        got=asked,
+        remedy=f"Leave {option} as it was, or start another study with --study NAME",
+    )
+
+
+def use_strategies(study: optuna.Study, settings: SearchSettings, plan: Plan, sampler_seed: int) -> None:
+    """Gives the study its sampler and pruner."""
+    study.sampler = make_sampler(settings.sampler, sampler_seed % 2**32)
+    study.pruner = make_pruner(settings.pruner, plan)
+
+
+def this_worker() -> dict[str, Any]:
+    """Host and process, to tell a running trial from one whose process was killed."""
+    return {"host": socket.gethostname(), "pid": os.getpid()}
+
+
+def counted(trials: Iterable[FrozenTrial]) -> int:
+    """Trials that count against `--trials`: not those that failed, were interrupted, infeasible, or are waiting."""
+    states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+    return sum(t.state in states and is_feasible(t) for t in trials)
+
+
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Whether the trial kept every hard limit."""
+    return all(value <= 0 for value in trial.constraints.values())
+
+
+def recover_lost_trials(study: optuna.Study) -> int:
+    """Fails trials whose process on this machine is gone and queues them again; returns how many."""
+    lost = [t for t in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if _is_lost(t)]
+    for trial in lost:
+        study.tell(trial.number, state=TrialState.FAIL)
+        requeue(study, trial)
+    return len(lost)
+
+
+def _is_lost(trial: FrozenTrial) -> bool:
+    worker = trial.user_attrs.get(WORKER)
+    if not isinstance(worker, dict) or worker.get("host") != socket.gethostname():
+        return False
+    pid = int(worker["pid"])
+    if pid == os.getpid():
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Queues the same parameters again, to be tried next."""
+    attributes = {key: value for key, value in trial.user_attrs.items() if key == "recipe"}
+    study.enqueue_trial(dict(trial.params), user_attrs={**attributes, RETRY_OF: trial.number})
+
+
+def reached(trial: FrozenTrial) -> int:
+    """Epochs that the trial was trained and reported."""
+    return trial.last_step or 0
+
+
+def ranked(study: optuna.Study) -> list[FrozenTrial]:
+    """Feasible trials with a value, best first: complete ones, then those that were stopped, the longest first.
+
+    Values after different numbers of epochs do not compare, so a trial stopped early never precedes a complete one.
+    """
+    sign = -1 if study.direction is optuna.study.StudyDirection.MAXIMIZE else 1
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    valued = [t for t in trials if t.value is not None and reached(t) and is_feasible(t)]
+    return sorted(
+        valued, key=lambda t: (t.state != TrialState.COMPLETE, -reached(t), sign * (t.value or 0.0), t.number)
+    )
+
+
+def choose_trials(study: optuna.Study, wanted: str) -> list[FrozenTrial]:
+    """The trials that `best`, a number or `top-K` names.
+
+    Raises:
+        StudyError: not one of these forms, no such trial, or none with a value yet.
+    """
+    if wanted.isdecimal():
+        found = [t for t in study.get_trials(deepcopy=False) if t.number == int(wanted) and CANDIDATE in t.user_attrs]
+        if not found:
+            count = len(study.get_trials(deepcopy=False))
+            raise StudyError(
+                f"--trial must be one of the study's {count} trials", got=wanted, remedy="See its trials.csv"
+            )
+        return found
+    kind, _, number = wanted.partition("-")
+    if wanted != "best" and not (kind == "top" and number.isdecimal() and int(number) >= 1):
+        raise StudyError("--trial is best, a trial's number, or top-K", got=repr(wanted), remedy="Use best")
+    trials = ranked(study)
+    if not trials:
+        raise StudyError("the study must have a trial with a value", got="none yet", remedy="Run search.run longer")
+    return trials[: 1 if wanted == "best" else int(number)]
+
+
+def write_trials_csv(study: optuna.Study, settings: SearchSettings) -> None:
+    """Writes `trials.csv`: one row a trial, with its parameters and figures, through pandas."""
+    table: pd.DataFrame = study.trials_dataframe(
+        attrs=("number", "state", "value", "datetime_start", "duration", "user_attrs", "params")
+    )
+    table = table.rename(columns=lambda name: name.removeprefix("user_attrs_"))
+    table["epochs"] = [reached(t) for t in study.get_trials(deepcopy=False)]
+    table = table.drop(columns=[name for name in (WORKER,) if name in table])
+    with atomic_write(settings.folder / "trials.csv") as file:
+        table.to_csv(file, index=False)
