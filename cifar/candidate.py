@@ -7,13 +7,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from cifar.complexity import Cost
 from cifar.config import from_dict, to_dict
 from cifar.errors import ConfigError
 from cifar.networks import NetworkConfig, network_from_dict
-from cifar.recipe import RECIPES_FOLDER, Recipe, read_toml, recipe_names
+from cifar.recipe import RECIPES_FOLDER, Recipe, read_toml, recipe_names, require
 from cifar.resnet import ResNetConfig
 
 
@@ -69,13 +69,12 @@ class Candidate:
 
     @classmethod
     def from_toml(cls, path: Path) -> Candidate:
-        """The candidate of a recipe file: its tables `network` and `recipe`; the text `about` is for readers.
+        """The candidate of a recipe file; see `RecipeFile`.
 
         Raises:
             ConfigError: no such file, or unknown key, wrong type or value out of range.
         """
-        tables = {key: value for key, value in read_toml(path).items() if key != "about"}
-        return cls.from_dict(tables, where=path.name)
+        return RecipeFile.read(path).candidate
 
     @classmethod
     def named(cls, name: str) -> Candidate:
@@ -84,7 +83,80 @@ class Candidate:
         Raises:
             ConfigError: no recipe of this name.
         """
+        return RecipeFile.named(name).candidate
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a recipe's source reports; for comparison only, nothing is trained by it."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    test_accuracy: float
+    """In percent."""
+    train_accuracy: float | None = None
+    """In percent."""
+    per_class: tuple[float, ...] = ()
+    """Test accuracy of each class in percent, in the order of the labels."""
+    note: str = ""
+    """How it was measured, as far as it matters for a comparison."""
+
+    def __post_init__(self) -> None:
+        values = [self.test_accuracy, *self.per_class, *([] if self.train_accuracy is None else [self.train_accuracy])]
+        require(all(0 <= v <= 100 for v in values), "accuracies must be in [0, 100] percent", values, "Give percent")
+
+
+@dataclass(frozen=True)
+class RecipeFile:
+    """A recipe file: the tables `network` and `recipe`, and for readers the text `about` and the table `published`."""
+
+    name: str
+    """The file's name without its suffix."""
+    about: str
+    """What it is, where it comes from, what was chosen here and why."""
+    published: Published | None
+    """What its source reports."""
+    candidate: Candidate
+    """What is trained."""
+
+    @classmethod
+    def read(cls, path: Path) -> RecipeFile:
+        """The recipe in a TOML file.
+
+        Raises:
+            ConfigError: no such file, or unknown key, wrong type or value out of range.
+        """
+        tables, where = read_toml(path), path.name
+        for key, value in tables.items():
+            require(
+                key in ("about", "published", "network", "recipe"),
+                f"{where}: unknown key {key!r}",
+                value,
+                "Allowed keys here: about, published, network, recipe",
+            )
+        about, published = tables.pop("about", ""), tables.pop("published", None)
+        require(isinstance(about, str), f"{where}: about must be a text", about, "Put it in quotes")
+        require(
+            published is None or isinstance(published, Mapping),
+            f"{where}: published must be a table",
+            published,
+            "Write published = { test_accuracy = 90.0 }",
+        )
+        return cls(
+            path.stem,
+            str(about).strip(),
+            from_dict(Published, published, where=f"{where}: published") if isinstance(published, Mapping) else None,
+            Candidate.from_dict(tables, where=where),
+        )
+
+    @classmethod
+    def named(cls, name: str) -> RecipeFile:
+        """A built-in recipe.
+
+        Raises:
+            ConfigError: no recipe of this name.
+        """
         if name not in recipe_names():
             known = ", ".join(recipe_names())
             raise ConfigError("a recipe has one of the built-in names", got=repr(name), remedy=f"Known: {known}")
-        return cls.from_toml(RECIPES_FOLDER / f"{name}.toml")
+        return cls.read(RECIPES_FOLDER / f"{name}.toml")

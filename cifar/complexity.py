@@ -8,6 +8,7 @@ whose FLOPs are 2 x MACs). thop counts normalisation and pooling too, so its MAC
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -15,17 +16,17 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import nn
 
-LayerKind = Literal["conv", "norm", "linear"]
+LayerKind = Literal["conv", "norm", "linear", "pool"]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer with parameters."""
+    """One layer that has parameters or changes the resolution."""
 
     name: str
     """Dotted name of the module."""
     kind: LayerKind
-    """conv (2-d), norm (batch norm) or linear."""
+    """conv (2-d), norm (batch norm), linear or pool (maximum or average, without parameters)."""
     in_channels: int
     """Input channels or features."""
     out_channels: int
@@ -38,21 +39,28 @@ class Layer:
     """Step of the kernel in pixels."""
     bias: bool = False
     """Whether a conv or linear layer adds a bias."""
+    dilation: int = 1
+    """Distance in pixels of the inputs that neighbouring weights of the kernel read (arXiv 1511.07122)."""
+    groups: int = 1
+    """Groups of channels that a conv keeps apart; as many as channels is a depthwise convolution."""
+    branch: bool = False
+    """Whether it lies beside the main path, as on a shortcut or in squeeze-and-excitation."""
 
     @property
     def parameters(self) -> int:
-        """Trainable parameters."""
+        """Weights and biases, frozen ones included."""
         if self.kind == "norm":
             return 2 * self.out_channels
-        weights = self.in_channels * self.out_channels * self.kernel**2
-        return weights + (self.out_channels if self.bias else 0)
+        return self._weights + (self.out_channels if self.bias else 0)
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates an image."""
-        if self.kind == "norm":
-            return 0
-        return self.in_channels * self.out_channels * self.kernel**2 * self.out_size**2
+        return 0 if self.kind == "norm" else self._weights * self.out_size**2
+
+    @property
+    def _weights(self) -> int:
+        return 0 if self.kind == "pool" else self.in_channels // self.groups * self.out_channels * self.kernel**2
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,7 @@ class Cost:
     """What a network costs: exact, and known before anything is built."""
 
     parameters: int
-    """Trainable parameters."""
+    """Weights and biases, frozen ones included."""
     macs: int
     """Multiply-accumulates an image."""
 
@@ -101,8 +109,13 @@ def thop_parameters(network: nn.Module, image_size: int = 32) -> int:
         image_size: height and width in pixels.
     """
     import torch
-    from thop import profile
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # thop 0.1.1 imports distutils
+        from thop import profile
 
     throw_away = copy.deepcopy(network).cpu().float().eval()
-    _, parameters = profile(throw_away, inputs=(torch.zeros(1, 3, image_size, image_size),), verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # and asks it for versions
+        _, parameters = profile(throw_away, inputs=(torch.zeros(1, 3, image_size, image_size),), verbose=False)
     return int(parameters)

@@ -6,7 +6,7 @@ pydantic checks types and keys; ranges are checked by each dataclass in `__post_
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any, TypeVar
 
@@ -40,10 +40,25 @@ def from_dict(cls: type[T], data: Mapping[str, Any], *, where: str) -> T:
         return config
     except ValidationError as error:
         first = error.errors()[0]
-        keys = [str(part) for part in first["loc"]]
-        raise _explain(cls, where, keys, first["type"], first["msg"], first["input"]) from None
+        keys = _keys_of(data, first["loc"])
+        # a value of several allowed types has one error a type
+        alike = [other["msg"] for other in error.errors() if _keys_of(data, other["loc"]) == keys]
+        message = ", or ".join(dict.fromkeys(text[0].lower() + text[1:] for text in alike))
+        raise _explain(cls, where, keys, first["type"], message, first["input"]) from None
     except ConfigError as error:
         raise error.within(where) from None
+
+
+def _keys_of(data: Any, location: Sequence[int | str]) -> list[str]:
+    """The keys that lead to a value: pydantic's location without the allowed types that it appends."""
+    keys = []
+    for part in location:
+        if not isinstance(data, Mapping | list | tuple):
+            break
+        keys.append(str(part))
+        items = data if isinstance(data, Mapping) else dict(enumerate(data))
+        data = items.get(part)
+    return keys
 
 
 def _explain(cls: type, where: str, keys: list[str], kind: str, message: str, value: Any) -> ConfigError:
@@ -51,7 +66,7 @@ def _explain(cls: type, where: str, keys: list[str], kind: str, message: str, va
     if kind == "unexpected_keyword_argument":
         allowed = ", ".join(_keys_at(cls, keys[:-1]))
         return ConfigError(f"{where}: unknown key {key!r}", got=repr(value), remedy=f"Allowed keys here: {allowed}")
-    return ConfigError(f"{where}: {key}: {message[0].lower()}{message[1:]}", got=repr(value), remedy="Change it")
+    return ConfigError(f"{where}: {key}: {message}", got=repr(value), remedy="Change it")
 
 
 def _keys_at(cls: type, path: list[str]) -> list[str]:

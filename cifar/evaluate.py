@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cifar.errors import ConfigError
+from cifar.roc import roc_curves
 
 CONFIDENCE = 0.95
 """Confidence of every interval in an `Evaluation`."""
@@ -293,11 +294,12 @@ def _cross_entropy(probabilities: Tensor, labels: Tensor) -> float:
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation, probabilities: Tensor, labels: Tensor, *, stem: str) -> None:
-    """Writes an evaluation and its predictions as four files, each whole or not at all.
+    """Writes an evaluation and its predictions as five files, each whole or not at all.
 
     `{stem}_metrics.json` (every field of the evaluation), `{stem}_per_class.csv`, `{stem}_confusion.csv`
-    (a row a true class, a column a predicted class), and `{stem}_predictions.csv`: index, true, predicted
-    (class names), confidence (the greatest probability), then a column `p_<class>` for each class.
+    (a row a true class, a column a predicted class), `{stem}_roc_auc.csv` (a row a class against the rest; an
+    area that is undefined is empty), and `{stem}_predictions.csv`: index, true, predicted (class names),
+    confidence (the greatest probability), then a column `p_<class>` for each class.
 
     Args:
         folder: created if missing.
@@ -322,7 +324,15 @@ def write_evaluation(folder: Path, evaluation: Evaluation, probabilities: Tensor
             "confidence": confidence.numpy(),
         }
     ).join(pd.DataFrame(probabilities.cpu().numpy(), columns=[f"p_{name}" for name in names]))
+    areas = pd.DataFrame(
+        [
+            (curve.name, curve.positives, curve.negatives, curve.auc)
+            for curve in roc_curves(probabilities, labels, names)
+        ],
+        columns=["name", "positives", "negatives", "auc"],
+    )
     write_json(folder / f"{stem}_metrics.json", asdict(evaluation))
     write_text(folder / f"{stem}_per_class.csv", per_class.to_csv(index=False, lineterminator="\n"))
     write_text(folder / f"{stem}_confusion.csv", confusion.to_csv(lineterminator="\n"))
+    write_text(folder / f"{stem}_roc_auc.csv", areas.to_csv(index=False, lineterminator="\n"))
     write_text(folder / f"{stem}_predictions.csv", predictions.to_csv(index_label="index", lineterminator="\n"))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol, Self, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 from torch import nn
 
-from cifar.complexity import Cost
+from cifar.complexity import Cost, Layer
 from cifar.config import from_dict
 from cifar.errors import ConfigError
+from cifar.reference_networks import CnnConfig, DepthwiseConfig, ResNet9Config
 from cifar.resnet import ResNetConfig
+from cifar.transfer import TransferConfig
 
 
 class NetworkConfig(Protocol):
@@ -34,7 +36,25 @@ class NetworkConfig(Protocol):
         """The same network for data of this many classes and this height and width in pixels."""
 
 
-NETWORKS: dict[str, type[Any]] = {"resnet": ResNetConfig}
+@runtime_checkable
+class Layered(Protocol):
+    """A `NetworkConfig` that can list its layers; all built-in ones can."""
+
+    def layers(self) -> Iterator[Layer]:
+        """Every layer with parameters and every pooling, in the order of the forward pass."""
+
+
+@runtime_checkable
+class Pretrained(Protocol):
+    """A `NetworkConfig` whose training starts from weights that `build` does not give."""
+
+    def start(self, network: nn.Module) -> None:
+        """Loads them into a network that `build` gave."""
+
+
+NETWORKS: dict[str, type[Any]] = {
+    config.kind: config for config in (ResNetConfig, CnnConfig, ResNet9Config, DepthwiseConfig, TransferConfig)
+}
 
 C = TypeVar("C", bound=type[Any])
 
@@ -63,4 +83,16 @@ def network_from_dict(data: Mapping[str, Any], *, where: str) -> NetworkConfig:
             remedy=f"Known: {', '.join(sorted(NETWORKS))}; an own one needs the --space that registers it",
         )
     network: NetworkConfig = from_dict(NETWORKS[kind], data, where=f"{where}: network")
+    return network
+
+
+def build_to_train(config: NetworkConfig) -> nn.Module:
+    """The network as its training starts: randomly initialised, or pretrained.
+
+    Raises:
+        UserError: pretrained weights are missing or of another network.
+    """
+    network = config.build()
+    if isinstance(config, Pretrained):
+        config.start(network)
     return network

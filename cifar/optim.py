@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cifar.recipe import Optimizer, Recipe
+from cifar.recipe import Optimizer, Recipe, require
+
+HEAD = "fc"  # name of the last linear layer, in all built-in networks
 
 
 def build_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
     """The optimizer over all trainable parameters of `network`, each group's rate at the peak."""
     groups = parameter_groups(network, settings)
-    lr = settings.lr
+    lr = settings.peak_lr
     betas = (settings.momentum, settings.beta2)
     if settings.name == "sgd":
         return torch.optim.SGD(groups, lr, settings.momentum, nesterov=settings.nesterov, fused=True)
@@ -28,16 +30,33 @@ def build_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Opti
 
 
 def parameter_groups(network: nn.Module, settings: Optimizer) -> list[dict[str, Any]]:
-    """Trainable parameters with their weight decay; vectors (norms, biases) apart if they are not decayed."""
-    trainable = [p for p in network.parameters() if p.requires_grad]
+    """Trainable parameters with their weight decay and, as `lr_factor`, their share of the learning rate.
+
+    Vectors (norms, biases) are apart if they are not decayed; head and backbone, if their rates differ, head first.
+    """
+    trainable = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    head, backbone = list(trainable.values()), []
+    if settings.backbone_lr_factor != 1:
+        head = [p for name, p in trainable.items() if name.startswith(f"{HEAD}.")]
+        backbone = [p for name, p in trainable.items() if not name.startswith(f"{HEAD}.")]
+        require(
+            bool(head),
+            "optimizer.backbone_lr_factor needs a network whose last layer is named fc",
+            settings.backbone_lr_factor,
+            "Set it to 1",
+        )
+    parts = [(head, 1.0), (backbone, settings.backbone_lr_factor)]
+    return [group for part, factor in parts if part for group in _decay_groups(part, settings, factor)]
+
+
+def _decay_groups(parameters: list[nn.Parameter], settings: Optimizer, factor: float) -> list[dict[str, Any]]:
+    common = {"lr_factor": factor, "lr": settings.peak_lr * factor}
     if settings.decay_norm_and_bias:
-        return [{"params": trainable, "weight_decay": settings.weight_decay}]
-    matrices = [p for p in trainable if p.ndim > 1]
-    vectors = [p for p in trainable if p.ndim <= 1]
-    return [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
+        return [{"params": parameters, "weight_decay": settings.weight_decay, **common}]
+    matrices = [p for p in parameters if p.ndim > 1]
+    vectors = [p for p in parameters if p.ndim <= 1]
+    groups = ((matrices, settings.weight_decay), (vectors, 0.0))
+    return [{"params": part, "weight_decay": decay, **common} for part, decay in groups if part]
 
 
 def lr_factor(recipe: Recipe, progress: float) -> float:
@@ -64,9 +83,9 @@ def lr_factor(recipe: Recipe, progress: float) -> float:
 
 
 def set_lr(optimizer: torch.optim.Optimizer, peak: float, factor: float) -> None:
-    """Sets every group's learning rate to `peak * factor`."""
+    """Sets every group's learning rate to `peak * factor`, times the group's own `lr_factor`."""
     for group in optimizer.param_groups:
-        group["lr"] = peak * factor
+        group["lr"] = peak * factor * group.get("lr_factor", 1.0)
 
 
 class Ema:

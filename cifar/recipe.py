@@ -33,8 +33,8 @@ class Optimizer:
 
     name: OptimizerName = "sgd"
     """sgd (with momentum), adamw (arXiv 1711.05101), adam (arXiv 1412.6980) or rmsprop."""
-    lr: float = 0.1
-    """Peak learning rate, for the recipe's own batch size."""
+    lr: float | Literal["range_test"] = 0.1
+    """Peak learning rate, for the recipe's own batch size; "range_test" finds it before training (`cifar.lr_range`)."""
     weight_decay: float = 5e-4
     """L2 penalty added to the gradient; for adamw decoupled and multiplied by the learning rate."""
     momentum: float = 0.9
@@ -45,9 +45,33 @@ class Optimizer:
     """beta2 of adam and adamw; smoothing constant of rmsprop."""
     decay_norm_and_bias: bool = True
     """Whether weight decay also applies to batch-norm parameters and biases (PyTorch's default)."""
+    backbone_lr_factor: float = 1.0
+    """Learning rate of all but the last linear layer as a fraction of that layer's; for pretrained networks."""
+
+    @property
+    def peak_lr(self) -> float:
+        """`lr` as a number.
+
+        Raises:
+            ConfigError: it has yet to be found by a range test.
+        """
+        if isinstance(self.lr, str):
+            raise ConfigError(
+                "training needs optimizer.lr as a number",
+                got=repr(self.lr),
+                remedy="Use python -m search.retrain, which runs the range test first, or give a number",
+            )
+        return self.lr
 
     def __post_init__(self) -> None:
-        require(self.lr > 0, "optimizer.lr must be positive", self.lr, "0.1 suits sgd, 1e-3 adamw")
+        if not isinstance(self.lr, str):
+            require(self.lr > 0, "optimizer.lr must be positive", self.lr, "0.1 suits sgd, 1e-3 adamw")
+        require(
+            0 < self.backbone_lr_factor <= 1,
+            "optimizer.backbone_lr_factor must be in (0, 1]",
+            self.backbone_lr_factor,
+            "0.1 is usual; to freeze parts, list the others in network.trainable",
+        )
         require(self.weight_decay >= 0, "optimizer.weight_decay must be 0 or more", self.weight_decay, "Try 5e-4")
         require(0 <= self.momentum < 1, "optimizer.momentum must be in [0, 1)", self.momentum, "0.9 is usual")
         require(0 <= self.beta2 < 1, "optimizer.beta2 must be in [0, 1)", self.beta2, "0.999 is usual")

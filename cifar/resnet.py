@@ -132,14 +132,16 @@ class ResNetConfig:
         return total_cost(self.layers())
 
     def layers(self) -> Iterator[Layer]:
-        """Every layer that has parameters, in the order of the forward pass; names are those of the modules."""
+        """Every layer with parameters and the pooling, in the order of the forward pass; names are the modules'."""
         yield self._conv("stem.conv", 3, self.stem, 3, self.image_size)
         if self.block != "preact":
-            yield _norm("stem.norm", self.stem)
+            yield _norm("stem.norm", self.stem, self.image_size)
         for spec in self.block_specs():
             yield from spec.layers()
+        width, side = self.channels[-1] * self.expansion, self.pool or self.map_size
         if self.block == "preact":
-            yield _norm("norm", self.channels[-1])
+            yield _norm("norm", width, self.map_size)
+        yield Layer("pool", "pool", width, width, self.map_size // side, kernel=side, stride=side)
         yield Layer("fc", "linear", self.features, self.num_classes, bias=True)
 
     def block_specs(self) -> Iterator[BlockSpec]:
@@ -202,7 +204,8 @@ class BlockSpec:
         """Convolution of the shortcut; only where `projects`."""
         k = self.config.shortcut_kernel
         name = f"{self.name}.shortcut.0"
-        return self.config._conv(name, self.in_channels, self.out_channels, k, self.out_size, self.stride)
+        conv = self.config._conv(name, self.in_channels, self.out_channels, k, self.out_size, self.stride)
+        return replace(conv, branch=True)
 
     def squeeze(self) -> int:
         """Hidden units of squeeze-and-excitation."""
@@ -211,27 +214,29 @@ class BlockSpec:
     def layers(self) -> Iterator[Layer]:
         """Every layer with parameters."""
         preact = self.config.block == "preact"
+        size = self.in_size
         for i, conv in enumerate(self.convs()):
             if preact:
-                yield _norm(f"{self.name}.norms.{i}", conv.in_channels)
+                yield _norm(f"{self.name}.norms.{i}", conv.in_channels, size)
             yield conv
+            size = conv.out_size
             if not preact:
-                yield _norm(f"{self.name}.norms.{i}", conv.out_channels)
+                yield _norm(f"{self.name}.norms.{i}", conv.out_channels, size)
         if self.config.squeeze_excitation:
-            yield Layer(f"{self.name}.se.fc1", "linear", self.out_channels, self.squeeze(), bias=True)
-            yield Layer(f"{self.name}.se.fc2", "linear", self.squeeze(), self.out_channels, bias=True)
+            yield Layer(f"{self.name}.se.fc1", "linear", self.out_channels, self.squeeze(), bias=True, branch=True)
+            yield Layer(f"{self.name}.se.fc2", "linear", self.squeeze(), self.out_channels, bias=True, branch=True)
         if self.projects:
             yield self.shortcut()
             if not preact:
-                yield _norm(f"{self.name}.shortcut.1", self.out_channels)
+                yield replace(_norm(f"{self.name}.shortcut.1", self.out_channels, size), branch=True)
 
 
 def _halved(size: int) -> int:
     return (size + 1) // 2
 
 
-def _norm(name: str, channels: int) -> Layer:
-    return Layer(name, "norm", channels, channels)
+def _norm(name: str, channels: int, size: int) -> Layer:
+    return Layer(name, "norm", channels, channels, size)
 
 
 def _build(layer: Layer) -> nn.Conv2d:

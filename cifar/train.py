@@ -9,9 +9,10 @@ continued elsewhere ends in the same weights as one that ran through.
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from cifar.data import TrainingSplit, channel_statistics
 from cifar.device import Device
 from cifar.errors import Diverged
 from cifar.evaluate import Normalization, normalize, predict_probabilities
+from cifar.networks import build_to_train
 from cifar.optim import Ema, build_optimizer, lr_factor, set_lr
 from cifar.recipe import Recipe
 from cifar.seeds import derive_seed
@@ -81,6 +83,7 @@ class Training:
 
     def __init__(self, candidate: Candidate, split: TrainingSplit, *, device: Device, epochs: float, seed: int) -> None:
         self.recipe, self.device, self.seed = candidate.recipe, device, seed
+        self.peak_lr = candidate.recipe.optimizer.peak_lr
         where = device.torch_device
         self.images = split.train.images.to(where)  # uint8 (N, 3, H, W)
         self.labels = split.train.labels.to(where)  # int64 (N,)
@@ -94,7 +97,7 @@ class Training:
         self.fill = (red, green, blue)
         with torch.random.fork_rng(self._cuda_devices()):
             torch.manual_seed(derive_seed(seed, "weights"))
-            network = candidate.network.build()
+            network = build_to_train(candidate.network)
         self.network = network.to(where).to(memory_format=torch.channels_last)
         self.optimizer = build_optimizer(self.network, self.recipe.optimizer)
         self.scaler = torch.amp.GradScaler(where.type, enabled=device.needs_loss_scaling)
@@ -129,6 +132,21 @@ class Training:
             seconds = time.perf_counter() - started
             yield EpochResult(self.epoch, loss, accuracy, val_loss, val_accuracy, lr, images, seconds)
 
+    def steps(self, lrs: Iterable[float]) -> Iterator[float]:
+        """Trains one step at each of these learning rates, whatever the schedule; yields each batch's mean loss.
+
+        For `cifar.lr_range`. Passes follow one another as the steps need them; no epoch is counted. Seeds torch's
+        global generator: fork it around all the steps.
+        """
+        torch.manual_seed(derive_seed(self.seed, "dropout", "steps"))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "steps"))
+        batches = itertools.chain.from_iterable(self._batches(generator) for _ in itertools.count())
+        self.network.train()
+        for lr, (images, labels) in zip(lrs, batches, strict=False):
+            set_lr(self.optimizer, lr, 1.0)
+            loss, _ = self._step(images, labels, generator).tolist()
+            yield loss / len(labels)
+
     def _train_epoch(self) -> tuple[float, float, int]:
         """Mean loss, accuracy in [0, 1] and number of images of one pass."""
         torch.manual_seed(derive_seed(self.seed, "dropout", self.epoch))
@@ -138,7 +156,7 @@ class Training:
         first = self.epoch * self.steps_an_epoch
         last = min(first + self.steps_an_epoch, self.total_steps)
         for step, (images, labels) in zip(range(first, last), self._batches(generator), strict=False):
-            set_lr(self.optimizer, self.recipe.optimizer.lr, lr_factor(self.recipe, step / self.total_steps))
+            set_lr(self.optimizer, self.peak_lr, lr_factor(self.recipe, step / self.total_steps))
             totals += self._step(images, labels, generator)
             if self.images.device.type == "cpu":  # elsewhere looking would stall the device: once an epoch, below
                 self._require_finite(totals, step)

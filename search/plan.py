@@ -30,7 +30,7 @@ RUNGS = 3  # at least, so that bad trials end early: 1, 3 and 9 epochs with eta 
 MOST_EPOCHS = 81
 EVALUATION_COST = 1 / 3  # of an image's training: the forward pass of forward and backward
 EVALUATED_SHARE = 0.3  # validation images of a trial, as a share of its training images: a tenth of its time
-PROBES = ((8, 4), (16, 8), (48, 4), (66, 2))  # first-stage channels of [2, 2, 2], batches to time
+PROBES = ((8, 4), (16, 4), (48, 2), (96, 2))  # first-stage channels of [2, 2, 2], batches to time
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def measure_speed(device: Device, batch_size: int = 128) -> Speed:
         training = Training(Candidate(network), split, device=device, epochs=3, seed=0)
         seconds = [result.seconds for result in training.run()]  # the first warms up
         points.append((network.cost().macs, min(seconds[1:]) / images))
-        if seconds[-1] > 1.5:  # the next network would take several times as long; larger ones follow in proportion
+        if seconds[-1] > 0.6:  # the next network would take several times as long; larger ones count in proportion
             break
     return Speed(tuple(points))
 
@@ -109,7 +109,7 @@ class Forecast:
     """What a plan is expected to take on this machine."""
 
     epoch_seconds: float
-    """Seconds of an epoch of a network half as large as the limits allow."""
+    """Seconds of an epoch of a network as large as the limits allow."""
     trial_epochs: float
     """Mean epochs of a trial, pruning considered."""
     trials: int
@@ -238,7 +238,7 @@ def _two_digits(value: float) -> int:
 
 def forecast(plan: Plan, settings: SearchSettings, speed: Speed) -> Forecast:
     """What the plan will take; trials are counted as Hyperband runs them."""
-    macs = (plan.mac_budget or _largest_macs(plan.param_budget)) / 2
+    macs = plan.mac_budget or _largest_macs(plan.param_budget)
     images = plan.train_size + EVALUATION_COST * plan.val_limit
     epoch_seconds = images * speed.seconds(macs)
     trial_epochs = mean_epochs(plan.rungs, plan.eta) if settings.pruner != "none" else plan.max_epochs

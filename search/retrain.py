@@ -21,6 +21,7 @@ def parser() -> Parser:
     what = p.add_mutually_exclusive_group()
     what.add_argument("--trial", default="best", help="best, a trial's number, or top-K")
     what.add_argument("--recipe", help=f"a built-in recipe ({', '.join(recipe_names())}) or a TOML file")
+    what.add_argument("--list-recipes", action="store_true", help="print the built-in recipes with what they cost")
     p.add_argument("--study", default="resnet_budget5m", help="name of the study")
     p.add_argument("--storage", help="Optuna storage of the study (default: studies/<study>/study.db)")
     p.add_argument("--space", help="space that defines the study's own network classes (a Python file or module)")
@@ -33,7 +34,9 @@ def parser() -> Parser:
         help="training images kept for validation (default: 0 for trials, the recipe's for recipes)",
     )
     p.add_argument("--train-size", type=natural, help="train on a fixed stratified subset of this size")
-    p.add_argument("--weights", choices=("last", "best", "ema"), help="weights to keep (default: the recipe's)")
+    p.add_argument("--keep", choices=("last", "best", "ema"), help="weights to keep (default: the recipe's)")
+    p.add_argument("--weights", type=Path, metavar="FILE", help="pretrained weights: a torchvision state dict")
+    p.add_argument("--unfreeze", metavar="PARTS", help="pretrained parts to train, such as layer3,layer4; all; none")
     p.add_argument("--tta", action="store_true", help="report test-time augmentation too, apart")
     p.add_argument("--seed", type=int, default=0, help="of weights, data order and augmentation")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps")
@@ -45,6 +48,11 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses, trains each candidate, prints its report."""
     args = parser().parse_args(argv)
+    if args.list_recipes:
+        from search.recipe_table import print_recipes
+
+        print_recipes()
+        return
     from cifar.data import prepare
     from cifar.device import choose_device
     from cifar.seeds import use_deterministic_algorithms
@@ -54,14 +62,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.deterministic:
         use_deterministic_algorithms()
     named, source = recipe_candidate(args.recipe) if args.recipe else trial_candidates(args)
+    if args.weights is not None or args.unfreeze is not None:
+        named = [(name, title, transferred(candidate, args)) for name, title, candidate in named]
     val_size = args.val_size
     if val_size is None and not args.recipe:
-        val_size = 5000 if args.weights == "best" else 0
+        val_size = 5000 if args.keep == "best" else 0
     settings = RetrainSettings(
         epochs=args.epochs,
         time_budget=args.time_budget,
         val_size=val_size,
-        weights=args.weights,
+        keep=args.keep,
         tta=args.tta,
         seed=args.seed,
         train_size=args.train_size,
@@ -88,6 +98,16 @@ def recipe_candidate(recipe: str) -> tuple[Named, None]:
     path = Path(recipe)
     candidate = Candidate.from_toml(path) if path.suffix == ".toml" else Candidate.named(recipe)
     return [(f"recipe-{path.stem}", f"recipe {path.stem}", candidate)], None
+
+
+def transferred(candidate: Candidate, args: object) -> Candidate:
+    """The candidate with --weights and --unfreeze, for networks that start from ImageNet weights."""
+    from dataclasses import replace
+
+    from cifar.transfer import with_options
+
+    weights, unfreeze = (getattr(args, name) for name in ("weights", "unfreeze"))
+    return replace(candidate, network=with_options(candidate.network, weights=weights, unfreeze=unfreeze))
 
 
 def trial_candidates(args: object) -> tuple[Named, str | None]:

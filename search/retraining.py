@@ -4,8 +4,11 @@ A run's folder:
     weights.pt candidate.json model.json      the model, for `search.submit` and `cifar.checkpoint.load_model`
     run.json                                  what was run; the same settings continue it
     history.csv                               one row an epoch
-    test_metrics.json test_per_class.csv test_confusion.csv test_predictions.csv    (test_tta_* with --tta)
-    report.html                               curves, per-class accuracy, confusion matrix; opens without a network
+    test_metrics.json test_per_class.csv test_confusion.csv test_roc_auc.csv test_predictions.csv
+                                              (test_tta_* too with --tta)
+    layers.csv                                output shape, parameters, MACs and receptive field of each layer
+    report.html                               curves, errors, pictures, the network; opens without a network
+    tensorboard/                              with --tensorboard: an event file of the whole run
     checkpoint.pt                             only until the run is finished
 """
 
@@ -19,14 +22,18 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
 from cifar import checkpoint
 from cifar.candidate import Candidate
 from cifar.data import ImageSet, PreparedData, TrainingSplit, load_test, load_training_split
 from cifar.device import Device
 from cifar.evaluate import Evaluation, evaluate, predict_probabilities, write_evaluation
+from cifar.receptive_field import LayerRow, layer_rows, write_layers
 from cifar.recipe import Recipe
+from cifar.roc import roc_curves
 from cifar.train import EpochResult, Training
+from search import gallery
 from search.plan import spoken
 from search.run_page import RunPage, write_run_page
 from search.settings import StudyError
@@ -50,7 +57,7 @@ class RetrainSettings:
     """Seconds that training may take; the epochs are fitted to it."""
     val_size: int | None = None
     """Training images kept for validation; 0 trains on all."""
-    weights: str | None = None
+    keep: str | None = None
     """last, best (by the recipe's monitor) or ema (a moving average)."""
     tta: bool = False
     """Whether test-time augmentation is reported too."""
@@ -71,9 +78,9 @@ def adapted(recipe: Recipe, settings: RetrainSettings) -> Recipe:
         changes["val_size"] = settings.val_size
         if settings.val_size == 0:
             changes |= {"keep": "last", "early_stopping": 0}
-    if settings.weights in ("last", "best"):
-        changes |= {"keep": settings.weights, "ema_decay": 0.0}
-    if settings.weights == "ema":
+    if settings.keep in ("last", "best"):
+        changes |= {"keep": settings.keep, "ema_decay": 0.0}
+    if settings.keep == "ema":
         changes |= {"keep": "last", "ema_decay": recipe.ema_decay or DEFAULT_EMA_DECAY}
     return replace(recipe, **changes)
 
@@ -119,12 +126,15 @@ def retrain(
     candidate = replace(candidate.for_data(len(data.class_names), data.image_size), recipe=recipe)
     split = load_training_split(data, val_size=recipe.val_size, train_size=settings.train_size)
     run = _started_run(folder, candidate, data, settings)
+    asked = _identity(candidate, data, settings)
     if run is None:
+        candidate = _with_lr(candidate, _peak_lr(candidate, split, settings, device, say))
         epochs = _epochs(candidate, split, settings, device, say)
         run = {
             "title": title,
-            "asked": _identity(candidate, data, settings),
+            "asked": asked,
             "epochs": epochs,
+            "lr": candidate.recipe.optimizer.lr,
             "device": device.describe(),
             "source": data.source,
             "train_images": len(split.train),
@@ -132,6 +142,7 @@ def retrain(
             "history": [],
         }
         checkpoint.write_json(folder / RUN, run)
+    candidate = _with_lr(candidate, run.get("lr", candidate.recipe.optimizer.lr))
     training = Training(candidate, split, device=device, epochs=run["epochs"], seed=settings.seed)
     if not run.get("finished"):
         _train(training, folder, run, say)
@@ -161,6 +172,23 @@ def _started_run(
             remedy="Give another --out, or remove the folder",
         )
     return run
+
+
+def _peak_lr(candidate: Candidate, split: TrainingSplit, settings: RetrainSettings, device: Device, say: Say) -> float:
+    """The recipe's learning rate, or the one that a range test suggests where the recipe leaves it to that."""
+    lr = candidate.recipe.optimizer.lr
+    if not isinstance(lr, str):
+        return lr
+    from cifar.lr_range import suggest_lr
+
+    found = suggest_lr(candidate, split, device=device, seed=settings.seed)
+    say(f"learning-rate range test: peak learning rate {found:.3g}")
+    return found
+
+
+def _with_lr(candidate: Candidate, lr: float) -> Candidate:
+    optimizer = replace(candidate.recipe.optimizer, lr=lr)
+    return replace(candidate, recipe=replace(candidate.recipe, optimizer=optimizer))
 
 
 def _epochs(candidate: Candidate, split: TrainingSplit, settings: RetrainSettings, device: Device, say: Say) -> float:
@@ -250,6 +278,7 @@ def _finish(
         run["finished"] = True
     network = model.network.to(device.torch_device)
     evaluations: dict[str, Evaluation] = {}
+    predictions: dict[str, Tensor] = {}
     for name, stem, tta in (("test", "test", False), ("test, with test-time augmentation", "test_tta", True)):
         if tta and not settings.tta:
             continue
@@ -261,6 +290,7 @@ def _finish(
             autocast=device.autocast,
             tta=tta,
         )
+        predictions[name] = probabilities
         evaluations[name] = evaluate(probabilities, test.labels, model.class_names)
         write_evaluation(folder, evaluations[name], probabilities, test.labels, stem=stem)
     history = run["history"]
@@ -268,11 +298,37 @@ def _finish(
         pd.DataFrame(history).to_csv(file, index=False)
     seconds = math.fsum(epoch["seconds"] for epoch in history)
     outcome = Outcome(folder, run["title"], evaluations, candidate.cost.parameters, run["epochs"], seconds)
-    page = RunPage(run["title"], _facts(candidate, run, settings, seconds), history, evaluations, candidate.to_dict())
+    layers = _layers(candidate)
+    write_layers(folder / "layers.csv", layers)
+    page = RunPage(
+        run["title"],
+        _facts(candidate, run, settings, seconds),
+        history,
+        evaluations,
+        candidate.to_dict(),
+        curves=roc_curves(predictions["test"], test.labels, model.class_names),
+        errors=gallery.errors(test, predictions["test"], model.class_names),
+        successes=gallery.successes(test, predictions["test"], model.class_names),
+        strips=gallery.strips(
+            ImageSet(training.images, training.labels),
+            model.class_names,
+            candidate.recipe.augmentation,
+            fill=training.fill,
+            seed=settings.seed,
+        ),
+        layers=layers,
+    )
     write_run_page(folder / "report.html", page)
+    run |= {"parameters": outcome.parameters, "macs": candidate.cost.macs, "seconds": seconds}
     checkpoint.write_json(folder / RUN, run)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return outcome
+
+
+def _layers(candidate: Candidate) -> list[LayerRow]:
+    """The network's table; empty for an own network that does not describe its layers."""
+    layers = getattr(candidate.network, "layers", None)
+    return layer_rows(layers(), candidate.network.image_size) if layers else []
 
 
 def _facts(candidate: Candidate, run: dict[str, Any], settings: RetrainSettings, seconds: float) -> dict[str, str]:
@@ -283,6 +339,7 @@ def _facts(candidate: Candidate, run: dict[str, Any], settings: RetrainSettings,
         "multiply-accumulates an image": f"{candidate.cost.macs:,}",
         "epochs": f"{len(run['history'])} ({run['epochs']:g} passes planned)",
         "training time": spoken(seconds),
+        "peak learning rate": f"{candidate.recipe.optimizer.lr:.3g}",
         "training images": f"{run['train_images']:,}",
         "validation images": f"{run['val_images']:,}",
         "weights": f"{weights}, {'best by ' + recipe.monitor if recipe.keep == 'best' else 'last epoch'}",

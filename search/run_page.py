@@ -1,41 +1,29 @@
-"""One self-contained HTML page of a finished training run; opens without a network.
-
-The page carries plotly.js itself. Its content security policy allows no request and no script but its own two
-(by hash), so nothing is loaded from elsewhere and nothing hidden in a name or a setting can run.
-Numbers stand in tables too: the page can be read without the figures, aloud, or printed.
-"""
+"""The page of a finished training run: how it trained, what it gets right and wrong, what the network is."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cifar.checkpoint import write_text
 from cifar.evaluate import Evaluation
+from cifar.receptive_field import LayerRow
+from cifar.roc import RocCurve, mean_auc
+from search import page as html
+from search.gallery import Picture, Strip, gallery_html, strips_html
+from search.page import interval, percent
+from search.run_figures import CORNER, Epoch, drawn_curves, epoch_numbers, figures
 
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
-
-Epoch = Mapping[str, float]
-
-LABEL_LENGTH = 18
-"""Longest class name in a figure, in characters; tables show all of it."""
-ANNOTATED_CLASSES = 20
-"""Most classes whose confusion matrix still has room for counts."""
 CONFUSED_PAIRS = 8
 """Rows of the table of most frequent confusions."""
 
 
 @dataclass(frozen=True)
 class RunPage:
-    """What the page of one run shows."""
+    """What the page of one run shows; what is empty is left out."""
 
     title: str
     """Names the run, such as "trial 12 of study resnet_budget5m"."""
@@ -49,6 +37,16 @@ class RunPage:
     """By name, such as "test"; the first is the main one: headline, per-class figures, confusion matrix."""
     candidate: Mapping[str, object]
     """JSON-like network and recipe."""
+    curves: Sequence[RocCurve] = ()
+    """Of the main evaluation, one a class."""
+    errors: Sequence[Picture] = ()
+    """Misclassified images of the main evaluation."""
+    successes: Sequence[Picture] = ()
+    """Correctly classified ones."""
+    strips: Sequence[Strip] = ()
+    """Training images and augmented versions."""
+    layers: Sequence[LayerRow] = ()
+    """The network, layer by layer."""
 
     def __post_init__(self) -> None:
         if not self.evaluations:
@@ -56,79 +54,35 @@ class RunPage:
 
 
 def write_run_page(path: Path, page: RunPage) -> None:
-    """Writes the page as one HTML file of about 5 MB, whole or not at all."""
-    write_text(path, _document(page))
-
-
-def _document(page: RunPage) -> str:
-    from plotly.offline import get_plotlyjs
-
-    library, script = _script(get_plotlyjs()), _script(_DRAW)
-    allowed = f"img-src data: blob:; style-src 'unsafe-inline'; script-src {library[0]} {script[0]}"
-    figures = json.dumps(_figures(page), separators=(",", ":")).replace("<", "\\u003c")
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; {allowed}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{escape(page.title)}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-{_body(page)}
-<script type="application/json" id="figures">{figures}</script>
-{library[1]}
-{script[1]}
-</body>
-</html>
-"""
-
-
-def _script(source: str) -> tuple[str, str]:
-    """Hash for the content security policy, and element, of an inline script."""
-    source = source.replace("\r\n", "\n").replace("</script", "<\\/script")
-    digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
-    return f"'sha256-{digest}'", f"<script>{source}</script>"
-
-
-# ---- HTML
+    """Writes the page as one HTML file of 5 to 6 MB, whole or not at all."""
+    main = next(iter(page.evaluations.values()))
+    write_text(path, html.document(page.title, _body(page), figures(page.history, main, page.curves)))
 
 
 def _body(page: RunPage) -> str:
     name, main = next(iter(page.evaluations.items()))
-    parts = [
-        f"<header><h1>{escape(page.title)}</h1>{_headline(page)}</header>",
-        "<main>",
-        "<noscript><p>The figures need JavaScript; the tables hold the same numbers.</p></noscript>",
-        _section("Results", _results(page.evaluations)),
-        _section("Training", _training(page.history)),
-        _section("Classes", _classes(name, main)),
-        _section("Confusion", _confusion(name, main)),
-        _section("Run", _run(page)),
-        "</main>",
-    ]
-    return "\n".join(part for part in parts if part)
-
-
-def _section(heading: str, content: str) -> str:
-    return f"<section>\n<h2>{escape(heading)}</h2>\n{content}\n</section>" if content else ""
+    sections = (
+        html.section("Results", _results(page.evaluations)),
+        html.section("Training", _training(page.history)),
+        html.section("What the network sees", _augmented(page.strips)),
+        html.section("Classes", _classes(name, main, page.curves)),
+        html.section("Confusion", _confusion(name, main)),
+        html.section("Images", _images(page)),
+        html.section("ROC curves", _roc(name, page.curves)),
+        html.section("Network", _network(page.layers)),
+        html.section("Run", _run(page)),
+    )
+    return html.main_part(page.title, _headline(page), sections)
 
 
 def _headline(page: RunPage) -> str:
     tiles = [
-        (name, _percent(result.accuracy), f"95\u00a0% interval {_interval(result.low, result.high)}")
+        (name, percent(result.accuracy), f"95\u00a0% interval {interval(result.low, result.high)}")
         for name, result in list(page.evaluations.items())[:2]
     ]
     tiles[0] = (f"{tiles[0][0]} accuracy", *tiles[0][1:])
     tiles += [(key, value, "") for key, value in page.facts.items() if key.lower() == "parameters"]
-    return "<dl class=tiles>" + "".join(_tile(*tile) for tile in tiles) + "</dl>"
-
-
-def _tile(label: str, value: str, note: str) -> str:
-    small = f"<dd class=note>{escape(note)}</dd>" if note else ""
-    return f"<div><dt>{escape(label)}</dt><dd class=value>{escape(value)}</dd>{small}</div>"
+    return html.tiles(tiles)
 
 
 def _results(evaluations: Mapping[str, Evaluation]) -> str:
@@ -136,12 +90,12 @@ def _results(evaluations: Mapping[str, Evaluation]) -> str:
         (
             name,
             f"{result.count:,}",
-            _percent(result.accuracy),
-            _interval(result.low, result.high),
+            percent(result.accuracy),
+            interval(result.low, result.high),
             f"{result.loss:.4f}",
-            _percent(result.macro_precision),
-            _percent(result.macro_recall),
-            _percent(result.macro_f1),
+            percent(result.macro_precision),
+            percent(result.macro_recall),
+            percent(result.macro_f1),
         )
         for name, result in evaluations.items()
     ]
@@ -150,18 +104,18 @@ def _results(evaluations: Mapping[str, Evaluation]) -> str:
         "Loss is the mean cross entropy in nats; precision, recall and F1 are means over classes. Intervals "
         "(Wilson's score interval) cover the draw of the images, not the spread between training seeds."
     )
-    return f"{_table('All evaluations.', columns, rows)}<p class=note>{note}</p>"
+    return html.table("All evaluations.", columns, rows) + html.note(note)
 
 
 def _training(history: Sequence[Epoch]) -> str:
     if not history:
         return ""
     curves = [
-        _figure("loss", "Loss", "Mean loss of each epoch."),
-        _figure("accuracy", "Accuracy", "Share of images classified correctly in each epoch."),
+        html.figure("loss", "Loss", "Mean loss of each epoch."),
+        html.figure("accuracy", "Accuracy", "Share of images classified correctly in each epoch."),
     ]
     if any("lr" in epoch for epoch in history):
-        curves.append(_figure("lr", "Learning rate", "Learning rate of each epoch.", kind="wide", height=220))
+        curves.append(html.figure("lr", "Learning rate", "Learning rate of each epoch.", kind="wide", height=220))
     return f"<div class=grid>{''.join(curves)}</div>\n{_epoch_table(history)}"
 
 
@@ -174,41 +128,63 @@ def _epoch_table(history: Sequence[Epoch]) -> str:
         "lr": "{:.3g}",
         "seconds": "{:.1f}",
     }
-    shown = {key: form for key, form in formats.items() if any(key in epoch for epoch in history)}
+    shown = {key: form for key, form in formats.items() if any(epoch.get(key) is not None for epoch in history)}
     rows = [
-        (f"{x:g}", *(form.format(epoch[key]) if key in epoch else "\u2013" for key, form in shown.items()))
-        for x, epoch in zip(_epoch_numbers(history), history, strict=True)
+        (f"{x:g}", *(_cell(epoch.get(key), form) for key, form in shown.items()))
+        for x, epoch in zip(epoch_numbers(history), history, strict=True)
     ]
     columns = ("epoch", *(key.replace("_", " ").replace("lr", "learning rate") for key in shown))
-    return _details("Epoch by epoch", _table("The numbers behind the curves.", columns, rows))
+    return html.details("Epoch by epoch", html.table("The numbers behind the curves.", columns, rows))
 
 
-def _classes(name: str, result: Evaluation) -> str:
+def _cell(value: float | None, form: str) -> str:
+    return "\u2013" if value is None else form.format(value)
+
+
+def _augmented(strips: Sequence[Strip]) -> str:
+    if not strips:
+        return ""
+    caption = (
+        "A training image of each class (framed), and versions of it as the recipe's augmentation draws them anew "
+        "in every epoch; the seed of these draws is fixed."
+    )
+    return strips_html("Training images after augmentation", caption, strips)
+
+
+def _classes(name: str, result: Evaluation, curves: Sequence[RocCurve]) -> str:
+    areas = [_area(curve) for curve in curves] or ["\u2013"] * len(result.classes)
     rows = [
         (
             row.name,
             f"{row.support:,}",
-            _percent(row.accuracy, 1),
-            _interval(row.low, row.high, 1),
-            _percent(row.precision, 1),
-            _percent(row.f1, 1),
+            percent(row.accuracy, 1),
+            interval(row.low, row.high, 1),
+            percent(row.precision, 1),
+            percent(row.f1, 1),
+            area,
         )
-        for row in result.classes
+        for row, area in zip(result.classes, areas, strict=True)
     ]
-    columns = ("class", "images", "accuracy", "95 % interval", "precision", "F1")
-    figure = _figure(
+    columns = ("class", "images", "accuracy", "95 % interval", "precision", "F1", "AUC")
+    if not curves:
+        rows, columns = [row[:-1] for row in rows], columns[:-1]  # type: ignore[misc, assignment]
+    figure = html.figure(
         "classes",
         "Accuracy per class",
         "Whiskers are 95 % intervals; the dotted line is the accuracy over all classes.",
         height=80 + 34 * len(rows),
     )
-    table = _table(f"Per class: {name}.", columns, rows)
-    note = "The accuracy of a class is its recall. A class that is never predicted has precision 0."
-    return f"<div class=grid>{figure}<div>{table}<p class=note>{note}</p></div></div>"
+    table = html.table(f"Per class: {name}.", columns, rows)
+    note = html.note("The accuracy of a class is its recall. A class that is never predicted has precision 0.")
+    return f"<div class=grid>{figure}<div>{table}{note}</div></div>"
+
+
+def _area(curve: RocCurve) -> str:
+    return "\u2013" if curve.auc is None else f"{curve.auc:.4f}"
 
 
 def _confusion(name: str, result: Evaluation) -> str:
-    figure = _figure(
+    figure = html.figure(
         "confusion",
         f"Confusion matrix: {name}",
         "Counts of images. Colour is the square root of the share of the true class, so that errors show.",
@@ -226,325 +202,75 @@ def _confused_pairs(result: Evaluation) -> str:
         if count and true != predicted
     ]
     rows = [
-        (names[true], names[predicted], f"{count:,}", _percent(count / result.classes[true].support, 1))
+        (names[true], names[predicted], f"{count:,}", percent(count / result.classes[true].support, 1))
         for count, true, predicted in sorted(pairs, key=lambda pair: (-pair[0], *pair[1:]))[:CONFUSED_PAIRS]
     ]
     columns = ("true", "predicted as", "images", "share")
     return (
-        _table("Most frequent confusions; share of the true class.", columns, rows)
+        html.table("Most frequent confusions; share of the true class.", columns, rows)
         if rows
         else "<p>No image was misclassified.</p>"
     )
 
 
-def _run(page: RunPage) -> str:
-    facts = _table("What was run.", ("", ""), list(page.facts.items()), kind="facts") if page.facts else ""
-    settings = escape(json.dumps(page.candidate, indent=2, default=str, ensure_ascii=False))
-    return facts + _details("Network and recipe (JSON)", f"<pre tabindex=0>{settings}</pre>")
+def _images(page: RunPage) -> str:
+    return "\n".join(_galleries(page))
 
 
-def _figure(key: str, heading: str, caption: str, *, kind: str = "", height: int = 320) -> str:
-    return (
-        f'<figure class="{kind}"><h3>{escape(heading)}</h3>'
-        f'<div class=plot id="{key}" role=img aria-label="{escape(heading)}. {escape(caption)}"'
-        f' style="--height:{height}px"></div><figcaption>{escape(caption)}</figcaption></figure>'
-    )
-
-
-def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, kind: str = "") -> str:
-    """A table whose first column names the rows; without column names it has no head."""
-    named = any(columns)
-    head = "".join(f"<th scope=col>{escape(name)}</th>" if name else "<td></td>" for name in columns)
-    body = "".join(
-        f"<tr><th scope=row>{escape(first)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
-        for first, *cells in rows
-    )
-    thead = f"<thead><tr>{head}</tr></thead>" if named else ""
-    title = escape(caption)
-    return (
-        f'<div class="scroll {kind}" role=region aria-label="{title}" tabindex=0>'
-        f"<table><caption>{title}</caption>{thead}<tbody>{body}</tbody></table></div>"
-    )
-
-
-def _details(summary: str, content: str) -> str:
-    return f"<details><summary>{escape(summary)}</summary>{content}</details>"
-
-
-def _percent(share: float, digits: int = 2) -> str:
-    return f"{100 * share:.{digits}f}\u00a0%"
-
-
-def _interval(low: float, high: float, digits: int = 2) -> str:
-    return f"{100 * low:.{digits}f}\u2013{100 * high:.{digits}f}\u00a0%"
-
-
-# ---- figures; colours are CSS variables, which the page's script fills in for light or dark
-
-
-def _figures(page: RunPage) -> dict[str, object]:
-    main = next(iter(page.evaluations.values()))
-    figures = {"classes": _class_bars(main), "confusion": _heat_map(main)}
-    if page.history:
-        figures["loss"] = _curves(page.history, "loss", "loss", ",.3~g")
-        figures["accuracy"] = _curves(page.history, "accuracy", "accuracy", ".0%")
-    if any("lr" in epoch for epoch in page.history):
-        figures["lr"] = _learning_rate(page.history)
-    return {name: json.loads(figure.to_json(engine="json")) for name, figure in figures.items()}
-
-
-def _layout(**changes: object) -> dict[str, object]:
-    axis = {"gridcolor": "var(--grid)", "linecolor": "var(--line)", "zeroline": False, "automargin": True}
-    axis |= {"ticks": "", "title": {"standoff": 12, "font": {"size": 13}}}
-    return {
-        "template": "none",
-        "paper_bgcolor": "var(--card)",
-        "plot_bgcolor": "var(--card)",
-        "font": {
-            "family": "system-ui, -apple-system, 'Segoe UI', sans-serif",
-            "size": 13,
-            "color": "var(--text)",
-        },
-        "margin": {"l": 48, "r": 16, "t": 34, "b": 44},
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
-        "hoverlabel": {
-            "bgcolor": "var(--card)",
-            "bordercolor": "var(--line)",
-            "font": {"color": "var(--text)"},
-        },
-        "xaxis": axis,
-        "yaxis": axis,
-    } | changes
-
-
-def _new_figure() -> go.Figure:
-    import plotly.graph_objects as go
-
-    return go.Figure(layout=_layout())
-
-
-def _epoch_numbers(history: Sequence[Epoch]) -> list[float]:
-    return [epoch.get("epoch", index) for index, epoch in enumerate(history, start=1)]
-
-
-def _series(history: Sequence[Epoch], key: str) -> list[float | None]:
-    values = (epoch.get(key) for epoch in history)
-    return [value if value is not None and math.isfinite(value) else None for value in values]
-
-
-def _curves(history: Sequence[Epoch], quantity: str, title: str, form: str) -> go.Figure:
-    figure = _new_figure()
-    looks = {"train": ("training", "solid", "circle"), "val": ("validation", "dash", "diamond")}
-    for split, (name, dash, symbol) in looks.items():
-        values = _series(history, f"{split}_{quantity}")
-        if any(value is not None for value in values):
-            figure.add_scatter(
-                x=_epoch_numbers(history),
-                y=values,
-                name=name,
-                mode="lines+markers",
-                line={"color": f"var(--{split})", "width": 2, "dash": dash},
-                marker={"size": 5 if len(history) <= 40 else 1, "symbol": symbol},
-                hovertemplate=f"epoch %{{x}}: %{{y:{'.2%' if '%' in form else '.4f'}}}",
-            )
-    figure.update_layout(hovermode="x unified", showlegend=True)
-    figure.update_xaxes(title_text="epoch", hoverformat="~g")
-    figure.update_yaxes(title_text=title, tickformat=form)
-    return figure
-
-
-def _learning_rate(history: Sequence[Epoch]) -> go.Figure:
-    figure = _new_figure()
-    figure.add_scatter(
-        x=_epoch_numbers(history),
-        y=_series(history, "lr"),
-        mode="lines+markers",
-        line={"color": "var(--lr)", "width": 2},
-        marker={"size": 5 if len(history) <= 40 else 1},
-        hovertemplate="epoch %{x}: %{y:.4~g}<extra></extra>",
-    )
-    figure.update_layout(showlegend=False)
-    figure.update_xaxes(title_text="epoch")
-    figure.update_yaxes(title_text="learning rate", rangemode="tozero", exponentformat="e")
-    return figure
-
-
-def _class_bars(result: Evaluation) -> go.Figure:
-    rows = result.classes
-    positions = list(range(len(rows)))
-    figure = _new_figure()
-    figure.add_bar(
-        x=[row.accuracy for row in rows],
-        y=positions,
-        orientation="h",
-        marker={"color": "var(--bar)"},
-        error_x={
-            "array": [row.high - row.accuracy for row in rows],
-            "arrayminus": [row.accuracy - row.low for row in rows],
-            "color": "var(--text)",
-            "thickness": 1.5,
-            "width": 4,
-        },
-        customdata=[[f"{row.correct:,} of {row.support:,}", _interval(row.low, row.high, 1)] for row in rows],
-        hovertemplate="%{customdata[0]} correct, 95 % interval %{customdata[1]}<extra></extra>",
-    )
-    figure.add_vline(x=result.accuracy, line={"color": "var(--text)", "width": 1, "dash": "dot"})
-    for position, row in enumerate(rows):  # beside the bars, where no whisker is
-        figure.add_annotation(
-            x=1,
-            xref="paper",
-            xanchor="left",
-            xshift=6,
-            y=position,
-            text=_percent(row.accuracy, 1),
-            showarrow=False,
+def _galleries(page: RunPage) -> Iterator[str]:
+    if page.errors:
+        caption = (
+            "Test images that were classified wrongly with the highest probability, that one first. Below each: "
+            "the prediction and its probability, then the true class and what it was given."
         )
-    figure.update_layout(bargap=0.3, showlegend=False, margin_r=68)
-    figure.update_xaxes(title_text="accuracy", tickformat=".0%", range=[0, 1])
-    figure.update_yaxes(**_class_axis(result), autorange="reversed", showgrid=False)
-    return figure
+        yield gallery_html("Misclassified: most confident errors first", caption, page.errors)
+    if page.successes:
+        caption = "Test images that were classified correctly: of each class in turn, the most confident first."
+        yield gallery_html("Correctly classified", caption, page.successes)
 
 
-def _heat_map(result: Evaluation) -> go.Figure:
-    names = [_label(row.name) for row in result.classes]
-    shares = [[count / (sum(row) or 1) for count in row] for row in result.confusion]
-    positions = list(range(len(names)))
-    figure = _new_figure()
-    figure.add_heatmap(
-        x=positions,
-        y=positions,
-        z=[[math.sqrt(share) for share in row] for row in shares],
-        zmin=0,
-        zmax=1,
-        colorscale=[[0, "var(--heat-0)"], [0.5, "var(--heat-1)"], [1, "var(--heat-2)"]],
-        showscale=False,
-        xgap=1,
-        ygap=1,
-        text=[[str(count) for count in row] for row in result.confusion],
-        texttemplate="%{text}" if len(names) <= ANNOTATED_CLASSES else None,
-        customdata=[
-            [
-                f"true {true}, predicted {predicted}: {count:,} ({_percent(share)})"
-                for predicted, count, share in zip(names, counts, row, strict=True)
-            ]
-            for true, counts, row in zip(names, result.confusion, shares, strict=True)
-        ],
-        hovertemplate="%{customdata}<extra></extra>",
+def _roc(name: str, curves: Sequence[RocCurve]) -> str:
+    drawn, known = drawn_curves(curves), sum(curve.auc is not None for curve in curves)
+    if not drawn:
+        return ""
+    which = "one class against the rest" + ("" if len(drawn) == known else f"; the {len(drawn)} of least area")
+    pair = html.figure("roc", f"ROC curves: {name}", f"Each curve is {which}.", height=420) + html.figure(
+        "roc-corner", "Upper left corner", f"The same curves, the first {percent(CORNER, 0)} enlarged.", height=420
     )
-    figure.update_xaxes(**_class_axis(result), title_text="predicted", showgrid=False, tickangle=-45)
-    figure.update_yaxes(**_class_axis(result), title_text="true", showgrid=False, autorange="reversed")
-    return figure
+    note = (
+        f"Mean area under the curves (AUC): {mean_auc(curves):.4f}. It is the probability that an image of the class "
+        "is given a higher probability of it than another image; chance is 0.5. Each class's area stands in the "
+        "table of classes."
+    )
+    return f"<div class=grid>{pair}</div>{html.note(note)}"
 
 
-def _class_axis(result: Evaluation) -> dict[str, object]:
-    """Positions with names beside them: two classes of one name stay two."""
-    labels = [_label(row.name) for row in result.classes]
-    return {"tickvals": list(range(len(labels))), "ticktext": labels}
+def _network(layers: Sequence[LayerRow]) -> str:
+    if not layers:
+        return ""
+    rows = [
+        (
+            layer.name,
+            layer.kind.replace("x", "\u00d7"),
+            layer.output_shape.replace("x", "\u00d7"),
+            f"{layer.parameters:,}" if layer.parameters else "\u2013",
+            f"{layer.macs:,}" if layer.macs else "\u2013",
+            "\u2013" if layer.receptive_field is None else str(layer.receptive_field),
+        )
+        for layer in layers
+    ]
+    parameters, macs = sum(layer.parameters for layer in layers), sum(layer.macs for layer in layers)
+    caption = f"{len(layers)} layers, {parameters:,} parameters, {macs:,} multiply-accumulates an image."
+    columns = ("layer", "kind", "output", "parameters", "MACs", "receptive field")
+    note = (
+        "Output: channels, height, width. The receptive field is the side, in pixels of the input, of the square "
+        "that one output pixel depends on; one that is wider than the image sees all of it. Layers without one lie "
+        "beside the main path. MACs are multiply-accumulates; normalisation and pooling have none by convention."
+    )
+    return html.table(caption, columns, rows, kind="tall") + html.note(note)
 
 
-def _label(name: str) -> str:
-    """A class name for a figure: short, and plain text to plotly, which reads some HTML."""
-    short = name if len(name) <= LABEL_LENGTH else name[: LABEL_LENGTH - 1] + "…"
-    return escape(short, quote=False)
-
-
-_STYLE = """
-:root {
-  color-scheme: light dark;
-  --page: #f4f6f8; --card: #ffffff; --text: #1b2733; --muted: #55626f; --line: #d5dbe1; --grid: #e8ecf0;
-  --train: #0072b2; --val: #d55e00; --lr: #007a5a; --bar: #5ba3d0; --accent: #0068a3;
-  --heat-0: #ffffff; --heat-1: #8fbfe0; --heat-2: #08457e;
-}
-@media screen and (prefers-color-scheme: dark) {
-  :root {
-    --page: #10151a; --card: #182027; --text: #e6ebf0; --muted: #9fadba; --line: #35414c; --grid: #26313a;
-    --train: #56b4e9; --val: #f0a63c; --lr: #35c79a; --bar: #2f7fb3; --accent: #6cc0f0;
-    --heat-0: #1d2730; --heat-1: #245f8c; --heat-2: #a9dbff;
-  }
-}
-* { box-sizing: border-box; }
-body {
-  margin: 0 auto; padding: 2rem 1.25rem 3rem; max-width: 72rem; background: var(--page); color: var(--text);
-  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; overflow-wrap: anywhere;
-}
-h1 { margin: 0 0 1.25rem; font-size: 1.6rem; line-height: 1.25; font-weight: 650; }
-h2 { margin: 2.75rem 0 .9rem; font-size: 1.2rem; font-weight: 650; }
-h3 { margin: 0 0 .5rem; font-size: 1rem; font-weight: 600; }
-.tiles { display: flex; flex-wrap: wrap; gap: 1rem; margin: 0; }
-.tiles div {
-  flex: 1 1 13rem; padding: 1rem 1.25rem; background: var(--card); border: 1px solid var(--line);
-  border-radius: .6rem;
-}
-.tiles div:first-child { border-left: .35rem solid var(--accent); }
-dt, .note, caption, figcaption { color: var(--muted); font-size: .875rem; }
-dt::first-letter { text-transform: uppercase; }
-dd { margin: 0; }
-.value { font-size: 1.9rem; line-height: 1.3; font-weight: 650; font-variant-numeric: tabular-nums; }
-.grid {
-  display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 27rem), 1fr)); gap: 1.25rem;
-  align-items: start;
-}
-.grid > * { min-width: 0; }
-.wide { grid-column: 1 / -1; }
-figure, .scroll, details {
-  margin: 0; padding: 1rem 1.25rem; background: var(--card); border: 1px solid var(--line);
-  border-radius: .6rem;
-}
-.plot { width: 100%; height: var(--height); }
-figcaption { margin-top: .5rem; }
-.scroll { overflow-x: auto; }
-.scroll + details, section > .grid + details { margin-top: 1.25rem; }
-details .scroll { margin-top: .75rem; padding: 0; border: 0; }
-table { width: 100%; border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
-caption { padding-bottom: .6rem; text-align: left; }
-th, td {
-  padding: .4rem; border-top: 1px solid var(--line); text-align: right; vertical-align: top;
-  white-space: nowrap;
-}
-th { font-weight: 600; }
-thead > tr > * { border-top: 0; color: var(--muted); }
-tr > :first-child { padding-left: 0; text-align: left; }
-tr > :last-child { padding-right: 0; }
-tbody th { min-width: 5rem; max-width: 14rem; white-space: normal; overflow-wrap: break-word; }
-p.note { margin: .75rem 0 0; }
-.facts td { text-align: left; white-space: normal; }
-.facts tbody th { width: 14rem; color: var(--muted); font-weight: 400; }
-summary { cursor: pointer; font-weight: 600; }
-pre { margin: .75rem 0 0; overflow-x: auto; font-size: .85rem; line-height: 1.45; overflow-wrap: normal; }
-:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
-@media (max-width: 36rem) {
-  body { padding: 1.25rem .75rem 2rem; }
-  figure, .scroll, details { padding: .8rem; }
-  .facts tbody th { width: 8rem; }
-  table { font-size: .8rem; }
-  th, td { padding: .4rem .3rem; }
-}
-@media print {
-  body { padding: 0; background: none; }
-  figure, .scroll, .tiles div { break-inside: avoid; }
-}
-"""
-
-_DRAW = """
-"use strict";
-const source = document.getElementById("figures").textContent;
-const finePointer = matchMedia("(pointer: fine)").matches;  // a finger scrolls the page, never zooms a figure
-function draw() {
-  const style = getComputedStyle(document.documentElement);
-  const coloured = source.replace(/"var\\((--[a-z0-9-]+)\\)"/g, (_, name) =>
-    JSON.stringify(style.getPropertyValue(name).trim()));
-  for (const [id, figure] of Object.entries(JSON.parse(coloured))) {
-    figure.layout.dragmode = finePointer ? "zoom" : false;
-    Plotly.react(document.getElementById(id), figure.data, figure.layout, {
-      responsive: true,
-      displaylogo: false,
-      modeBarButtons: [["toImage", "resetScale2d"]],
-      toImageButtonOptions: {format: "svg", filename: id},
-    });
-  }
-}
-draw();
-for (const query of ["(prefers-color-scheme: dark)", "print"]) {
-  matchMedia(query).addEventListener("change", draw);
-}
-"""
+def _run(page: RunPage) -> str:
+    facts = html.table("What was run.", ("", ""), list(page.facts.items()), kind="facts") if page.facts else ""
+    settings = escape(json.dumps(page.candidate, indent=2, default=str, ensure_ascii=False))
+    return facts + html.details("Network and recipe (JSON)", f"<pre tabindex=0>{settings}</pre>")

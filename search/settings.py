@@ -116,7 +116,9 @@ class SearchSettings:
     @property
     def study_name(self) -> str:
         """The study's name: as given, or after the space."""
-        return self.study or Path(self.space).stem.replace(":", ".").rpartition(".")[2]
+        if self.study:
+            return self.study
+        return Path(self.space).stem if self.space.endswith(".py") else self.space.rpartition(":")[2]
 
     @property
     def folder(self) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from cifar.errors import UserError
 from spaces.base import Problem, SearchSpace, SpaceError
 from spaces.resnet_budget5m import resnet_budget5m, resnet_budget30k, resnet_budget300k
 
@@ -35,7 +36,7 @@ def load_space(reference: str, problem: Problem) -> SearchSpace:
     """
     found: Any = BUILT_IN.get(reference) or _attribute(reference)
     if isinstance(found, type) or not hasattr(found, "suggest"):
-        found = found(problem) if callable(found) else found
+        found = _made(found, problem, reference) if callable(found) else found
     if not callable(getattr(found, "suggest", None)) or not callable(getattr(found, "train", None)):
         raise SpaceError(
             "a space must offer suggest(trial) and train(candidate, context)",
@@ -45,6 +46,16 @@ def load_space(reference: str, problem: Problem) -> SearchSpace:
     space: SearchSpace = found
     _limit(space, problem)
     return space
+
+
+def _made(factory: Callable[[Problem], Any], problem: Problem, reference: str) -> Any:
+    try:
+        return factory(problem)
+    except UserError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise SpaceError(f"{reference} must be callable with a Problem", got=reason, remedy="Mend it") from error
 
 
 def _limit(space: SearchSpace, problem: Problem) -> None:

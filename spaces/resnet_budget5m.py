@@ -27,27 +27,27 @@ BASE_RECIPE = "resnet_fast"
 RECIPE_ATTRIBUTE = "recipe"  # user attribute of a warm start: the recipe that it stands for
 
 STAGES = (3, 4)
-MAX_BLOCKS = 6  # a stage
+MAX_BLOCKS = 6  # a stage, where the limits have room for it
+USUAL_WIDTHS = (14, 28, 56)  # of a stage; a depth that leaves a plain network less is not proposed
 WIDTH_RATIO = (1.0, 2.5)  # of a stage to the one before
 STEM_RATIO = (0.25, 2.0)  # of the stem to the first stage
-SHARE = (0.02, 1.0)  # of the limits that the network fills
+UNUSED_SHARE = (0.001, 0.98)  # of the limits, on a logarithmic scale: most proposals come close to them
 BLOCKS: tuple[BlockName, ...] = ("basic", "preact", "bottleneck")
 KERNELS = (3, 5)
 SHORTCUT_KERNELS = (1, 3)
 POOLS = (0, 2, 4)  # 0 is global
 ACTIVATIONS: tuple[ActivationName, ...] = ("relu", "silu", "gelu", "leaky_relu")
-WIDTH_MULTIPLES = (1, 8, 16)  # hardware multiplies widths of 8 and 16 faster; 1 fills a limit more closely
+WIDTH_MULTIPLE = 8  # hardware multiplies such widths faster; only a warm start keeps its own to the channel
 
 # Learning rate, weight decay: usual ranges, each about a decade around the optimizer's common default.
 RATES: dict[OptimizerName, tuple[float, float]] = {
     "sgd": (0.02, 1.0),
     "adamw": (3e-4, 1e-2),
     "adam": (3e-4, 1e-2),
-    "rmsprop": (1e-4, 3e-3),
 }
-DECAYS = {"sgd": (1e-5, 5e-3), "adamw": (1e-3, 0.3), "adam": (1e-6, 1e-3), "rmsprop": (1e-6, 1e-3)}
+DECAYS = {"sgd": (1e-5, 5e-3), "adamw": (1e-3, 0.3), "adam": (1e-6, 1e-3)}
 SCHEDULES: tuple[ScheduleName, ...] = ("cosine", "one_cycle", "step", "constant")
-BATCH_SIZES = (64, 128, 256, 512)
+BATCH_SIZES = (64, 128, 256)
 EMA_DECAYS = (0.0, 0.99, 0.999)
 
 
@@ -56,7 +56,7 @@ class ResNetSpace(SearchSpace):
 
     Args:
         problem: classes and image size of the data; limits, the parameter limit 5,000,000 unless given.
-        max_blocks: most blocks a stage; lowered until the narrowest network of any shape keeps the limits.
+        max_blocks: most blocks a stage; lowered for limits that leave so deep networks no width.
 
     Raises:
         InfeasibleError: no network of every shape fits, however narrow.
@@ -69,12 +69,13 @@ class ResNetSpace(SearchSpace):
         self.max_blocks = self._deepest(max_blocks)
 
     def _deepest(self, max_blocks: int) -> int:
-        """Most blocks a stage for which every shape has a narrowest network with room to grow."""
-        half = self.limits.scaled(0.5)
+        """Most blocks a stage with which a plain network has its usual width and every other one can be built."""
         for blocks in range(max_blocks, 1, -1):
-            if all(half.allow(network.cost()) for network in self._costliest(blocks)):
+            plain = ResNetConfig(blocks=(blocks,) * 3, channels=USUAL_WIDTHS, stem=USUAL_WIDTHS[0])
+            shapes = [plain.with_classes(self.problem.num_classes, self.problem.image_size), *self._narrowest(blocks)]
+            if all(self.limits.allow(network.cost()) for network in shapes):
                 return blocks
-        for network in self._costliest(1):
+        for network in self._narrowest(1):
             if not self.limits.allow(network.cost()):
                 raise InfeasibleError(
                     f"this space needs limits of at least {network.cost().parameters:,} parameters and "
@@ -84,8 +85,8 @@ class ResNetSpace(SearchSpace):
                 )
         return 1
 
-    def _costliest(self, blocks: int) -> list[ResNetConfig]:
-        """The narrowest networks of the costliest shapes with this many blocks a stage."""
+    def _narrowest(self, blocks: int) -> list[ResNetConfig]:
+        """The narrowest networks of this many blocks a stage, of the costliest kernels: every proposal can be one."""
         return [
             ResNetConfig(
                 blocks=(blocks,) * stages,
@@ -106,16 +107,16 @@ class ResNetSpace(SearchSpace):
     def suggest(self, trial: BaseTrial) -> Candidate:
         """The candidate of the trial's parameters; its network keeps the limits."""
         name = trial.user_attrs.get(RECIPE_ATTRIBUTE, BASE_RECIPE)
-        return Candidate(self._network(trial), _suggest_recipe(trial, Candidate.named(name).recipe))
+        multiple = 1 if RECIPE_ATTRIBUTE in trial.user_attrs else WIDTH_MULTIPLE
+        return Candidate(self._network(trial, multiple), _suggest_recipe(trial, Candidate.named(name).recipe))
 
-    def _network(self, trial: BaseTrial) -> ResNetConfig:
+    def _network(self, trial: BaseTrial, multiple: int) -> ResNetConfig:
         stages = trial.suggest_categorical("stages", STAGES)
         blocks = tuple(trial.suggest_int(f"blocks_{i}", 1, self.max_blocks) for i in range(1, stages + 1))
         ratios = [1.0]
         for i in range(2, stages + 1):
             ratios.append(ratios[-1] * trial.suggest_float(f"width_ratio_{i}", *WIDTH_RATIO))
         stem_ratio = trial.suggest_float("stem_ratio", *STEM_RATIO)
-        multiple = trial.suggest_categorical("width_multiple", WIDTH_MULTIPLES)
         drop = trial.suggest_categorical("stochastic_depth", (False, True))
         shape = ResNetConfig(
             blocks=blocks,
@@ -137,7 +138,7 @@ class ResNetSpace(SearchSpace):
             channels = tuple(round_width(scale * ratio, multiple) for ratio in ratios)
             return replace(shape, channels=channels, stem=round_width(scale * stem_ratio, multiple))
 
-        return widest(at, self.limits, trial.suggest_float("limit_share", *SHARE))
+        return widest(at, self.limits, 1 - trial.suggest_float("unused_share", *UNUSED_SHARE, log=True))
 
     def _pool(self, trial: BaseTrial, stages: int) -> int:
         """P, or 0 (global) where the last map is no larger than the proposed P."""
@@ -163,7 +164,7 @@ class ResNetSpace(SearchSpace):
 
     def _scaled_base(self) -> WarmStart:
         base = Candidate.named(BASE_RECIPE)
-        params = _encode_network(base.network) | _encode_recipe(base.recipe) | {"limit_share": 1.0, "width_multiple": 8}
+        params = _encode_network(base.network) | _encode_recipe(base.recipe) | {"unused_share": UNUSED_SHARE[0]}
         params |= {name: min(params[name], self.max_blocks) for name in params if name.startswith("blocks_")}
         return WarmStart(f"{BASE_RECIPE} (scaled to the limits)", params)
 
@@ -181,7 +182,7 @@ class ResNetSpace(SearchSpace):
                 remedy="It is for reference only; raise the limit to search around it",
             )
         params = _encode_network(candidate.network) | _encode_recipe(candidate.recipe)
-        params["limit_share"] = self.limits.share_of(candidate.cost)
+        params["unused_share"] = 1 - self.limits.share_of(candidate.cost)
         decoded = self._decode(params, candidate)
         if decoded != candidate:
             raise InfeasibleError(
@@ -195,7 +196,7 @@ class ResNetSpace(SearchSpace):
         """What `params` stand for with the candidate's recipe as base; None where one is outside its range."""
         trial = FixedTrial(dict(params))
         try:
-            network, recipe = self._network(trial), _suggest_recipe(trial, candidate.recipe)
+            network, recipe = self._network(trial, 1), _suggest_recipe(trial, candidate.recipe)
         except ValueError:  # what FixedTrial raises for a missing parameter
             return None
         inside = all(
@@ -306,16 +307,19 @@ def _suggest_mixing(trial: BaseTrial) -> dict[str, Any]:
 
 
 def _encode_network(network: Any) -> dict[str, Any]:
-    """Parameters of a ResNet but for the share of the limits; widths are kept to the channel."""
+    """Parameters of a ResNet but for its share of the limits."""
     if not isinstance(network, ResNetConfig):
-        raise InfeasibleError("this space holds ResNets only", got=network.kind, remedy="Retrain it by its recipe")
+        raise InfeasibleError(
+            "this space holds ResNets only",
+            got=f"a network of kind {network.kind!r}",
+            remedy="It is for reference only; train it by python -m search.retrain --recipe",
+        )
     params: dict[str, Any] = {f"blocks_{i}": blocks for i, blocks in enumerate(network.blocks, 1)}
     for i in range(2, len(network.channels) + 1):
         params[f"width_ratio_{i}"] = network.channels[i - 1] / network.channels[i - 2]
     return params | {
         "stages": len(network.blocks),
         "stem_ratio": network.stem / network.channels[0],
-        "width_multiple": 1,
         "stochastic_depth": network.stochastic_depth > 0,
         "stochastic_depth_rate": network.stochastic_depth,
         "block": network.block,
@@ -330,6 +334,12 @@ def _encode_network(network: Any) -> dict[str, Any]:
 
 def _encode_recipe(recipe: Recipe) -> dict[str, Any]:
     optimizer, schedule, aug = recipe.optimizer, recipe.schedule, recipe.augmentation
+    if isinstance(optimizer.lr, str):
+        raise InfeasibleError(
+            "a warm start needs optimizer.lr as a number",
+            got=repr(optimizer.lr),
+            remedy="Give the rate that python -m search.lr_range suggests",
+        )
     name = optimizer.name
     return {
         "batch_size": recipe.batch_size,

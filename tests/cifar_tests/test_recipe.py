@@ -1,0 +1,127 @@
+"""Recipes and candidates: files, round trips, errors that name key, value and what is allowed."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+from cifar.candidate import Candidate
+from cifar.complexity import Cost, measure_cost
+from cifar.config import from_dict, to_dict
+from cifar.errors import ConfigError, DataError, UserError
+from cifar.networks import NETWORKS, register
+from cifar.recipe import Augmentation, Recipe, recipe_names
+from cifar.resnet import ResNetConfig
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_file_reads_and_round_trips(name: str) -> None:
+    candidate = Candidate.named(name)
+    assert Candidate.from_dict(json.loads(json.dumps(candidate.to_dict())), where=name) == candidate
+
+
+def test_the_recipe_to_beat_is_as_published() -> None:
+    candidate = Candidate.named("resnet24_budget5m")
+    recipe = candidate.recipe
+    assert candidate.cost.parameters == 4_916_284
+    assert (recipe.optimizer.name, recipe.optimizer.lr, recipe.optimizer.weight_decay) == ("sgd", 0.1, 2e-4)
+    assert (recipe.schedule.name, recipe.schedule.warmup_epochs, recipe.epochs) == ("cosine", 10, 60)
+    assert (recipe.augmentation.randaugment_ops, recipe.augmentation.randaugment_magnitude) == (2, 9)
+    assert recipe.augmentation.erasing_area == (0.02, 0.33)
+    assert recipe.label_smoothing == 0.05
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"epoch": 3}, r"x\.toml: unknown key 'epoch'; got 3\. Allowed keys here: epochs, batch_size"),
+        ({"optimizer": {"rate": 1}}, r"unknown key 'optimizer\.rate'.*name, lr, weight_decay"),
+        ({"optimizer": {"lr": "3"}}, r"optimizer\.lr.*number; got '3'"),
+        ({"optimizer": {"lr": -1.0}}, r"x\.toml: optimizer\.lr must be positive; got -1"),
+        ({"optimizer": {"name": "lion"}}, r"'sgd', 'adamw', 'adam' or 'rmsprop'; got 'lion'"),
+        ({"batch_size": True}, r"batch_size.*integer; got True"),
+        ({"augmentation": {"erasing_area": [0.5, 0.1]}}, "erasing_area"),
+        ({"optimizer": {"name": "adam", "nesterov": True}}, "nesterov needs sgd"),
+        ({"epochs": 5, "schedule": {"warmup_epochs": 9}}, "warmup_epochs must not exceed"),
+        ({"val_size": 0, "early_stopping": 3}, "need validation images"),
+    ],
+)
+def test_wrong_recipes_name_key_value_and_remedy(data: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        from_dict(Recipe, data, where="x.toml")
+    assert "\n" not in str(caught.value)
+
+
+def test_toml_file_errors(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[network\n")
+    with pytest.raises(ConfigError, match="valid TOML"):
+        Candidate.from_toml(broken)
+    with pytest.raises(ConfigError, match="file that exists"):
+        Candidate.from_toml(tmp_path / "none.toml")
+    broken.write_text("[network]\nkind = 'mlp'\n[recipe]\n")
+    with pytest.raises(ConfigError, match=r"broken\.toml: network\.kind.*'mlp'.*resnet"):
+        Candidate.from_toml(broken)
+    broken.write_text("[network]\n")
+    with pytest.raises(ConfigError, match="recipe must be a table"):
+        Candidate.from_toml(broken)
+
+
+def test_unknown_recipe_lists_the_known() -> None:
+    with pytest.raises(ConfigError, match="resnet24_budget5m"):
+        Candidate.named("resnet999")
+
+
+def test_fingerprint_tells_candidates_apart() -> None:
+    candidate = Candidate()
+    other = replace(candidate, recipe=replace(candidate.recipe, label_smoothing=0.1))
+    assert candidate.fingerprint == Candidate().fingerprint
+    assert candidate.fingerprint != other.fingerprint
+
+
+def test_for_data_changes_classes_and_size_only() -> None:
+    network = Candidate().for_data(7, 16).network
+    assert network == replace(ResNetConfig(), num_classes=7, image_size=16)
+
+
+def test_own_network_takes_part_after_registering() -> None:
+    @dataclass(frozen=True)
+    class Linear:
+        kind: str = "linear_for_test"
+        classes: int = 10
+        image_size: int = 32
+
+        def build(self) -> nn.Module:
+            return nn.Sequential(nn.Flatten(), nn.Linear(3 * self.image_size**2, self.classes))
+
+        def cost(self) -> Cost:
+            return measure_cost(self.build(), self.image_size)
+
+        def with_classes(self, num_classes: int, image_size: int) -> Linear:
+            return Linear(classes=num_classes, image_size=image_size)
+
+    register(Linear)
+    try:
+        candidate = Candidate(Linear(), Recipe())
+        assert Candidate.from_dict(candidate.to_dict(), where="test") == candidate
+        assert candidate.cost == Cost(30_730, 30_720)
+    finally:
+        del NETWORKS["linear_for_test"]
+
+
+def test_errors_cross_process_borders() -> None:
+    error = DataError("a rule", got=3, remedy="Do that")
+    copied = pickle.loads(pickle.dumps(error))
+    assert type(copied) is DataError
+    assert str(copied) == str(error) == "a rule; got 3. Do that."
+    assert isinstance(copied, UserError)
+
+
+def test_to_dict_is_json_ready() -> None:
+    assert to_dict(Augmentation())["erasing_area"] == [0.02, 0.33]

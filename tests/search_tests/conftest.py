@@ -1,0 +1,102 @@
+"""Toy data, a folder to work in, and small searches on real parts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from cifar.toy import toy_npz
+from search.settings import SearchSettings
+
+CURVES_SPACE = """
+import numpy as np
+from dataclasses import asdict, dataclass
+from spaces.base import EpochReport, SearchSpace
+
+LOSSES = np.exp(-np.outer(np.linspace(0.02, 0.5, 200), np.arange(1, 10))) + np.linspace(0, 0.4, 200)[:, None]
+
+@dataclass(frozen=True)
+class Row:
+    index: int
+    def to_dict(self):
+        return asdict(self)
+
+class Curves(SearchSpace):
+    direction = "minimize"
+    uses_images = False
+    max_epochs = 9
+    def suggest(self, trial):
+        return Row(trial.suggest_int("row", 0, 199))
+    def train(self, candidate, context):
+        for epoch in range(1, context.fidelity + 1):
+            yield EpochReport(epoch, float(LOSSES[candidate.index, epoch - 1]))
+
+space = Curves()
+"""
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder as working directory and cache; one thread, since the networks are tiny."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("CIFAR_DATA", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield tmp_path
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def toy(workplace: Path) -> Path:
+    """Toy images of 4 classes, 16 x 16 pixels."""
+    return toy_npz(workplace / "toy.npz", train=400, test=100, size=16)
+
+
+@pytest.fixture
+def curves(workplace: Path) -> str:
+    """A space of recorded curves: nothing is trained."""
+    path = workplace / "curves.py"
+    path.write_text(CURVES_SPACE)
+    return str(path)
+
+
+@pytest.fixture
+def toy_search(toy: Path) -> Callable[..., SearchSettings]:
+    """Settings of a search of a few seconds on toy images."""
+
+    def settings(**changes: object) -> SearchSettings:
+        chosen: dict[str, object] = {
+            "space": "resnet_budget30k",
+            "data": str(toy),
+            "study": "toy",
+            "max_trials": 4,
+            "max_epochs": 3,
+            "val_size": 100,
+            "mac_budget": 3_000_000,
+            "device": "cpu",
+        }
+        return SearchSettings(**{**chosen, **changes})  # type: ignore[arg-type]
+
+    return settings
+
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def command(workplace: Path) -> Command:
+    """Runs `python -m search.<name> <arguments>` in the working folder."""
+
+    def run(name: str, *arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", f"search.{name}", *arguments]
+        return subprocess.run(line, capture_output=True, text=True, cwd=workplace, env=os.environ, **options)  # type: ignore[call-overload, no-any-return]
+
+    return run

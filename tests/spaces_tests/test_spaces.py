@@ -1,0 +1,175 @@
+"""The contract of every space: proposals keep the limits, can be decoded again, and the sampler sees what counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.trial import FixedTrial
+
+from cifar.candidate import Candidate
+from cifar.errors import InfeasibleError
+from cifar.recipe import recipe_names
+from cifar.resnet import ResNetConfig
+from spaces.base import Problem, SearchSpace, SpaceError
+from spaces.registry import BUILT_IN, load_space
+from spaces.resnet_budget5m import RECIPE_ATTRIBUTE, ResNetSpace
+from spaces.width import Limits, round_width, widest
+
+PROBLEMS = [
+    Problem(),
+    Problem(param_budget=300_000),
+    Problem(mac_budget=25_000_000),
+    Problem(num_classes=4, image_size=16, param_budget=60_000, mac_budget=8_000_000),
+]
+
+
+def proposals(space: SearchSpace, count: int, seed: int = 0) -> Iterator[tuple[optuna.Trial, Candidate]]:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    for _ in range(count):
+        trial = study.ask()
+        yield trial, space.suggest(trial)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_every_proposal_keeps_the_limits(name: str, problem: Problem) -> None:
+    space = load_space(name, problem)
+    for _, candidate in proposals(space, 25):
+        assert candidate.cost.parameters <= (space.param_budget or 0)
+        assert space.mac_budget is None or candidate.cost.macs <= space.mac_budget
+        network = candidate.network
+        assert isinstance(network, ResNetConfig)
+        assert (network.num_classes, network.image_size) == (problem.num_classes, problem.image_size)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_parameters_alone_give_the_same_candidate_again(name: str) -> None:
+    space = load_space(name, Problem())
+    for trial, candidate in proposals(space, 15):
+        assert space.suggest(FixedTrial(trial.params)) == candidate
+
+
+def test_proposals_fill_most_of_their_share_of_the_limit() -> None:
+    space = ResNetSpace(Problem())
+    shares = []
+    for trial, candidate in proposals(space, 80):
+        target = (1 - trial.params["unused_share"]) * 5_000_000
+        shares.append(candidate.cost.parameters / 5_000_000)
+        assert candidate.cost.parameters <= target + 1
+        assert candidate.cost.parameters > 0.75 * target or target < 500_000  # widths are multiples of 8
+    assert sorted(shares)[len(shares) // 2] > 0.7
+
+
+@pytest.mark.parametrize(
+    ("problem", "blocks"),
+    [
+        (Problem(), 6),
+        (Problem(param_budget=300_000), 4),
+        (Problem(mac_budget=36_000_000), 3),
+        (Problem(param_budget=30_000), 1),
+    ],
+)
+def test_depth_is_bounded_by_the_limits(problem: Problem, blocks: int) -> None:
+    assert ResNetSpace(problem).max_blocks == blocks
+
+
+def test_proposals_are_conditional() -> None:
+    for trial, candidate in proposals(ResNetSpace(Problem()), 30):
+        assert ("blocks_4" in trial.params) == (trial.params["stages"] == 4)
+        name = candidate.recipe.optimizer.name
+        assert [key for key in trial.params if key.endswith("_lr")] == [f"{name}_lr"]
+        assert ("cutout_pixels" in trial.params) == (candidate.recipe.augmentation.cutout > 0)
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_our_own_start_comes_first_and_fits(problem: Problem) -> None:
+    space = ResNetSpace(problem)
+    start = space.warm_starts()[0]
+    candidate = space.suggest(FixedTrial(dict(start.params)))
+    share = space.limits.share_of(candidate.cost)
+    assert 0.5 < share <= 1
+
+
+@pytest.mark.parametrize("name", ["resnet24_budget5m", "resnet_3_5_3", "resnet_16_32_64"])
+def test_reference_recipes_decode_to_the_very_same_candidate(name: str) -> None:
+    space = ResNetSpace(Problem())
+    start = next(s for s in space.warm_starts() if s.name == name)
+    trial = FixedTrial(dict(start.params))
+    trial.set_user_attr(RECIPE_ATTRIBUTE, name)
+    assert space.suggest(trial) == Candidate.named(name)
+
+
+def test_recipes_above_a_limit_are_not_warm_starts() -> None:
+    space = ResNetSpace(Problem(param_budget=300_000))
+    names = {start.name for start in space.warm_starts()}
+    assert "resnet_16_32_64" in names
+    assert "resnet24_budget5m" not in names
+    assert "resnet24_budget5m" in recipe_names()
+    with pytest.raises(InfeasibleError, match=r"at most 300,000 parameters.*4,916,284.*reference only"):
+        space.encode(Candidate.named("resnet24_budget5m"))
+
+
+@pytest.mark.parametrize("limits", [{"param_budget": 2_000}, {"mac_budget": 1_000_000}])
+def test_impossible_limits_are_refused(limits: dict[str, int]) -> None:
+    with pytest.raises(InfeasibleError, match="this space needs limits of at least"):
+        ResNetSpace(Problem(**limits))
+
+
+@given(st.integers(20_000, 6_000_000), st.one_of(st.none(), st.integers(3_000_000, 10**9)), st.integers(0, 2**31))
+@settings(max_examples=40, deadline=None)
+def test_any_limit_that_is_accepted_is_kept(parameters: int, macs: int | None, seed: int) -> None:
+    space = ResNetSpace(Problem(param_budget=parameters, mac_budget=macs))
+    for _, candidate in proposals(space, 2, seed):
+        assert Limits(parameters, macs).allow(candidate.cost)
+
+
+@given(st.floats(0, 2000), st.floats(0, 2000), st.sampled_from((1, 8, 16)))
+def test_rounded_widths_never_fall(a: float, b: float, multiple: int) -> None:
+    low, high = sorted((a, b))
+    assert 4 <= round_width(low, multiple) <= round_width(high, multiple)
+    assert round_width(high, multiple) % (multiple if high >= multiple else min(multiple, 4)) == 0
+
+
+def test_widest_is_the_widest() -> None:
+    def build(scale: float) -> ResNetConfig:
+        channels = tuple(round_width(scale * ratio, 1) for ratio in (1, 2, 4))
+        return ResNetConfig(blocks=(3, 4, 3), channels=channels, stem=channels[0])
+
+    found = widest(build, Limits(5_000_000), 1.0)
+    assert found.cost().parameters <= 5_000_000 < build(found.channels[0] + 1).cost().parameters
+    assert found.cost().parameters > 4_950_000
+
+
+def test_space_by_attribute_and_by_file(tmp_path: Path) -> None:
+    assert isinstance(load_space("spaces.resnet_budget5m:ResNetSpace", Problem()), ResNetSpace)
+    file = tmp_path / "mine.py"
+    file.write_text("from spaces.resnet_budget5m import ResNetSpace\nspace = ResNetSpace\n")
+    assert load_space(str(file), Problem(param_budget=400_000)).param_budget == 400_000
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ("resnet_budget6m", r"a built-in name \(resnet_budget5m"),
+        ("nowhere.at_all:space", "must be importable"),
+        ("spaces.base:nothing", "must define 'nothing'"),
+        ("spaces.base:SpaceError", "must be callable with a Problem"),
+        ("cifar.candidate:Candidate", "must offer suggest"),
+        ("no/such/file.py", "file must exist"),
+    ],
+)
+def test_wrong_references_are_refused(reference: str, words: str) -> None:
+    with pytest.raises(SpaceError, match=words):
+        load_space(reference, Problem())
+
+
+def test_broken_file_is_refused_in_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "broken.py"
+    file.write_text("import nothing_like_this\n")
+    with pytest.raises(SpaceError, match=r"broken\.py must run without errors; got ModuleNotFoundError"):
+        load_space(str(file), Problem())
