@@ -1,0 +1,267 @@
+"""The training loop: it learns, resumes bit for bit, ends on divergence, and repeats itself with its seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from cifar import checkpoint
+from cifar.candidate import Candidate
+from cifar.data import ImageSet, PreparedData, TrainingSplit, load_test, load_training_split, prepare
+from cifar.device import choose_device
+from cifar.errors import CheckpointError, ConfigError, Diverged
+from cifar.evaluate import evaluate, predict_probabilities
+from cifar.recipe import Augmentation, Optimizer, Recipe, Schedule
+from cifar.resnet import ResNetConfig
+from cifar.seeds import derive_seed
+from cifar.toy import toy_npz
+from cifar.train import GIVEN_STATISTICS, Training, normalization_for
+
+CPU = choose_device("cpu")
+NETWORK = ResNetConfig(blocks=(1, 1, 1), channels=(8, 16, 16), stem=8, num_classes=4, image_size=16)
+RECIPE = Recipe(
+    batch_size=32,
+    optimizer=Optimizer("sgd", lr=0.1, nesterov=True),
+    schedule=Schedule("one_cycle", warmup_epochs=12),
+    augmentation=Augmentation(crop_padding=2),
+)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
+    folder = tmp_path_factory.mktemp("toy")
+    return prepare(toy_npz(folder / "toy.npz", train=640, test=200, size=16), cache=folder / "cache")
+
+
+@pytest.fixture(scope="module")
+def split(data: PreparedData) -> TrainingSplit:
+    return load_training_split(data, val_size=128)
+
+
+def training(
+    split: TrainingSplit, recipe: Recipe = RECIPE, epochs: float = 3, seed: int = 0, **network: Any
+) -> Training:
+    return Training(Candidate(replace(NETWORK, **network), recipe), split, device=CPU, epochs=epochs, seed=seed)
+
+
+def weights(run: Training) -> dict[str, Tensor]:
+    return run.final_network().state_dict()
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_it_learns(split: TrainingSplit, data: PreparedData) -> None:
+    run = training(split, epochs=8)
+    results = list(run.run())
+    assert [r.epoch for r in results] == list(range(1, 9))
+    assert results[-1].train_loss < 0.6 * results[0].train_loss
+    assert results[-1].val_accuracy is not None and results[-1].val_accuracy > 0.6  # chance is 0.25
+    test = load_test(data)
+    probabilities = predict_probabilities(run.final_network(), test.images, run.normalization, device=CPU.torch_device)
+    assert evaluate(probabilities, test.labels, split.class_names).accuracy > 0.6
+
+
+FULL = replace(
+    RECIPE,
+    ema_decay=0.9,
+    keep="best",
+    augmentation=Augmentation(randaugment_ops=1, erasing=0.5, mixup=0.2, cutmix=0.2, crop_padding=2),
+)
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, FULL, replace(RECIPE, optimizer=Optimizer("adamw", lr=1e-3))])
+def test_pausing_after_every_epoch_gives_the_same_weights(split: TrainingSplit, recipe: Recipe, tmp_path: Path) -> None:
+    network: dict[str, Any] = {"dropout": 0.3, "stochastic_depth": 0.3}
+    through = training(split, recipe, **network)
+    expected = list(through.run())
+    found = []
+    state = None
+    for _ in range(3):
+        paused = training(split, recipe, **network)
+        if state is not None:
+            paused.load_state_dict(checkpoint.load(tmp_path / "state.pt"))
+        found.append(next(paused.run()))
+        state = paused.state_dict()
+        checkpoint.save(tmp_path / "state.pt", state)
+        torch.rand(17)  # the global generator's state must not matter
+    assert same(weights(paused), weights(through))
+    assert [(r.train_loss, r.val_loss, r.lr) for r in found] == [(r.train_loss, r.val_loss, r.lr) for r in expected]
+
+
+def test_equal_seeds_give_equal_weights_and_others_do_not(split: TrainingSplit) -> None:
+    runs = [training(split, epochs=1, seed=seed) for seed in (1, 1, 2)]
+    for run in runs:
+        list(run.run())
+    assert same(weights(runs[0]), weights(runs[1]))
+    assert not same(weights(runs[0]), weights(runs[2]))
+
+
+def test_training_leaves_the_global_generator_alone(split: TrainingSplit) -> None:
+    before = torch.get_rng_state()
+    list(training(split, epochs=1, dropout=0.5).run())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_divergence_is_told(split: TrainingSplit) -> None:
+    recipe = replace(RECIPE, optimizer=Optimizer("sgd", lr=1e30), schedule=Schedule("constant"))
+    with pytest.raises(Diverged, match="NaN or infinite near step"):
+        list(training(split, recipe).run())
+
+
+def test_a_fraction_of_an_epoch_ends_inside_it(split: TrainingSplit) -> None:
+    run = training(split, epochs=1.5)
+    assert [r.images for r in run.run()] == [512, 256]
+    assert run.total_epochs == 2
+
+
+def test_the_schedule_spans_the_run(split: TrainingSplit) -> None:
+    lrs = [r.lr for r in training(split, epochs=5).run()]
+    assert max(range(5), key=lrs.__getitem__) == 0  # the peak, 12 of 60 epochs, is at the end of the first of five
+    assert lrs[-1] < 0.05 * max(lrs)
+
+
+def test_a_data_set_smaller_than_a_batch_trains(split: TrainingSplit) -> None:
+    tiny = TrainingSplit(ImageSet(split.train.images[:20], split.train.labels[:20]), split.val, split.class_names)
+    assert [r.images for r in training(tiny, epochs=2).run()] == [20, 20]
+
+
+def test_without_validation_images_there_is_no_validation(split: TrainingSplit) -> None:
+    none = TrainingSplit(split.train, ImageSet(split.val.images[:0], split.val.labels[:0]), split.class_names)
+    (result,) = training(none, replace(RECIPE, val_size=0), epochs=1).run()
+    assert result.val_accuracy is None and result.val_loss is None
+
+
+def test_early_stopping_and_the_best_weights(split: TrainingSplit) -> None:
+    # after a first useful epoch the rate is so high that validation only gets worse
+    recipe = replace(
+        RECIPE,
+        early_stopping=2,
+        keep="best",
+        monitor="val_loss",
+        optimizer=Optimizer("adam", lr=0.02),
+        schedule=Schedule("constant"),
+    )
+    run = training(split, recipe, epochs=60)
+    results = list(run.run())
+    losses = [r.val_loss for r in results if r.val_loss is not None]
+    best = losses.index(min(losses))
+    assert len(results) == best + 1 + 2 < 60
+    network = run.final_network()
+    probabilities = predict_probabilities(
+        network, split.val.images, run.normalization, device=CPU.torch_device, autocast=CPU.autocast
+    )
+    loss = torch.nn.functional.nll_loss(probabilities.log(), split.val.labels).item()
+    assert loss == pytest.approx(min(losses), rel=1e-3)
+
+
+def test_the_moving_average_is_what_counts(split: TrainingSplit) -> None:
+    run = training(split, replace(RECIPE, ema_decay=0.99), epochs=1)
+    list(run.run())
+    assert run.ema is not None
+    assert same(weights(run), run.ema.network.state_dict())
+    assert not same(weights(run), run.network.state_dict())
+
+
+@pytest.mark.parametrize("statistics", [*GIVEN_STATISTICS, "computed"])
+def test_statistics(split: TrainingSplit, statistics: Any) -> None:
+    found = normalization_for(replace(RECIPE, statistics=statistics), split.train.images)
+    if statistics != "computed":
+        assert found == GIVEN_STATISTICS[statistics]
+    else:
+        pixels = split.train.images.double() / 255
+        assert found.mean == pytest.approx(pixels.mean((0, 2, 3)).tolist())
+        assert found.std == pytest.approx(pixels.std((0, 2, 3), correction=0).tolist())
+
+
+def test_a_model_survives_its_folder(split: TrainingSplit, tmp_path: Path) -> None:
+    run = training(split, epochs=1)
+    list(run.run())
+    candidate = Candidate(NETWORK, RECIPE)
+    model = checkpoint.TrainedModel(run.final_network(), candidate, run.normalization, split.class_names)
+    checkpoint.save_model(tmp_path / "run", model)
+    loaded = checkpoint.load_model(tmp_path / "run")
+    assert same(loaded.network.state_dict(), model.network.state_dict())
+    assert (loaded.candidate, loaded.normalization, loaded.class_names) == (
+        candidate,
+        run.normalization,
+        split.class_names,
+    )
+    assert torch.load(tmp_path / "run" / "weights.pt", weights_only=True).keys() == weights(run).keys()
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "candidate.json", "model.json"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "garbage"])
+def test_damaged_models_are_refused_in_one_line(split: TrainingSplit, tmp_path: Path, name: str, damage: str) -> None:
+    run = training(split, epochs=1)
+    model = checkpoint.TrainedModel(
+        run.final_network(), Candidate(NETWORK, RECIPE), run.normalization, split.class_names
+    )
+    checkpoint.save_model(tmp_path, model)
+    path = tmp_path / name
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:40] if damage == "cut" else b"\x80\x04garbage" * 9)
+    with pytest.raises((CheckpointError, ConfigError)) as caught:
+        checkpoint.load_model(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_network_are_refused(split: TrainingSplit, tmp_path: Path) -> None:
+    run = training(split, epochs=1)
+    other = Candidate(replace(NETWORK, stem=9), RECIPE)
+    checkpoint.save_model(
+        tmp_path, checkpoint.TrainedModel(run.final_network(), other, run.normalization, split.class_names)
+    )
+    with pytest.raises(CheckpointError, match="must hold weights of the network"):
+        checkpoint.load_model(tmp_path)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    checkpoint.write_text(path, "old")
+    with pytest.raises(ZeroDivisionError), checkpoint.atomic_write(path) as file:
+        file.write(b"half")
+        raise ZeroDivisionError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_derived_seeds() -> None:
+    assert derive_seed(1, "epoch", 2) == derive_seed(1, "epoch", 2)
+    seeds = {derive_seed(s, "epoch", e) for s in range(20) for e in range(20)}
+    assert len(seeds) == 400
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert derive_seed(1, 23) != derive_seed(12, 3)
+    assert derive_seed("1") != derive_seed(1)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("gpu", "a device is auto"), ("cuda:x", "a device is auto"), ("cuda:99", "must exist")]
+)
+def test_wrong_devices_are_refused(name: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        choose_device(name)
+
+
+@pytest.mark.gpu
+def test_cuda_learns(split: TrainingSplit) -> None:
+    cuda = choose_device("cuda")
+    run = Training(Candidate(NETWORK, RECIPE), split, device=cuda, epochs=8, seed=0)
+    assert list(run.run())[-1].val_accuracy > 0.6  # type: ignore[operator]
