@@ -30,7 +30,9 @@ RUNGS = 3  # at least, so that bad trials end early: 1, 3 and 9 epochs with eta 
 MOST_EPOCHS = 81
 EVALUATION_COST = 1 / 3  # of an image's training: the forward pass of forward and backward
 EVALUATED_SHARE = 0.3  # validation images of a trial, as a share of its training images: a tenth of its time
-PROBES = ((8, 4), (16, 4), (48, 2), (96, 2))  # first-stage channels of [2, 2, 2], batches to time
+PROBES = (8, 16, 48, 96)  # first-stage channels of networks of [2, 2, 2] blocks
+PROBE_IMAGES = 256
+PROBE_SECONDS = 4.0  # that one network may take; where it would take longer, its speed is left to extrapolation
 
 
 @dataclass(frozen=True)
@@ -58,22 +60,21 @@ class Speed:
         return low
 
 
-def measure_speed(device: Device, batch_size: int = 128) -> Speed:
-    """Times the real training loop on random images, smallest network first; about ten seconds at most."""
+def measure_speed(device: Device) -> Speed:
+    """Times the real training loop on random images, smallest network first; a few seconds in all."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (PROBE_IMAGES, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    labels = torch.arange(PROBE_IMAGES) % 10
+    split = TrainingSplit(ImageSet(images, labels), ImageSet(images[:0], labels[:0]), tuple("0123456789"))
     points: list[tuple[int, float]] = []
-    for width, batches in PROBES:
+    for width in PROBES:
         network = ResNetConfig(channels=(width, 2 * width, 4 * width), stem=width)
-        images = batches * batch_size
-        generator = torch.Generator().manual_seed(0)
-        random = torch.randint(0, 256, (images, 3, 32, 32), dtype=torch.uint8, generator=generator)
-        labels = torch.arange(images) % 10
-        none = ImageSet(random[:0], labels[:0])
-        split = TrainingSplit(ImageSet(random, labels), none, tuple(map(str, range(10))))
-        training = Training(Candidate(network), split, device=device, epochs=3, seed=0)
-        seconds = [result.seconds for result in training.run()]  # the first warms up
-        points.append((network.cost().macs, min(seconds[1:]) / images))
-        if seconds[-1] > 0.6:  # the next network would take several times as long; larger ones count in proportion
+        macs = network.cost().macs
+        if points and 3 * PROBE_IMAGES * points[-1][1] * macs / points[-1][0] > PROBE_SECONDS:
             break
+        training = Training(Candidate(network), split, device=device, epochs=3, seed=0)
+        seconds = [result.seconds for result in training.run()]  # the first epoch warms up
+        points.append((macs, min(seconds[1:]) / PROBE_IMAGES))
     return Speed(tuple(points))
 
 

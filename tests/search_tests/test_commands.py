@@ -1,0 +1,159 @@
+"""Commands as a person meets them: help, bad input, documented lines."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import shlex
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.cli import Parser, count, duration
+from tests.search_tests.conftest import Command
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = sorted(
+    path.stem for path in (ROOT / "search").glob("*.py") if "raise SystemExit(run_command(main))" in path.read_text()
+)
+
+
+def parser(name: str) -> Parser:
+    found: Parser = importlib.import_module(f"search.{name}").parser()
+    return found
+
+
+def test_the_commands() -> None:
+    assert {"run", "retrain", "submit", "dashboard"} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_has_help(name: str) -> None:
+    for action in parser(name)._actions:
+        assert action.help, action.option_strings
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_prints(name: str, command: Command) -> None:
+    result = command(name, "--help")
+    assert result.returncode == 0
+    assert f"python -m search.{name}" in result.stdout
+
+
+def test_help_imports_nothing_heavy(command: Command) -> None:
+    code = "import search.run, sys; search.run.parser(); print(sorted({'torch', 'optuna', 'pandas', 'plotly'} & set(sys.modules)))"
+    import subprocess
+
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+    started = time.perf_counter()
+    assert command("run", "--help").returncode == 0
+    assert time.perf_counter() - started < 2  # half a second on a free machine
+
+
+def documented_commands() -> list[str]:
+    """Every `python -m search.…` line in the documentation."""
+    texts = [path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))]
+    return sorted(set(re.findall(r"python -m search\.\w+[^\n`#|]*", "\n".join(texts))))
+
+
+def test_the_documentation_names_every_command() -> None:
+    named = {line.split()[2].removeprefix("search.") for line in documented_commands()}
+    assert named == set(COMMANDS)
+
+
+@pytest.mark.parametrize("line", documented_commands())
+def test_documented_commands_parse(line: str) -> None:
+    words = shlex.split(line)
+    name = words[2].removeprefix("search.")
+    try:
+        parser(name).parse_args(words[3:])
+    except SystemExit as stop:
+        assert stop.code in (0, None), line
+
+
+BAD_INPUT = [
+    ("run --space resnet_budget6m", "a space is a built-in name"),
+    ("run --time-budget 0s", "longer than 0"),
+    ("run --time-budget soon", "a duration is a number with s, m, h or d"),
+    ("run --trials 0", "a whole number of at least 1"),
+    ("run --param-budget lots", "a count is a positive whole number"),
+    ("run --param-budget 1k --data {toy}", "this space needs limits of at least"),
+    ("run --eta 1", "--eta must be 2 or more; got 1"),
+    ("run --min-epochs 9 --max-epochs 3", "--min-epochs must not exceed --max-epochs"),
+    ("run --sampler psychic", "invalid choice: 'psychic'"),
+    ("run --data nowhere.tar", "a data source must exist; got nowhere.tar"),
+    ("run --data {text}", "got"),
+    ("run --device abacus --data {toy}", "a device is auto, cpu, cuda"),
+    ("run --no-such-option", "unrecognized arguments"),
+    ("run --study a/b", "plain folder name"),
+    ("run --val-size 400 --data {toy}", "--val-size must leave images to train on"),
+    ("run --storage nonsense://x --data {toy}", "--storage must be a reachable"),
+    ("retrain --study none", "the study must exist; got 'none'"),
+    ("retrain --recipe resnet999", "a recipe has one of the built-in names; got 'resnet999'"),
+    ("retrain --recipe {text}.toml", "file that exists"),
+    ("retrain --epochs -3 --recipe resnet_fast", "a number above 0 is needed"),
+    ("submit --model nowhere --pkl x.pkl", "a trained model is a folder with weights.pt"),
+    ("submit --pkl x.pkl", "required: --model"),
+    ("dashboard --study none", "the study must exist"),
+    ("dashboard --port 99999", "a port is a whole number in 0..65535"),
+]
+
+
+@pytest.mark.parametrize(("line", "words"), BAD_INPUT)
+def test_bad_input_is_one_line_and_status_2(
+    line: str, words: str, toy: Path, workplace: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from search.cli import run_command
+
+    (workplace / "text").write_text("no images here")
+    before = {path for path in workplace.rglob("*") if "cache" not in path.parts}
+    name, *arguments = shlex.split(line.format(toy=toy, text=workplace / "text"))
+    module = importlib.import_module(f"search.{name}")
+    try:
+        status = run_command(module.main, arguments)
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    errors = capfd.readouterr().err
+    assert status == 2
+    assert words in errors
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
+    assert "Traceback" not in errors
+    after = {path for path in workplace.rglob("*") if "cache" not in path.parts}
+    assert {path for path in after - before if path.is_file()} == set()
+
+
+@given(st.integers(1, 10**6))
+def test_durations(seconds: int) -> None:
+    assert duration(str(seconds)) == duration(f"{seconds}s") == seconds
+    assert duration(f"{seconds}m") == 60 * seconds
+    assert duration(f"1h{seconds}m") == 3600 + 60 * seconds
+    assert duration("1.5h") == 5400
+
+
+@pytest.mark.parametrize("text", ["", "m", "10x", "-5m", "10 m", "0", "5mm", "1h30"])
+def test_wrong_durations(text: str) -> None:
+    if text == "1h30":
+        assert duration(text) == 3630  # a bare number counts seconds
+        return
+    with pytest.raises(argparse.ArgumentTypeError, match="duration"):
+        duration(text)
+
+
+def test_counts() -> None:
+    assert (count("5M"), count("300k"), count("4.9M"), count("5_000_000"), count("17")) == (
+        5_000_000,
+        300_000,
+        4_900_000,
+        5_000_000,
+        17,
+    )
+    for text in ("0", "-1", "1.5", "many", "5 M", ""):
+        with pytest.raises(argparse.ArgumentTypeError):
+            count(text)
