@@ -49,7 +49,7 @@ class Board:
     max_trials: int | None
     rows: dict[int, Row] = field(default_factory=dict)
     images: float = 0.0
-    seconds: float = 0.0
+    started: float = field(default_factory=time.time)
 
     def update(self, event: Event) -> Row:
         """Takes in an event; the row that it changed."""
@@ -59,7 +59,6 @@ class Board:
         elif isinstance(event, EpochDone):
             row.epoch, row.value = event.epoch, event.value
             self.images += event.details.get("images", 0.0)
-            self.seconds += event.seconds
         else:
             row.state, row.reason = event.state, event.reason
         return row
@@ -94,8 +93,8 @@ class Board:
     def status(self) -> str:
         """Counts, speed and time left."""
         parts = [self.counts()]
-        if self.images and self.seconds:
-            parts.append(f"{self.images / self.seconds:,.0f} images/s")
+        if self.images:
+            parts.append(f"{self.images / (time.time() - self.started):,.0f} images/s")
         if self.deadline is not None:
             parts.append(f"{spoken(max(0.0, self.deadline - time.time()))} left")
         elif self.max_trials is not None:

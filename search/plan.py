@@ -270,6 +270,8 @@ def describe(plan: Plan, outlook: Forecast, settings: SearchSettings, device: De
     limits.append(f"{plan.mac_budget:,} multiply-accumulates an image" if plan.mac_budget else "no MAC limit")
     proposed = plan.mac_budget and settings.mac_budget is None
     note = " (MAC limit proposed for this machine; --mac-budget overrides it)" if proposed else ""
+    images = plan.train_size * plan.max_epochs
+    warning = f"short       a full trial sees {images:,} images only, too few to tell networks apart; give it more time"
     ending = time.strftime("%H:%M", time.localtime(time.time() + outlook.seconds))
     return [
         f"device      {device.describe()}, {settings.workers} worker{'s' * (settings.workers > 1)}",
@@ -278,6 +280,7 @@ def describe(plan: Plan, outlook: Forecast, settings: SearchSettings, device: De
         f"epoch       {plan.train_size:,} training images, validated on {plan.val_limit:,}; "
         f"about {outlook.epoch_seconds:.2g} s",
         f"expected    {outlook.trials} trials in {spoken(outlook.seconds)}, until about {ending}",
+        *([warning] if images < FEWEST_IMAGES / 2 else []),
     ]
 
 

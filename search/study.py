@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Iterable
 from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import optuna
@@ -33,6 +34,7 @@ REASON = "reason"
 WORKER = "worker"
 INTERRUPTED = "interrupted"
 RETRY_OF = "retry_of"
+UNCLAIMED = timedelta(minutes=1)  # after which a running trial that names no worker is lost
 
 
 def find_study(settings: SearchSettings) -> optuna.Study | None:
@@ -158,7 +160,10 @@ def recover_lost_trials(study: optuna.Study) -> int:
 
 def _is_lost(trial: FrozenTrial) -> bool:
     worker = trial.user_attrs.get(WORKER)
-    if not isinstance(worker, dict) or worker.get("host") != socket.gethostname():
+    if not isinstance(worker, dict):  # killed between being asked and saying who runs it
+        started = trial.datetime_start
+        return started is not None and datetime.now() - started > UNCLAIMED
+    if worker.get("host") != socket.gethostname():
         return False
     pid = int(worker["pid"])
     if pid == os.getpid():

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,8 +57,8 @@ class TrialRunner:
             seed = derive_seed(self.seed, "trial", trial.number)
             ended = self._infeasible(trial, candidate, seed) or self._train(trial, candidate, seed)
         except KeyboardInterrupt:
-            self._end(trial, TrialState.FAIL, "failed", INTERRUPTED)
-            requeue(self.study, self.study.trials[trial.number])
+            with _ignoring_interrupts():  # a second Ctrl-C must not lose the trial
+                self._interrupt(trial)
             raise
         except UserError as error:
             self._end(trial, TrialState.FAIL, "failed", str(error))
@@ -64,6 +67,12 @@ class TrialRunner:
             reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             ended = self._end(trial, TrialState.FAIL, "failed", reason)
         return ended
+
+    def _interrupt(self, trial: Trial) -> None:
+        """Fails the trial and queues it again, unless it was told just before."""
+        if not self.study.trials[trial.number].state.is_finished():
+            self._end(trial, TrialState.FAIL, "failed", INTERRUPTED)
+            requeue(self.study, self.study.trials[trial.number])
 
     def _infeasible(self, trial: Trial, candidate: Any, seed: int) -> TrialEnded | None:
         """Records what the candidate is and costs; ends the trial untrained if it breaks a limit."""
@@ -125,6 +134,18 @@ class TrialRunner:
         ended = TrialEnded(trial.number, name, told.value, told.last_step or 0, reason)
         self.emit(ended)
         return ended
+
+
+@contextmanager
+def _ignoring_interrupts() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only there can handlers be set
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def summary(candidate: Any) -> str:

@@ -1,0 +1,243 @@
+"""How fast the trainer is beside the usual pipeline: `python -m benchmarks.throughput --data PATH`.
+
+The same network, batch size and augmentation (crop, flip, RandAugment(2, 9), random erasing) through the pipeline of
+`benchmarks/naive.py` and through `cifar.train`, in turn in one run; medians of several repeats, and their ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from benchmarks import naive
+from cifar.candidate import Candidate
+from cifar.data import ImageSet, PreparedData, TrainingSplit, load_training_split, prepare
+from cifar.device import Device, choose_device
+from cifar.evaluate import predict_probabilities
+from cifar.optim import set_lr
+from cifar.recipe import Augmentation
+from cifar.resnet import ResNetConfig
+from cifar.train import Training, normalization_for
+
+AUGMENTATION = Augmentation(flip=True, crop_padding=4, randaugment_ops=2, randaugment_magnitude=9, erasing=0.5)
+TINY = "resnet_1_1_1_x_16_32_64"
+SECONDS = 10.0  # of one timed stretch, at about the speed that was measured first
+SCALES = (5_000, 20_000, 50_000)
+
+
+def candidates() -> dict[str, Candidate]:
+    """The networks to time, all with the same augmentation and batch size."""
+    found = {name: Candidate.named(name) for name in ("resnet24_budget5m", "resnet_16_32_64")}
+    found[TINY] = Candidate(ResNetConfig(blocks=(1, 1, 1)), found["resnet_16_32_64"].recipe)
+    return {
+        name: replace(c, recipe=replace(c.recipe, augmentation=AUGMENTATION, batch_size=128))
+        for name, c in found.items()
+    }
+
+
+def in_turn(a: Callable[[], float], b: Callable[[], float], repeats: int) -> dict[str, float]:
+    """Images/s of both, measured A B A B ...; medians, and the median of the ratios pair by pair."""
+    pairs = [(a(), b()) for _ in range(repeats)]
+    naive_speed, trainer_speed = (statistics.median(side) for side in zip(*pairs, strict=True))
+    ratio = statistics.median(trainer / usual for usual, trainer in pairs)
+    return {"naive": round(naive_speed, 1), "trainer": round(trainer_speed, 1), "ratio": round(ratio, 2)}
+
+
+def timed(steps: Callable[[], Iterator[int]]) -> Callable[[], float]:
+    """A measurement of images/s over about `SECONDS`, its length fitted by a first short stretch."""
+    guess = 1 / naive.seconds_an_image(steps(), 256)
+
+    def measure() -> float:
+        return 1 / naive.seconds_an_image(endless(steps), int(SECONDS * guess))
+
+    return measure
+
+
+def endless(steps: Callable[[], Iterator[int]]) -> Iterator[int]:
+    """Epoch after epoch."""
+    while True:
+        yield from steps()
+
+
+def trainer_steps(training: Training) -> Callable[[], Iterator[int]]:
+    """The trainer's own steps, as `naive.NaiveTraining.steps` yields its."""
+
+    def steps() -> Iterator[int]:
+        lrs = [training.peak_lr * 0.1] * training.steps_an_epoch
+        for _ in training.steps(lrs):
+            yield training.batch_size
+
+    return steps
+
+
+def time_training(candidate: Candidate, split: TrainingSplit, device: Device, repeats: int) -> dict[str, float]:
+    """Training images/s, both ways."""
+    training = Training(candidate, split, device=device, epochs=1, seed=0)
+    usual = naive.NaiveTraining(
+        candidate.network.build(), candidate.recipe, split.train, training.normalization, device.torch_device
+    )
+    return in_turn(timed(usual.steps), timed(trainer_steps(training)), repeats)
+
+
+def time_input(candidate: Candidate, split: TrainingSplit, device: Device, repeats: int) -> dict[str, float]:
+    """Images/s of augmentation and normalisation alone, both ways."""
+    training = Training(candidate, split, device=device, epochs=1, seed=0)
+    transform = naive.training_transform(AUGMENTATION, training.normalization)
+    loader = naive.loader(split.train, transform, 128, shuffle=True)
+
+    def usual() -> Iterator[int]:
+        for _, labels in loader:
+            yield len(labels)
+
+    def batched() -> Iterator[int]:
+        for _, labels in training._batches(torch.Generator().manual_seed(0)):
+            yield len(labels)
+        synchronize(device)
+
+    return in_turn(timed(usual), timed(batched), repeats)
+
+
+def time_evaluation(candidate: Candidate, split: TrainingSplit, device: Device, repeats: int) -> dict[str, float]:
+    """Evaluation images/s against float32 NCHW on images that are normalised beforehand in neither case."""
+    normalization = normalization_for(candidate.recipe, split.train.images)
+    network = candidate.network.build()
+    fast = candidate.network.build().to(device.torch_device).to(memory_format=torch.channels_last)
+    network.to(device.torch_device)
+    images = ImageSet(split.val.images[:2000], split.val.labels[:2000])
+
+    def usual() -> float:
+        started = time.perf_counter()
+        naive.predict(network, images, normalization, device.torch_device)
+        return len(images) / (time.perf_counter() - started)
+
+    def trainer() -> float:
+        started = time.perf_counter()
+        predict_probabilities(fast, images.images, normalization, device=device.torch_device, autocast=device.autocast)
+        return len(images) / (time.perf_counter() - started)
+
+    usual(), trainer()  # warm up
+    return in_turn(usual, trainer, repeats)
+
+
+def time_parts(candidate: Candidate, split: TrainingSplit, device: Device, repeats: int) -> dict[str, float]:
+    """Seconds a step of each part on a ready batch, and the share of a whole step outside of them, in [0, 1]."""
+    training = Training(candidate, split, device=device, epochs=1, seed=0)
+    images, labels = next(training._batches(torch.Generator().manual_seed(0)))
+    training.network.train()
+    set_lr(training.optimizer, training.peak_lr, 0.1)
+
+    def forward() -> torch.Tensor:
+        with training._autocast():
+            logits = training.network(images)
+        return F.cross_entropy(logits.float(), labels)
+
+    def forward_backward() -> None:
+        forward().backward()  # type: ignore[no-untyped-call]
+
+    rounds: dict[str, list[float]] = {name: [] for name in ("forward", "forward_backward", "optimizer", "step")}
+    whole = timed(trainer_steps(training))
+    for _ in range(repeats):
+        rounds["forward"].append(best_of(forward, device))
+        rounds["forward_backward"].append(best_of(forward_backward, device))
+        rounds["optimizer"].append(best_of(training.optimizer.step, device))
+        training.optimizer.zero_grad(set_to_none=True)
+        rounds["step"].append(training.batch_size / whole())
+    parts = {name: statistics.median(seconds) for name, seconds in rounds.items()}
+    outside = 1 - (parts["forward_backward"] + parts["optimizer"]) / parts["step"]
+    return {
+        **{name: round(seconds, 5) for name, seconds in parts.items()},
+        "share_outside": round(max(0.0, outside), 3),
+    }
+
+
+def best_of(part: Callable[[], object], device: Device, calls: int = 10) -> float:
+    """Seconds a call, over several calls after a first."""
+    part()
+    synchronize(device)
+    started = time.perf_counter()
+    for _ in range(calls):
+        part()
+    synchronize(device)
+    return (time.perf_counter() - started) / calls
+
+
+def synchronize(device: Device) -> None:
+    """Waits for a GPU."""
+    if device.torch_device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def time_scales(candidate: Candidate, data: PreparedData, device: Device) -> dict[str, float]:
+    """Images/s of one whole epoch of the augmentation alone for several sizes: the cost is linear in images."""
+    speeds = {}
+    for size in SCALES:
+        if size > data.train_count:
+            continue
+        split = load_training_split(data, val_size=0, train_size=size)
+        training = Training(candidate, split, device=device, epochs=1, seed=0)
+        result = next(training.run())
+        speeds[str(size)] = round(result.images / result.seconds, 1)
+    return speeds
+
+
+def main() -> int:
+    """Measures, prints a table or JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", help="images, as for search.run")
+    parser.add_argument("--repeats", type=int, default=3, help="measurements of each side; medians are printed")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    args = parser.parse_args()
+    device, data = choose_device(args.device), prepare(args.data)
+    split = load_training_split(data, val_size=5000)
+    named = candidates()
+    small = named["resnet_16_32_64"]
+    result: dict[str, Any] = {
+        "machine": f"{device.describe()}, {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
+        "training": {},
+        "parts": {},
+        "evaluation": {},
+    }
+    for name, candidate in named.items():
+        print(f"timing {name} ...", file=sys.stderr, flush=True)
+        result["training"][name] = time_training(candidate, split, device, args.repeats)
+        result["parts"][name] = time_parts(candidate, split, device, args.repeats)
+        result["evaluation"][name] = time_evaluation(candidate, split, device, args.repeats)
+    print("timing the input pipeline and epochs of several sizes ...", file=sys.stderr, flush=True)
+    result["input_pipeline"] = {"crop_flip_randaugment_erasing": time_input(small, split, device, args.repeats)}
+    result["epoch_images_per_s"] = time_scales(named[TINY], data, device)
+    print(json.dumps(result, indent=2) if args.json else table(result))
+    return 0
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result as Markdown."""
+    lines = [result["machine"], "", "| images/s | naive | trainer | ratio |", "|---|---|---|---|"]
+    for part in ("training", "input_pipeline", "evaluation"):
+        for name, row in result[part].items():
+            lines.append(
+                f"| {part.replace('_', ' ')}: {name} | {row['naive']:,} | {row['trainer']:,} | {row['ratio']}x |"
+            )
+    lines += ["", "| seconds a step of 128 | forward | forward + backward | optimizer | whole step | share outside |"]
+    lines.append("|---|---|---|---|---|---|")
+    for name, row in result["parts"].items():
+        cells = " | ".join(f"{row[key]:.4f}" for key in ("forward", "forward_backward", "optimizer", "step"))
+        lines.append(f"| {name} | {cells} | {100 * row['share_outside']:.1f} % |")
+    lines += ["", "| images an epoch | images/s |", "|---|---|"]
+    lines += [f"| {int(size):,} | {speed:,} |" for size, speed in result["epoch_images_per_s"].items()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
