@@ -14,6 +14,8 @@ from cifar.errors import ConfigError
 
 T = TypeVar("T")
 
+UNKNOWN_KEY = "unexpected_keyword_argument"  # pydantic's name of the error
+
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A JSON-ready dictionary of a (nested) dataclass; tuples become lists."""
@@ -39,7 +41,8 @@ def from_dict(cls: type[T], data: Mapping[str, Any], *, where: str) -> T:
         config: T = TypeAdapter(cls).validate_json(json.dumps(data), strict=True)
         return config
     except ValidationError as error:
-        first = error.errors()[0]
+        unknown_first = sorted(error.errors(), key=lambda found: found["type"] != UNKNOWN_KEY)
+        first = unknown_first[0]  # a key's slip also shows as another key that is missing
         keys = _keys_of(data, first["loc"])
         # a value of several allowed types has one error a type
         alike = [other["msg"] for other in error.errors() if _keys_of(data, other["loc"]) == keys]
@@ -63,7 +66,7 @@ def _keys_of(data: Any, location: Sequence[int | str]) -> list[str]:
 
 def _explain(cls: type, where: str, keys: list[str], kind: str, message: str, value: Any) -> ConfigError:
     key = ".".join(keys) or "(top level)"
-    if kind == "unexpected_keyword_argument":
+    if kind == UNKNOWN_KEY:
         allowed = ", ".join(_keys_at(cls, keys[:-1]))
         return ConfigError(f"{where}: unknown key {key!r}", got=repr(value), remedy=f"Allowed keys here: {allowed}")
     return ConfigError(f"{where}: {key}: {message}", got=repr(value), remedy="Change it")

@@ -66,13 +66,10 @@ class RangeTest:
 
     @property
     def doubt(self) -> str:
-        """Why the suggestion is not to be relied on, with a remedy; empty if it is."""
+        """Why there is no suggestion to rely on, with a remedy; empty if there is."""
         if not self.falls:
-            return (
-                "the loss rose without having fallen: lower the lowest rate"
-                if self.diverged
-                else "the loss did not fall: raise the highest rate or the number of steps"
-            )
+            fate = "the loss diverged without having fallen" if self.diverged else "the loss did not fall"
+            return f"{fate}: take more steps or {'lower' if self.diverged else 'higher'} rates"
         if self.least == len(self.lrs) - 1:
             return "the loss still fell at the highest rate: raise it"
         if SUGGESTED_SHARE * self.lrs[self.least] < self.lrs[0]:
@@ -159,9 +156,11 @@ def check_range(low: float, high: float, steps: int) -> None:
 
 def _rates(low: float, high: float, steps: int, linear: bool) -> list[float]:
     """`steps` rates, the first exactly `low` and the last exactly `high`."""
-    done = [step / (steps - 1) for step in range(1, steps - 1)]
-    between = [low + (high - low) * share if linear else low * (high / low) ** share for share in done]
-    return [low, *between, high]
+    shares = [step / (steps - 1) for step in range(1, steps - 1)]
+    if linear:
+        return [low, *(low + (high - low) * share for share in shares), high]
+    start, end = math.log(low), math.log(high)
+    return [low, *(math.exp(start + (end - start) * share) for share in shares), high]
 
 
 def _nan_last(loss: float) -> float:

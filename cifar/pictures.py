@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from cifar.errors import DataError
@@ -74,7 +74,7 @@ def read_picture(path: Path, size: int) -> Tensor:
         raise DataError(
             f"a picture must have at most {limit:,} pixels", got=f"more in {shown(path)}", remedy="Make it smaller"
         ) from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise _unreadable(path, "no picture") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged input
         raise _unreadable(path, str(error) or type(error).__name__) from None

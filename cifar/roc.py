@@ -80,7 +80,7 @@ def _counts(scores: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
     """True and false positives at each distinct threshold, greatest first, after a 0 for none."""
     ordered, order = scores.sort(descending=True)
     hits = positive[order].long().cumsum(0)  # (N,)
-    last_of_ties = torch.cat([(ordered.diff() != 0).nonzero().flatten(), torch.tensor([len(ordered) - 1])])
+    last_of_ties = torch.cat([(ordered[1:] != ordered[:-1]).nonzero().flatten(), torch.tensor([len(ordered) - 1])])
     hits = hits[last_of_ties]
     none = torch.zeros(1, dtype=torch.int64)
     return torch.cat([none, hits]), torch.cat([none, last_of_ties + 1 - hits])

@@ -79,9 +79,20 @@ class Training:
         device: where to train.
         epochs: length of this run in passes over `split.train`; the recipe's schedule is stretched to it.
         seed: of weights, data order, augmentation and dropout.
+        load_pretrained: whether a pretrained network gets the weights that it starts from; a run that
+            `load_state_dict` will continue needs none.
     """
 
-    def __init__(self, candidate: Candidate, split: TrainingSplit, *, device: Device, epochs: float, seed: int) -> None:
+    def __init__(
+        self,
+        candidate: Candidate,
+        split: TrainingSplit,
+        *,
+        device: Device,
+        epochs: float,
+        seed: int,
+        load_pretrained: bool = True,
+    ) -> None:
         self.recipe, self.device, self.seed = candidate.recipe, device, seed
         self.peak_lr = candidate.recipe.optimizer.peak_lr
         where = device.torch_device
@@ -97,7 +108,7 @@ class Training:
         self.fill = (red, green, blue)
         with torch.random.fork_rng(self._cuda_devices()):
             torch.manual_seed(derive_seed(seed, "weights"))
-            network = build_to_train(candidate.network)
+            network = build_to_train(candidate.network) if load_pretrained else candidate.network.build()
         self.network = network.to(where).to(memory_format=torch.channels_last)
         self.optimizer = build_optimizer(self.network, self.recipe.optimizer)
         self.scaler = torch.amp.GradScaler(where.type, enabled=device.needs_loss_scaling)

@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+from torch import nn
 
 from cifar.complexity import Cost, Layer, total_cost
 from cifar.errors import ConfigError
-from cifar.pretrained import imagenet_weights, load_weights, read_state_dict
 from cifar.recipe import require
+
+if TYPE_CHECKING:
+    from cifar.transfer_network import TransferNetwork
 
 Architecture = Literal["resnet18", "resnet34", "resnet50"]
 
@@ -33,7 +32,6 @@ BACKBONE = ("stem", "layer1", "layer2", "layer3", "layer4")
 HEAD = "fc"
 STEM_MODULES = ("conv1", "bn1")
 RANDOM, IMAGENET = "random", "imagenet"  # weights that are no file
-EVALUATED_AT_ONCE = 64  # images: 500 of 224 x 224 pixels would take 1.6 GB in the first convolution alone
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,20 @@ class TransferConfig:
         return replace(self, num_classes=num_classes, image_size=image_size)
 
     def build(self) -> TransferNetwork:
-        """The network, frozen where it does not train, with random weights: those to start from, see `start`."""
+        """The network, frozen where it does not train, with random weights; `start` gives those to start from.
+
+        Raises:
+            ConfigError: torchvision is missing, or was built for another torch.
+        """
+        try:
+            from cifar.transfer_network import TransferNetwork
+        except (ImportError, RuntimeError) as error:
+            raise ConfigError(
+                "pretrained networks need a torchvision that fits torch",
+                got=str(error),
+                remedy="Install both in one command from one index: pip install --upgrade torch torchvision",
+            ) from None
+
         return TransferNetwork(self)
 
     def start(self, network: nn.Module) -> None:
@@ -89,6 +100,8 @@ class TransferConfig:
             DataError: the download failed.
             CheckpointError: the file is missing, damaged, or of another network.
         """
+        from cifar.pretrained import imagenet_weights, load_weights, read_state_dict
+
         if self.weights == RANDOM:
             return
         if self.weights == IMAGENET:
@@ -106,6 +119,11 @@ class TransferConfig:
         """Parameters that training changes."""
         return sum(layer.parameters for layer in self.layers() if self.trains(layer.name))
 
+    @property
+    def expansion(self) -> int:
+        """Output channels of a block over its inner ones: 4 for bottleneck blocks, else 1."""
+        return 4 if self.architecture == "resnet50" else 1
+
     def trains(self, name: str) -> bool:
         """Whether training changes the module or parameter of this dotted name."""
         first = name.partition(".")[0]
@@ -122,15 +140,15 @@ class TransferConfig:
             for i in range(count):
                 stride = 2 if stage > 1 and i == 0 else 1
                 yield from self._block(f"layer{stage}.{i}", width, channels, size, stride)
-                size, width = _strided(size, stride), channels * self._block_type.expansion
+                size, width = _strided(size, stride), channels * self.expansion
         yield Layer("avgpool", "pool", width, width, 1, kernel=size, stride=size)
         yield Layer(HEAD, "linear", width, self.num_classes, bias=True)
 
     def _block(self, name: str, inputs: int, channels: int, in_size: int, stride: int) -> Iterator[Layer]:
         """One block: (kernel, stride, outputs) of each convolution, and the shortcut's where the shape changes."""
-        outputs = channels * self._block_type.expansion
+        outputs = channels * self.expansion
         convs = [(3, stride, channels), (3, 1, channels)]
-        if self._block_type is Bottleneck:
+        if self.expansion > 1:
             convs = [(1, 1, channels), (3, stride, channels), (1, 1, outputs)]
         width, size = inputs, in_size
         for i, (kernel, step, after) in enumerate(convs, start=1):
@@ -141,41 +159,6 @@ class TransferConfig:
         if stride != 1 or inputs != outputs:
             yield Layer(f"{name}.downsample.0", "conv", inputs, outputs, size, stride=stride, branch=True)
             yield replace(_norm(f"{name}.downsample.1", outputs, size), branch=True)
-
-    @property
-    def _block_type(self) -> Any:
-        return Bottleneck if self.architecture == "resnet50" else BasicBlock
-
-
-class TransferNetwork(ResNet):  # type: ignore[misc]
-    """torchvision's ResNet behind a resizing: (B, 3, S, S) float images of any S to (B, num_classes) logits."""
-
-    def __init__(self, config: TransferConfig) -> None:
-        super().__init__(config._block_type, list(BLOCKS[config.architecture]), num_classes=config.num_classes)
-        self.config = config
-        for name, parameter in self.named_parameters():
-            parameter.requires_grad_(config.trains(name))
-
-    def train(self, mode: bool = True) -> TransferNetwork:
-        """As every module's, but what does not train stays in eval mode, so that its batch norm does not change."""
-        super().train(mode)
-        if self.config.freeze_norm:
-            for name, child in self.named_children():
-                if not self.config.trains(name):
-                    child.eval()
-        return self
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits; outside training a few images at a time, since resized ones are large."""
-        if self.training:
-            return self._resized_logits(x)
-        return torch.cat([self._resized_logits(part) for part in torch.split(x, EVALUATED_AT_ONCE)])
-
-    def _resized_logits(self, x: Tensor) -> Tensor:
-        size = self.config.resize
-        resized = F.interpolate(x, (size, size), mode="bilinear", align_corners=False)  # (B, 3, size, size)
-        logits: Tensor = super().forward(resized)
-        return logits
 
 
 def parse_parts(text: str) -> tuple[str, ...]:

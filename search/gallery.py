@@ -112,9 +112,9 @@ def _success(index: int, test: ImageSet, probabilities: Tensor, class_names: Seq
 def _share(probability: Tensor) -> str:
     """In percent, never rounded up to certainty or down to impossibility."""
     value = 100 * float(probability)
-    if value >= 99.95:
-        return "> 99.9\u00a0%"
-    return "< 0.1\u00a0%" if value < 0.05 else f"{value:.1f}\u00a0%"
+    if value >= 99.5:
+        return ">\u00a099\u00a0%"
+    return "<\u00a01\u00a0%" if value < 0.5 else f"{value:.0f}\u00a0%"
 
 
 # ---- training images

@@ -99,7 +99,7 @@ def print_result(result: RangeTest, own_lr: str, folder: Path) -> None:
     """Prints the suggestion, beside the recipe's own rate, and where the files are."""
     print(f"{len(result.lrs)} steps, {result.stopped}")
     print(f"least smoothed loss {result.smoothed[result.least]:.4f} at {_shown(result.lrs[result.least])}")
-    print(f"suggested learning rate {_shown(result.suggested)}; the recipe's own is {own_lr}")
+    print(f"suggested learning rate: {_suggestion(result)}; the recipe's own is {own_lr}")
     if result.doubt:
         print(f"note: {result.doubt}")
     print(f"numbers  {folder / 'lr_range.csv'}")
@@ -112,6 +112,10 @@ def _only(named: Named) -> tuple[str, str, Candidate]:
     if len(named) > 1:
         raise StudyError("a range test takes one trial", got=f"{len(named)}", remedy="Give --trial best or a number")
     return named[0]
+
+
+def _suggestion(result: RangeTest) -> str:
+    return _shown(result.suggested) if result.falls else "none"
 
 
 def _shown(lr: float | str) -> str:
@@ -154,7 +158,7 @@ def html_text(page: RangePage) -> str:
     stopped = "divergence" if result.diverged else "the highest rate"
     headline = html.tiles(
         [
-            ("suggested learning rate", _shown(result.suggested), result.doubt),
+            ("suggested learning rate", _suggestion(result), result.doubt),
             ("least average loss", f"{result.smoothed[result.least]:.4f}", f"at {_shown(result.lrs[result.least])}"),
             ("stopped at", _shown(result.lrs[-1]), f"by {stopped}, after {len(result.lrs)} steps"),
         ]
@@ -204,7 +208,8 @@ def _curve(page: RangePage) -> go.Figure:
         marker={"color": "var(--card)", "size": 10, "line": {"color": "var(--train)", "width": 2.5}},
         hovertemplate="%{x:.3~g}: %{y:.4f}<extra>least average</extra>",
     )
-    _mark_suggestion(figure, page)
+    if result.falls:
+        _mark_suggestion(figure, page)
     figure.update_xaxes(title_text="learning rate", type="linear" if page.linear else "log")
     if not page.linear:
         figure.update_xaxes(dtick=1, exponentformat="power")  # one tick a power of ten
@@ -233,6 +238,7 @@ def _mark_suggestion(figure: go.Figure, page: RangePage) -> None:
         showarrow=False,
         text=f"suggested {_shown(lr)}",
         font={"color": "var(--val)"},
+        bgcolor="var(--card)",
     )
 
 

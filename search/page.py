@@ -231,6 +231,7 @@ figure, .scroll, details {
 }
 .plot { width: 100%; height: var(--height); }
 figcaption { margin-top: .5rem; }
+ul + figcaption { margin-top: 1rem; }
 .scroll { overflow-x: auto; }
 .scroll + details, section > .grid + details { margin-top: 1.25rem; }
 details .scroll { margin-top: .75rem; padding: 0; border: 0; }
@@ -255,7 +256,7 @@ p.note { margin: .75rem 0 0; }
 .tall tbody th { font-weight: 400; max-width: none; white-space: nowrap; }
 .gallery, .strips { list-style: none; margin: 0; padding: 0; display: grid; }
 .gallery { grid-template-columns: repeat(auto-fill, 96px); gap: .9rem .65rem; justify-content: space-between; }
-.gallery li { font-size: .75rem; line-height: 1.3; }
+.gallery li { font-size: .72rem; line-height: 1.3; }
 .gallery b, .gallery span { display: block; }
 .gallery span { color: var(--muted); }
 .gallery img, .strips img { display: block; width: 100%; aspect-ratio: 1; image-rendering: pixelated; }
@@ -264,8 +265,9 @@ p.note { margin: .75rem 0 0; }
 .strips b { font-size: .8rem; font-weight: 600; }
 .strips div { display: grid; grid-template-columns: repeat(7, minmax(0, 64px)); gap: 4px; margin-top: .15rem; }
 .strips img:first-child { outline: 2px solid var(--accent); outline-offset: -2px; }
-figure + figure { margin-top: 1.25rem; }
-.grid > figure + figure { margin-top: 0; }
+@media (min-width: 64rem) { .uneven { grid-template-columns: 4fr 5fr; } }
+figure + figure, figure + .scroll { margin-top: 1.25rem; }
+.grid > figure + figure, .grid > figure + .scroll { margin-top: 0; }
 summary { cursor: pointer; font-weight: 600; }
 pre { margin: .75rem 0 0; overflow-x: auto; font-size: .85rem; line-height: 1.45; overflow-wrap: normal; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
@@ -275,7 +277,7 @@ pre { margin: .75rem 0 0; overflow-x: auto; font-size: .85rem; line-height: 1.45
   .facts tbody th { width: 8rem; }
   table { font-size: .8rem; }
   th, td { padding: .4rem .3rem; }
-  .gallery { grid-template-columns: repeat(auto-fill, 64px); }
+  .gallery { grid-template-columns: repeat(4, minmax(0, 1fr)); gap: .75rem .5rem; }
 }
 @media print {
   body { padding: 0; background: none; }

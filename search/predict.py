@@ -162,7 +162,7 @@ def print_table(predictions: Sequence[Prediction], top: int) -> None:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f}\u00a0%"
+    return f"{100 * share:.1f}%"  # rich would wrap before the sign, at a space of any kind
 
 
 if __name__ == "__main__":

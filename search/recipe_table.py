@@ -19,14 +19,11 @@ def print_recipes() -> None:
     table.add_column("MACs", justify="right", no_wrap=True)
     table.add_column("5M limit", no_wrap=True)
     table.add_column("published", justify="right", no_wrap=True)
-    table.add_column("note")
     for recipe in sorted(map(RecipeFile.named, recipe_names()), key=lambda recipe: recipe.candidate.cost.parameters):
         table.add_row(recipe.name, *_cells(recipe))
     console = Console(highlight=False)
     console.print(table)
-    console.print(
-        "published: test accuracy that the source reports, on its own data handling and hardware", style="dim"
-    )
+    console.print("published: test accuracy by the recipe's source, measured as its file says")
 
 
 def _cells(recipe: RecipeFile) -> tuple[str, ...]:
@@ -36,5 +33,4 @@ def _cells(recipe: RecipeFile) -> tuple[str, ...]:
         f"{cost.macs / 1e6:,.0f}M",
         "within" if cost.parameters <= PARAM_BUDGET else "reference only",
         f"{published.test_accuracy:g} %" if published else "",
-        published.note if published else "",
     )

@@ -38,6 +38,7 @@ def parser() -> Parser:
     p.add_argument("--weights", type=Path, metavar="FILE", help="pretrained weights: a torchvision state dict")
     p.add_argument("--unfreeze", metavar="PARTS", help="pretrained parts to train, such as layer3,layer4; all; none")
     p.add_argument("--tta", action="store_true", help="report test-time augmentation too, apart")
+    p.add_argument("--tensorboard", action="store_true", help="write a TensorBoard event file too (needs tensorboard)")
     p.add_argument("--seed", type=int, default=0, help="of weights, data order and augmentation")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps")
     p.add_argument("--deterministic", action="store_true", help="equal seeds give equal weights")
@@ -82,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         folder = args.out or default_folder(args, name)
         folder = folder / name if args.out and len(named) > 1 else folder
         print(f"{title}: {candidate.cost.parameters:,} parameters, on {device.describe()}", flush=True)
-        outcomes.append(retrain(candidate, title, folder, data, settings, device, say=_say))
+        outcome = retrain(candidate, title, folder, data, settings, device, say=_say, tensorboard=args.tensorboard)
+        outcomes.append(outcome)
         print_outcome(outcomes[-1])
     if len(outcomes) > 1:
         print_comparison(outcomes)

@@ -37,9 +37,11 @@ from search import gallery
 from search.plan import spoken
 from search.run_page import RunPage, write_run_page
 from search.settings import StudyError
+from search.tensorboard_events import EventFile, require_tensorboard
 
 RUN = "run.json"
 CHECKPOINT = "checkpoint.pt"
+EVENTS = "tensorboard"
 TIMED_IMAGES = 2048  # of an epoch that is timed to fit a run into a time budget
 SAFETY = 0.92  # share of a time budget that is planned; the rest is for slower stretches and the report
 DEFAULT_EMA_DECAY = 0.999
@@ -105,6 +107,8 @@ def retrain(
     settings: RetrainSettings,
     device: Device,
     say: Say,
+    *,
+    tensorboard: bool = False,
 ) -> Outcome:
     """Trains the candidate, or continues where a run in `folder` stopped, and reports it.
 
@@ -116,11 +120,14 @@ def retrain(
         settings: changes to the recipe.
         device: where to train.
         say: is told progress, line by line.
+        tensorboard: whether to write an event file too, in the folder `tensorboard`.
 
     Raises:
-        UserError: the folder holds another run, or a setting is impossible.
+        UserError: the folder holds another run, a setting is impossible, or a package is missing.
         Diverged: the loss became NaN or infinite.
     """
+    if tensorboard:
+        require_tensorboard()
     test = load_test(data)  # a missing test split is told before the training, not after
     recipe = adapted(candidate.recipe, settings)
     candidate = replace(candidate.for_data(len(data.class_names), data.image_size), recipe=recipe)
@@ -141,12 +148,22 @@ def retrain(
             "val_images": len(split.val),
             "history": [],
         }
-        checkpoint.write_json(folder / RUN, run)
     candidate = _with_lr(candidate, run.get("lr", candidate.recipe.optimizer.lr))
-    training = Training(candidate, split, device=device, epochs=run["epochs"], seed=settings.seed)
-    if not run.get("finished"):
-        _train(training, folder, run, say)
-    return _finish(training, candidate, folder, run, test, settings, device)
+    begins = not run.get("finished") and not (folder / CHECKPOINT).exists()
+    training = Training(
+        candidate, split, device=device, epochs=run["epochs"], seed=settings.seed, load_pretrained=begins
+    )
+    checkpoint.write_json(folder / RUN, run)  # only now: what the user has to mend leaves no run behind
+    with EventFile(folder / EVENTS if tensorboard else None) as events:
+        if run.get("finished"):
+            for epoch in run["history"]:
+                events.add_epoch(epoch)
+        else:
+            _train(training, folder, run, say, events)
+        outcome = _finish(training, candidate, folder, run, test, settings, device)
+        accuracies = {name: evaluation.accuracy for name, evaluation in outcome.evaluations.items()}
+        events.add_test(accuracies, len(run["history"]))
+    return outcome
 
 
 def _identity(candidate: Candidate, data: PreparedData, settings: RetrainSettings) -> dict[str, Any]:
@@ -234,15 +251,18 @@ def _epoch_seconds(candidate: Candidate, split: TrainingSplit, device: Device) -
     return per_image * len(split.train) + per_val_image * len(split.val)
 
 
-def _train(training: Training, folder: Path, run: dict[str, Any], say: Say) -> None:
+def _train(training: Training, folder: Path, run: dict[str, Any], say: Say, events: EventFile) -> None:
     """Runs to the end, saving after each epoch."""
     if (folder / CHECKPOINT).exists():
         saved = checkpoint.load(folder / CHECKPOINT, training.device.torch_device)
         training.load_state_dict(saved["training"])
         run["history"] = saved["history"]
         say(f"continuing after epoch {training.epoch} of {training.total_epochs}")
+    for epoch in run["history"]:
+        events.add_epoch(epoch)
     for result in training.run():
         run["history"].append(asdict(result))
+        events.add_epoch(asdict(result))
         say(_progress(result, training.total_epochs))
         checkpoint.save(folder / CHECKPOINT, {"training": training.state_dict(), "history": run["history"]})
 

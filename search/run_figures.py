@@ -23,8 +23,8 @@ CURVE_POINTS = 500
 """Most points of a drawn ROC curve; the area is that of all points."""
 COLOURS = 10
 """Colours of the page for categories, --c0 to --c9."""
-CORNER = 0.2
-"""Side of the second ROC figure's part of the unit square, where good networks differ."""
+CORNERS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
+"""Sides that the second ROC figure's part of the unit square may have: the corner where good networks differ."""
 
 
 def figures(history: Sequence[Epoch], result: Evaluation, curves: Sequence[RocCurve] = ()) -> dict[str, go.Figure]:
@@ -37,8 +37,19 @@ def figures(history: Sequence[Epoch], result: Evaluation, curves: Sequence[RocCu
         made["lr"] = _learning_rate(history)
     if drawn_curves(curves):
         made["roc"] = _roc(curves)
-        made["roc-corner"] = _roc_corner(curves)
+        side = corner(curves)
+        if side:
+            made["roc-corner"] = _roc_corner(curves, side)
     return made
+
+
+def corner(curves: Sequence[RocCurve]) -> float | None:
+    """Side of the upper left square in which every drawn curve crosses the middle; None if that is no detail."""
+    equal_errors = [
+        min(max(x, 1 - y) for x, y in zip(curve.false_positive_rates, curve.true_positive_rates, strict=True))
+        for curve in drawn_curves(curves)
+    ]  # where as large a share of the others is let in as of the class is missed
+    return next((side for side in CORNERS if side >= 2 * max(equal_errors)), None)
 
 
 def drawn_curves(curves: Sequence[RocCurve]) -> list[RocCurve]:
@@ -182,11 +193,11 @@ def _roc(curves: Sequence[RocCurve]) -> go.Figure:
     return figure
 
 
-def _roc_corner(curves: Sequence[RocCurve]) -> go.Figure:
+def _roc_corner(curves: Sequence[RocCurve], side: float) -> go.Figure:
     figure = _roc_lines(curves)
     figure.update_layout(showlegend=False)
-    figure.update_xaxes(range=[-CORNER / 200, CORNER])
-    figure.update_yaxes(range=[1 - CORNER, 1 + CORNER / 200])
+    figure.update_xaxes(range=[-side / 200, side])
+    figure.update_yaxes(range=[1 - side, 1 + side / 200])
     return figure
 
 
@@ -207,7 +218,7 @@ def _roc_lines(curves: Sequence[RocCurve]) -> go.Figure:
             },
             hovertemplate="%{x:.1%} of the others, %{y:.1%} of the class",
         )
-    figure.update_layout(showlegend=True, margin_t=10)
+    figure.update_layout(showlegend=True, margin_t=28)
     figure.update_xaxes(title_text="false positive rate", tickformat=".0%")
     figure.update_yaxes(title_text="true positive rate", tickformat=".0%")
     return figure

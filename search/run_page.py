@@ -15,7 +15,7 @@ from cifar.roc import RocCurve, mean_auc
 from search import page as html
 from search.gallery import Picture, Strip, gallery_html, strips_html
 from search.page import interval, percent
-from search.run_figures import CORNER, Epoch, drawn_curves, epoch_numbers, figures
+from search.run_figures import Epoch, corner, drawn_curves, epoch_numbers, figures
 
 CONFUSED_PAIRS = 8
 """Rows of the table of most frequent confusions."""
@@ -176,7 +176,7 @@ def _classes(name: str, result: Evaluation, curves: Sequence[RocCurve]) -> str:
     )
     table = html.table(f"Per class: {name}.", columns, rows)
     note = html.note("The accuracy of a class is its recall. A class that is never predicted has precision 0.")
-    return f"<div class=grid>{figure}<div>{table}{note}</div></div>"
+    return f'<div class="grid uneven">{figure}<div>{table}{note}</div></div>'
 
 
 def _area(curve: RocCurve) -> str:
@@ -234,15 +234,17 @@ def _roc(name: str, curves: Sequence[RocCurve]) -> str:
     if not drawn:
         return ""
     which = "one class against the rest" + ("" if len(drawn) == known else f"; the {len(drawn)} of least area")
-    pair = html.figure("roc", f"ROC curves: {name}", f"Each curve is {which}.", height=420) + html.figure(
-        "roc-corner", "Upper left corner", f"The same curves, the first {percent(CORNER, 0)} enlarged.", height=420
-    )
-    note = (
+    parts = [html.figure("roc", f"ROC curves: {name}", f"Each curve is {which}.", height=420)]
+    side = corner(curves)
+    if side:
+        caption = f"The same curves where they part: the first {percent(side, 0)} of each axis."
+        parts.append(html.figure("roc-corner", "Upper left corner", caption, height=420))
+    note = html.note(
         f"Mean area under the curves (AUC): {mean_auc(curves):.4f}. It is the probability that an image of the class "
         "is given a higher probability of it than another image; chance is 0.5. Each class's area stands in the "
         "table of classes."
     )
-    return f"<div class=grid>{pair}</div>{html.note(note)}"
+    return f'<div class=grid>{"".join(parts)}<div class="{"wide" if side else ""}">{note}</div></div>'
 
 
 def _network(layers: Sequence[LayerRow]) -> str:

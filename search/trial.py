@@ -155,4 +155,4 @@ def summary(candidate: Any) -> str:
     if not (hasattr(network, "channels") and hasattr(recipe, "optimizer")):
         return str(getattr(candidate, "summary", type(candidate).__name__))
     shape = f"{'-'.join(map(str, network.blocks))} x {'-'.join(map(str, network.channels))} {network.block}"
-    return f"{shape}, {recipe.optimizer.name} {recipe.optimizer.lr:.2g}, {recipe.schedule.name}"
+    return f"{shape}, {recipe.optimizer.name} {recipe.optimizer.peak_lr:.2g}, {recipe.schedule.name}"

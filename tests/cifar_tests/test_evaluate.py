@@ -308,7 +308,7 @@ def test_evaluate_refuses_what_does_not_fit(probabilities: Tensor, labels: Tenso
 def test_written_files_read_back(tmp_path: Path) -> None:
     folder, result = tmp_path / "new" / "folder", hand_evaluation()
     write_evaluation(folder, result, HAND_PROBABILITIES, HAND_LABELS, stem="test")
-    kinds = ("metrics.json", "per_class.csv", "confusion.csv", "predictions.csv")
+    kinds = ("metrics.json", "per_class.csv", "confusion.csv", "roc_auc.csv", "predictions.csv")
     assert sorted(path.name for path in folder.iterdir()) == sorted(f"test_{kind}" for kind in kinds)
 
     metrics = json.loads((folder / "test_metrics.json").read_text(encoding="utf-8"))
@@ -322,6 +322,11 @@ def test_written_files_read_back(tmp_path: Path) -> None:
 
     confusion = pd.read_csv(folder / "test_confusion.csv", index_col="true")
     assert confusion.loc["owl", "cat"] == 1 and confusion.to_numpy().tolist() == metrics["confusion"]
+
+    areas = pd.read_csv(folder / "test_roc_auc.csv")
+    assert areas["name"].tolist() == list(HAND_NAMES)
+    assert areas["positives"].tolist() == [3, 1, 1]
+    assert areas["auc"].between(0, 1).all()
 
     predictions = pd.read_csv(folder / "test_predictions.csv")
     assert predictions.columns.tolist() == [

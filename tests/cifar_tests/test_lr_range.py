@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +14,7 @@ from cifar.data import TrainingSplit, load_training_split, prepare
 from cifar.device import Device
 from cifar.errors import ConfigError
 from cifar.lr_range import RangeTest, range_test, suggest_lr
-from cifar.recipe import Optimizer, Recipe, Schedule
+from cifar.recipe import Augmentation, Optimizer, Recipe, Schedule
 from cifar.resnet import ResNetConfig
 from cifar.toy import toy_npz
 from cifar.train import Training
@@ -40,25 +39,30 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> TrainingSplit:
     return load_training_split(prepared, val_size=100)
 
 
-def candidate(name: str = "sgd", **changes: object) -> Candidate:
-    recipe = Recipe(epochs=4, batch_size=50, optimizer=Optimizer(name=name), schedule=Schedule("one_cycle", 1))  # type: ignore[arg-type]
+def candidate(**changes: object) -> Candidate:
+    recipe = Recipe(
+        epochs=6,
+        batch_size=25,
+        optimizer=Optimizer("adamw"),
+        schedule=Schedule("one_cycle", warmup_epochs=2),
+        augmentation=Augmentation(crop_padding=0),
+    )
     return Candidate(NETWORK, replace(recipe, **changes))  # type: ignore[arg-type]
 
 
 def train(chosen: Candidate, split: TrainingSplit, lr: float) -> float:
     """Training loss of the last epoch."""
     recipe = replace(chosen.recipe, optimizer=replace(chosen.recipe.optimizer, lr=lr))
-    training = Training(replace(chosen, recipe=recipe), split, device=CPU, epochs=4, seed=1)
+    training = Training(replace(chosen, recipe=recipe), split, device=CPU, epochs=6, seed=1)
     return [result.train_loss for result in training.run()][-1]
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_training_at_the_suggested_rate_learns(optimizer: str, split: TrainingSplit) -> None:
-    chosen = candidate(optimizer)
+def test_training_at_the_suggested_rate_learns(split: TrainingSplit) -> None:
+    chosen = candidate()
     result = range_test(chosen, split, device=CPU, seed=0)
     assert result.falls
     assert not result.doubt
-    assert train(chosen, split, result.suggested) < 0.85 * math.log(4)
+    assert train(chosen, split, result.suggested) < 0.7 * math.log(4)
     assert train(chosen, split, 1e-3 * result.suggested) > 0.95 * math.log(4)
 
 
@@ -91,13 +95,13 @@ def test_a_loss_that_is_no_number_ends_it(split: TrainingSplit) -> None:
     assert result.diverged
     assert not math.isfinite(result.losses[-1]) or result.losses[-1] > 4 * result.losses[0]
     assert not result.falls
-    assert "lower the lowest rate" in result.doubt
+    assert "lower rates" in result.doubt
 
 
 def test_a_range_too_low_is_told(split: TrainingSplit) -> None:
     result = range_test(candidate(), split, device=CPU, seed=0, low=1e-9, high=1e-6, steps=20)
     assert not result.falls
-    assert "raise the highest rate" in result.doubt
+    assert "higher rates" in result.doubt
 
 
 def measured(*losses: float, diverged: bool = False) -> RangeTest:
@@ -125,18 +129,18 @@ def test_it_leaves_weights_and_random_numbers_alone(split: TrainingSplit) -> Non
     weights = {key: value.clone() for key, value in before.network.state_dict().items()}
     images = split.train.images.clone()
     state = torch.get_rng_state()
-    first = range_test(chosen, split, device=CPU, seed=5)
+    first = range_test(chosen, split, device=CPU, seed=5, steps=20)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(split.train.images, images)
     for network in (before.network, Training(chosen, split, device=CPU, epochs=1, seed=5).network):
         assert all(torch.equal(value, weights[key]) for key, value in network.state_dict().items())
     torch.manual_seed(99)
-    assert range_test(chosen, split, device=CPU, seed=5) == first
-    assert range_test(chosen, split, device=CPU, seed=6) != first
+    assert range_test(chosen, split, device=CPU, seed=5, steps=20) == first
+    assert range_test(chosen, split, device=CPU, seed=6, steps=20) != first
 
 
 def test_the_recipes_own_rate_does_not_matter(split: TrainingSplit) -> None:
-    other = candidate(optimizer=Optimizer(lr=123.0), schedule=Schedule("cosine", 2), ema_decay=0.9)
+    other = candidate(optimizer=Optimizer("adamw", lr=123.0), schedule=Schedule("cosine", 2), ema_decay=0.9)
     assert suggest_lr(other, split, device=CPU, seed=0) == suggest_lr(candidate(), split, device=CPU, seed=0)
 
 

@@ -42,7 +42,9 @@ def test_the_recipe_to_beat_is_as_published() -> None:
     [
         ({"epoch": 3}, r"x\.toml: unknown key 'epoch'; got 3\. Allowed keys here: epochs, batch_size"),
         ({"optimizer": {"rate": 1}}, r"unknown key 'optimizer\.rate'.*name, lr, weight_decay"),
-        ({"optimizer": {"lr": "3"}}, r"optimizer\.lr.*number; got '3'"),
+        ({"optimizer": {"lr": "3"}}, r"optimizer\.lr: input should be a valid number, or .*'range_test'; got '3'"),
+        ({"optimizer": {"backbone_lr_factor": 0.0}}, r"backbone_lr_factor must be in \(0, 1\]"),
+        ({"augmentation": {"erasing_area": [0.1]}}, r"augmentation\.erasing_area"),
         ({"optimizer": {"lr": -1.0}}, r"x\.toml: optimizer\.lr must be positive; got -1"),
         ({"optimizer": {"name": "lion"}}, r"'sgd', 'adamw', 'adam' or 'rmsprop'; got 'lion'"),
         ({"batch_size": True}, r"batch_size.*integer; got True"),
@@ -71,6 +73,32 @@ def test_toml_file_errors(tmp_path: Path) -> None:
     broken.write_text("[network]\n")
     with pytest.raises(ConfigError, match="recipe must be a table"):
         Candidate.from_toml(broken)
+    broken.write_text("[networks]\n[recipe]\n")
+    with pytest.raises(ConfigError, match=r"broken\.toml: unknown key 'networks'.*about, published, network, recipe"):
+        Candidate.from_toml(broken)
+    for line, words in (
+        ("about = 3", "about must be a text"),
+        ("published = 90.0", "published must be a table"),
+        ("published = { test_accuracy = 900.0 }", r"broken\.toml: published: accuracies must be in \[0, 100\]"),
+        ("published = { accuracy = 90.0 }", "unknown key 'accuracy'.*test_accuracy"),
+    ):
+        broken.write_text(f"{line}\n[network]\n[recipe]\n")
+        with pytest.raises(ConfigError, match=words):
+            Candidate.from_toml(broken)
+
+
+def test_recipes_of_older_files_keep_their_meaning() -> None:
+    old = to_dict(Recipe())
+    del old["optimizer"]["backbone_lr_factor"]
+    assert from_dict(Recipe, old, where="test") == Recipe()
+
+
+def test_an_unresolved_learning_rate_is_no_number() -> None:
+    recipe = from_dict(Recipe, {"optimizer": {"lr": "range_test"}}, where="test")
+    assert from_dict(Recipe, to_dict(recipe), where="test") == recipe
+    with pytest.raises(ConfigError, match=r"optimizer\.lr as a number; got 'range_test'.*search\.retrain"):
+        _ = recipe.optimizer.peak_lr
+    assert Recipe().optimizer.peak_lr == 0.1
 
 
 def test_unknown_recipe_lists_the_known() -> None:

@@ -1,0 +1,144 @@
+"""`python -m search.report --compare`: finished runs side by side, in the terminal, as CSV and as an HTML page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.cli import Parser, run_command
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from search.comparison import Comparison, FinishedRun, Pair
+
+
+def parser() -> Parser:
+    """The command's options."""
+    p = Parser("report", "Compare finished runs: accuracies, McNemar's test on the paired predictions, costs.")
+    p.add_argument(
+        "--compare",
+        nargs="+",
+        metavar="RUN",
+        help="folders of finished runs, or names of runs in studies/*/runs/; each is compared with the first",
+    )
+    p.add_argument("--out", type=Path, default=Path("comparison"), help="folder for the CSV files and the page")
+    p.add_argument("--space", help="space that defines a run's own network class (a Python file or module)")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parses, compares, prints, writes."""
+    args = parser().parse_args(argv)
+    from search.comparison import compare, write_comparison
+    from search.settings import StudyError
+
+    if not args.compare:
+        raise StudyError(
+            "a report needs something to report on",
+            got="no --compare",
+            remedy="Give two or more finished runs: python -m search.report --compare A B",
+        )
+    if args.space:
+        from spaces.base import Problem
+        from spaces.registry import load_space
+
+        load_space(args.space, Problem())  # registers its networks
+    comparison = compare(_runs(args.compare))
+    paths = write_comparison(args.out, comparison)
+    print_comparison(comparison)
+    print(f"wrote   {', '.join(str(path) for path in paths)}")
+
+
+def _runs(given: Sequence[str]) -> list[FinishedRun]:
+    """The runs, named by their folders; where two folders have one name, as they were given."""
+    from search.comparison import find_run, load_run
+
+    folders = [find_run(text) for text in given]
+    counts = Counter(folder.resolve().name for folder in folders)
+    names = [folder.resolve().name if counts[folder.resolve().name] == 1 else str(folder) for folder in folders]
+    return [load_run(folder, name) for folder, name in zip(folders, names, strict=True)]
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Prints the runs, the tests and the differences by class."""
+    from rich.console import Console
+
+    from search.comparison import CAVEAT, letter
+
+    console = Console(highlight=False)
+    console.print(_run_table(comparison))
+    for index, pair in enumerate(comparison.pairs, start=1):
+        console.print()
+        console.print(f"{letter(index)} against A: {pair.verdict}", style="bold")
+        console.print("\n".join(_pair_lines(comparison, pair, letter(index))), soft_wrap=True)
+        console.print(_class_table(pair, letter(index)))
+    console.print()
+    console.print(CAVEAT, style="dim")
+
+
+def _run_table(comparison: Comparison) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    from search.comparison import letter
+    from search.plan import spoken
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    table.add_column("run", overflow="fold")
+    for name in ("test accuracy", "95 % interval", "parameters", "MACs", "training"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for index, run in enumerate(comparison.runs):
+        low, high = run.interval
+        table.add_row(
+            letter(index),
+            Text(run.name),
+            f"{100 * run.accuracy:.2f} %",
+            f"{100 * low:.2f} to {100 * high:.2f}",
+            f"{run.parameters:,}",
+            f"{run.macs / 1e6:,.1f} M",
+            spoken(run.seconds),
+        )
+    return table
+
+
+def _pair_lines(comparison: Comparison, pair: Pair, name: str) -> list[str]:
+    from search.comparison import p_words, points
+
+    test, p = pair.test, p_words(pair.test.p)
+    if len(comparison.pairs) > 1:
+        p += f", {p_words(pair.adjusted_p)} after Holm's correction for {len(comparison.pairs)} comparisons"
+    return [
+        f"difference {points(pair.difference)} points, 95 % interval {points(pair.low)} to {points(pair.high)}",
+        f"images that only {name} got right: {test.only_second:,}; only A: {test.only_first:,}",
+        f"McNemar's test ({test.method}): {p}",
+    ]
+
+
+def _class_table(pair: Pair, name: str) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    from search.comparison import points
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("class", overflow="fold")
+    for column in ("images", "A", name, f"{name} - A", "95 % interval"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in pair.classes:
+        table.add_row(
+            Text(row.name),
+            f"{row.images:,}",
+            f"{100 * row.first:.1f} %",
+            f"{100 * row.second:.1f} %",
+            points(row.difference, 1),
+            f"{points(row.low, 1)} to {points(row.high, 1)}",
+        )
+    return table
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_command(main))
