@@ -36,9 +36,7 @@ def _lines(study: optuna.Study, settings: SearchSettings, plan: Plan, device: De
     spent = sum(t.duration.total_seconds() for t in trials if t.duration is not None)
     facts = {
         "space": f"`{attributes[SPACE]}`",
-        "data": f"{plan.train_size:,} training and {plan.val_limit:,} validation images of `{attributes[SOURCE]}`"
-        if attributes.get(SOURCE)
-        else "none",
+        "data": _data(plan, attributes.get(SOURCE)),
         "limits": f"{_number(plan.param_budget)} parameters, {_number(plan.mac_budget)} multiply-accumulates an image",
         "rungs": f"{', '.join(map(str, plan.rungs))} epochs, eta {plan.eta}",
         "sampler and pruner": f"{settings.sampler}, {settings.pruner}; seed {attributes[SEED]}",
@@ -65,6 +63,12 @@ def _lines(study: optuna.Study, settings: SearchSettings, plan: Plan, device: De
         "|---|---|---|---|---|---|---|---|---|",
         *(_row(trial) for trial in ranked(study)[:TOP]),
     ]
+
+
+def _data(plan: Plan, source: str | None) -> str:
+    if source is None:
+        return "none"
+    return f"{plan.train_size:,} training and {plan.val_limit:,} validation images of `{Path(source).name}`"
 
 
 def _row(trial: FrozenTrial) -> str:

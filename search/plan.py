@@ -22,9 +22,9 @@ from cifar.train import Training
 from search.settings import DEFAULT_TRIALS, SearchSettings, StudyError
 from spaces.base import SearchSpace
 
-FULL_TRIALS = 8  # full trials' worth of training that a time budget should hold
+FULL_TRIALS = 10  # full trials' worth of training that a time budget should hold
 ENOUGH_IMAGES = 400_000  # a full trial of nine epochs of CIFAR-10: no need to limit the networks
-FEWEST_IMAGES = 60_000  # below this, trials on CIFAR-10 do not tell a good network from a bad one
+FEWEST_IMAGES = 50_000  # below this, trials on CIFAR-10 do not tell a good network from a bad one
 SMALLEST_MAC_BUDGET = 8_000_000  # multiply-accumulates an image
 RUNGS = 3  # at least, so that bad trials end early: 1, 3 and 9 epochs with eta 3
 MOST_EPOCHS = 81

@@ -28,6 +28,7 @@ from cifar import checkpoint
 from cifar.candidate import Candidate
 from cifar.data import ImageSet, PreparedData, TrainingSplit, load_test, load_training_split
 from cifar.device import Device
+from cifar.errors import Diverged
 from cifar.evaluate import Evaluation, evaluate, predict_probabilities, write_evaluation
 from cifar.receptive_field import LayerRow, layer_rows, write_layers
 from cifar.recipe import Recipe
@@ -123,8 +124,7 @@ def retrain(
         tensorboard: whether to write an event file too, in the folder `tensorboard`.
 
     Raises:
-        UserError: the folder holds another run, a setting is impossible, or a package is missing.
-        Diverged: the loss became NaN or infinite.
+        UserError: the folder holds another run, a setting is impossible, a package is missing, or the loss diverged.
     """
     if tensorboard:
         require_tensorboard()
@@ -260,11 +260,16 @@ def _train(training: Training, folder: Path, run: dict[str, Any], say: Say, even
         say(f"continuing after epoch {training.epoch} of {training.total_epochs}")
     for epoch in run["history"]:
         events.add_epoch(epoch)
-    for result in training.run():
-        run["history"].append(asdict(result))
-        events.add_epoch(asdict(result))
-        say(_progress(result, training.total_epochs))
-        checkpoint.save(folder / CHECKPOINT, {"training": training.state_dict(), "history": run["history"]})
+    try:
+        for result in training.run():
+            run["history"].append(asdict(result))
+            events.add_epoch(asdict(result))
+            say(_progress(result, training.total_epochs))
+            checkpoint.save(folder / CHECKPOINT, {"training": training.state_dict(), "history": run["history"]})
+    except Diverged as error:
+        raise StudyError(
+            "a run must not diverge", got=error, remedy="Lower the recipe's learning rate; see search.lr_range"
+        ) from None
 
 
 def _progress(result: EpochResult, total: int) -> str:

@@ -194,17 +194,17 @@ def _roc(curves: Sequence[RocCurve]) -> go.Figure:
 
 
 def _roc_corner(curves: Sequence[RocCurve], side: float) -> go.Figure:
-    figure = _roc_lines(curves)
+    figure = _roc_lines(curves, side)
     figure.update_layout(showlegend=False)
     figure.update_xaxes(range=[-side / 200, side])
     figure.update_yaxes(range=[1 - side, 1 + side / 200])
     return figure
 
 
-def _roc_lines(curves: Sequence[RocCurve]) -> go.Figure:
+def _roc_lines(curves: Sequence[RocCurve], side: float = 1.0) -> go.Figure:
     figure = new_figure()
     for index, curve in enumerate(drawn_curves(curves)):
-        alarms, hits = _thinned(curve)
+        alarms, hits = _thinned(curve, side)
         figure.add_scatter(
             x=alarms,
             y=hits,
@@ -224,12 +224,15 @@ def _roc_lines(curves: Sequence[RocCurve]) -> go.Figure:
     return figure
 
 
-def _thinned(curve: RocCurve) -> tuple[list[float], list[float]]:
-    """The curve's points, of those nearer together than can be seen only the first; always both ends."""
+def _thinned(curve: RocCurve, side: float) -> tuple[list[float], list[float]]:
+    """Points of the upper left square and the next beyond it; of those too near to tell apart, only the first."""
     points = list(zip(curve.false_positive_rates, curve.true_positive_rates, strict=True))
-    kept = [points[0]]
+    start = next(k for k, (_, y) in enumerate(points) if y >= 1 - side)
+    end = next(k for k, (x, _) in enumerate(points) if x >= side)
+    points = points[max(0, start - 1) : max(start, end) + 1]
+    kept = points[:1]
     for point in points[1:-1]:
-        if sum(point) - sum(kept[-1]) >= 2 / (CURVE_POINTS - 2):
+        if sum(point) - sum(kept[-1]) >= 2 * side / (CURVE_POINTS - 4):
             kept.append(point)
-    kept.append(points[-1])
+    kept += points[1:][-1:]
     return [round(x, 5) for x, _ in kept], [round(y, 5) for _, y in kept]

@@ -25,7 +25,7 @@ NETWORKS = {
     "local pool": ResNetConfig(blocks=(1, 1, 1), channels=(2, 2, 2), stem=2, pool=4, image_size=64),
     "cnn": CnnConfig(stages=((2, 2), (2,)), hidden=(3,), image_size=32),
     "resnet9": ResNet9Config(widths=(2, 2, 2, 2), image_size=128),
-    "depthwise and dilated": DepthwiseConfig(image_size=128),
+    "depthwise and dilated": DepthwiseConfig(image_size=96),
 }
 
 

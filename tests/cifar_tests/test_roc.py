@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -68,9 +69,9 @@ def test_the_area_is_the_mann_whitney_statistic(pairs: list[tuple[float, bool]])
     assert result.auc == pytest.approx(mann_whitney(scores, positive), abs=1e-12)
     steps = list(zip(result.false_positive_rates, result.true_positive_rates, strict=True))
     assert steps[0] == (0, 0) and steps[-1] == (1, 1)
-    assert all(a <= c and b <= d and (a, b) != (c, d) for (a, b), (c, d) in zip(steps, steps[1:], strict=False))
+    assert all(a <= c and b <= d and (a, b) != (c, d) for (a, b), (c, d) in pairwise(steps))
     assert len(steps) == len(set(scores)) + 1
-    trapezoids = sum((c - a) * (b + d) / 2 for (a, b), (c, d) in zip(steps, steps[1:], strict=False))
+    trapezoids = sum((c - a) * (b + d) / 2 for (a, b), (c, d) in pairwise(steps))
     assert result.auc == pytest.approx(trapezoids)
 
 

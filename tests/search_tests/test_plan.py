@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def test_rungs_climb_to_the_full_length(min_epochs: int, extra: int, eta: int) -
     ladder = rungs(min_epochs, min_epochs + extra, eta)
     assert ladder[0] == min_epochs
     assert ladder[-1] == min_epochs + extra
-    assert all(high == low * eta for low, high in zip(ladder[:-2], ladder[1:-1], strict=True))
+    assert all(high == low * eta for low, high in pairwise(ladder[:-1]))
     assert ladder[-2] < ladder[-1] <= ladder[-2] * eta
 
 
@@ -71,7 +72,7 @@ def test_a_laptop_gets_small_networks_and_several_full_trials_in_ten_minutes() -
     assert outlook.trials >= 8
     assert outlook.seconds <= 600
     full = made.max_epochs * (made.train_size + made.val_limit / 3) * LAPTOP.seconds(made.mac_budget)
-    assert full * 7 < 600
+    assert full * 9 < 600
 
 
 def test_a_gpu_needs_no_mac_limit() -> None:

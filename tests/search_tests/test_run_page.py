@@ -15,7 +15,14 @@ from typing import Any
 import pytest
 import torch
 
+from cifar.data import ImageSet
 from cifar.evaluate import Evaluation, evaluate
+from cifar.receptive_field import layer_rows
+from cifar.recipe import Augmentation
+from cifar.resnet import ResNetConfig
+from cifar.roc import RocCurve, roc_curves
+from search.gallery import errors, strips, successes
+from search.run_figures import CURVE_POINTS, MOST_CURVES
 from search.run_page import RunPage, write_run_page
 
 NAMES = ("airplane", "automobile", "bird", "cat")
@@ -27,11 +34,33 @@ HOSTILE = (
 )
 
 
-def evaluation(names: tuple[str, ...] = NAMES, strength: float = 2.0) -> Evaluation:
-    labels = torch.arange(len(names)).repeat_interleave(50)
-    logits = torch.randn(len(labels), len(names), generator=torch.Generator().manual_seed(0))
+def predictions(classes: int = len(NAMES), strength: float = 2.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probabilities (N, C) and labels (N,)."""
+    labels = torch.arange(classes).repeat_interleave(50)
+    logits = torch.randn(len(labels), classes, generator=torch.Generator().manual_seed(0))
     logits[torch.arange(len(labels)), labels] += strength
-    return evaluate(logits.softmax(1), labels, names)
+    return logits.softmax(1), labels
+
+
+def evaluation(names: tuple[str, ...] = NAMES, strength: float = 2.0) -> Evaluation:
+    return evaluate(*predictions(len(names), strength), names)
+
+
+def curves(names: tuple[str, ...] = NAMES, strength: float = 2.0) -> tuple[RocCurve, ...]:
+    return roc_curves(*predictions(len(names), strength), names)
+
+
+def pictures(names: tuple[str, ...] = NAMES) -> dict[str, Any]:
+    """The parts of a page that show images or the network."""
+    probabilities, labels = predictions(len(names))
+    images = torch.randint(0, 256, (len(labels), 3, 8, 8), dtype=torch.uint8)
+    shown, config = ImageSet(images, labels), ResNetConfig()
+    return {
+        "errors": errors(shown, probabilities, names, 5),
+        "successes": successes(shown, probabilities, names, 6),
+        "strips": strips(shown, names, Augmentation(), fill=(0, 0, 0)),
+        "layers": layer_rows(config.layers(), config.image_size),
+    }
 
 
 def run_page(**changes: Any) -> RunPage:
@@ -140,9 +169,11 @@ def test_the_figures_hold_the_numbers(tmp_path: Path) -> None:
 
 
 def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
-    elements = written(tmp_path, run_page(evaluations={"test": evaluation(HOSTILE)}))
+    elements = written(tmp_path, run_page(evaluations={"test": evaluation(HOSTILE)}, **pictures(HOSTILE)))
+    assert elements.count("img") > 0
     for tag, attributes in elements.tags:
-        assert not {"src", "href", "srcset", "action", "data"} & set(attributes), tag
+        assert not {"href", "srcset", "action", "data"} & set(attributes), tag
+        assert str(attributes.get("src", "data:image/png;base64,")).startswith("data:image/png;base64,"), tag
     policy = next(a["content"] for t, a in elements.tags if t == "meta" and "http-equiv" in a)
     assert policy and policy.startswith("default-src 'none'; ") and "http" not in policy
     assert len(elements.scripts) == 3  # figures as data, plotly.js once, the drawing
@@ -155,14 +186,18 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
         facts={HOSTILE[0]: HOSTILE[1], "parameters": HOSTILE[2]},
         evaluations={HOSTILE[0]: evaluation(HOSTILE), HOSTILE[2]: evaluation()},
         candidate={HOSTILE[0]: HOSTILE[3]},
+        curves=curves(HOSTILE),
+        **pictures(HOSTILE),
     )
-    elements, harmless = written(tmp_path, page), written(tmp_path, run_page())
+    elements, harmless = written(tmp_path, page), written(tmp_path, run_page(curves=curves(), **pictures()))
     tags, expected = ({tag for tag, _ in one.tags} for one in (elements, harmless))
     assert tags == expected
     assert len(elements.scripts) == 3 and elements.scripts[1:] == harmless.scripts[1:]
     assert "<" not in elements.scripts[0]
     labels = figures(elements)["classes"]["layout"]["yaxis"]["ticktext"]
     assert not any("<" in label for label in labels)  # plotly would read tags in them
+    names = [curve["name"] for curve in figures(elements)["roc"]["data"]]
+    assert not any("<" in name for name in names)
     for name in HOSTILE:
         assert name in elements.text
 
@@ -205,6 +240,59 @@ def test_many_classes_of_one_name_stay_apart(tmp_path: Path) -> None:
     assert "texttemplate" not in shown["confusion"]["data"][0]  # no room for counts
 
 
+def test_pictures_and_the_network_are_shown(tmp_path: Path) -> None:
+    parts = pictures()
+    elements = written(tmp_path, run_page(**parts))
+    images = [str(attributes["src"]) for tag, attributes in elements.tags if tag == "img"]
+    expected = [uri for strip in parts["strips"] for uri in strip.uris]
+    assert images == expected + [picture.uri for picture in (*parts["errors"], *parts["successes"])]
+    for picture in (*parts["errors"], *parts["successes"]):
+        assert picture.lines[0] in elements.text and picture.lines[1] in elements.text
+    cost = ResNetConfig().cost()
+    assert f"{cost.parameters:,} parameters, {cost.macs:,} multiply-accumulates" in elements.text
+    assert "stages.2.1.convs.1" in elements.text and "64\u00d78\u00d78" in elements.text
+    assert "no image" not in elements.text.lower()
+
+
+def test_roc_curves_show_their_areas(tmp_path: Path) -> None:
+    elements = written(tmp_path, run_page(curves=curves()))
+    drawn = figures(elements)["roc"]["data"]
+    for curve, line in zip(curves(), drawn, strict=True):
+        assert f"{curve.auc:.4f}" in elements.text
+        assert (line["name"], line["x"][0], line["y"][-1]) == (curve.name, 0, 1)
+        points = set(zip(line["x"], line["y"], strict=True))
+        whole = zip(curve.false_positive_rates, curve.true_positive_rates, strict=True)
+        assert points <= {(round(x, 5), round(y, 5)) for x, y in whole}
+    assert "Upper left corner" in elements.text
+    assert figures(elements)["roc-corner"]["layout"]["xaxis"]["range"][1] < 0.5
+
+
+def test_curves_near_chance_have_no_corner(tmp_path: Path) -> None:
+    elements = written(tmp_path, run_page(curves=curves(strength=0.0)))
+    assert "roc" in figures(elements) and "roc-corner" not in figures(elements)
+
+
+def test_many_classes_show_the_smallest_areas(tmp_path: Path) -> None:
+    names = tuple(f"class {k}" for k in range(25))
+    elements = written(tmp_path, run_page(evaluations={"test": evaluation(names)}, curves=curves(names)))
+    drawn = {line["name"] for line in figures(elements)["roc"]["data"]}
+    by_area = sorted(curves(names), key=lambda curve: curve.auc or 0)
+    assert drawn == {curve.name for curve in by_area[:MOST_CURVES]}
+    assert f"the {MOST_CURVES} of least area" in elements.text
+
+
+def test_a_long_curve_is_thinned(tmp_path: Path) -> None:
+    labels = torch.arange(2).repeat(10_000)
+    probabilities = (torch.randn(20_000, 2) + 2 * torch.eye(2)[labels]).softmax(1)
+    many = roc_curves(probabilities, labels, ("a", "b"))
+    elements = written(
+        tmp_path, run_page(evaluations={"test": evaluate(probabilities, labels, ("a", "b"))}, curves=many)
+    )
+    for line in figures(elements)["roc"]["data"]:
+        assert CURVE_POINTS / 2 < len(line["x"]) <= CURVE_POINTS
+        assert (line["x"][0], line["y"][0], line["x"][-1], line["y"][-1]) == (0, 0, 1, 1)
+
+
 def test_a_page_needs_an_evaluation() -> None:
     with pytest.raises(ValueError, match="at least one evaluation"):
         run_page(evaluations={})
@@ -223,7 +311,8 @@ def test_a_browser_draws_every_figure(tmp_path: Path) -> None:
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
         pytest.skip("no Chromium to open the page with: install the package chromium")
-    page = run_page(evaluations={"test": evaluation(HOSTILE)}, title=HOSTILE[0])
+    parts = {"curves": curves(HOSTILE), **pictures(HOSTILE)}
+    page = run_page(evaluations={"test": evaluation(HOSTILE)}, title=HOSTILE[0], **parts)
     elements = written(tmp_path, page)
     options = (
         "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -245,7 +334,8 @@ def test_a_browser_draws_every_figure(tmp_path: Path) -> None:
     )
     assert "CONSOLE" not in done.stderr, done.stderr
     drawn = Elements(done.stdout)
-    assert elements.ids() - {"figures"} == {"loss", "accuracy", "lr", "classes", "confusion"}
+    expected = {"loss", "accuracy", "lr", "classes", "confusion", "roc", "roc-corner"}
+    assert elements.ids() - {"figures"} == expected
     for name in elements.ids() - {"figures"}:
         after = done.stdout.split(f'id="{name}"', 1)[1]
         assert "main-svg" in after.split("</figure>", 1)[0], name

@@ -77,7 +77,8 @@ def test_engine_contract_deadline(engine: Callable[[], Engine], workplace: Path)
         "class S(SearchSpace):\n    uses_images = False\n    max_epochs = 1000\n"
         "    def suggest(self, trial):\n        trial.suggest_float('x', 0, 1)\n        return C()\n"
         "    def train(self, candidate, context):\n"
-        "        for epoch in range(1, 1001):\n            time.sleep(0.05)\n            yield EpochReport(epoch, 1.0)\n"
+        "        for epoch in range(1, 1001):\n"
+        "            time.sleep(0.05)\n            yield EpochReport(epoch, 1.0)\n"
         "space = S()\n"
     )
     started = time.time()
