@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cifar import safe_pickle
-from cifar.errors import DataError, UserError
+from cifar.errors import DataError, UserError, fitting_torchvision
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -336,14 +336,8 @@ def torchvision_cifar10() -> Any:
     Raises:
         DataError: torchvision is missing, or was built for another torch.
     """
-    try:
+    with fitting_torchvision(DataError, "official CIFAR-10"):
         from torchvision.datasets import CIFAR10
-    except (ImportError, RuntimeError) as error:
-        raise DataError(
-            "official CIFAR-10 needs a torchvision that fits torch",
-            got=error,
-            remedy="Install both in one command from one index: pip install --upgrade torch torchvision",
-        ) from None
     return CIFAR10
 
 

@@ -24,7 +24,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -51,12 +50,11 @@ from cifar.archives import (
     source_key,
     torchvision_cifar10,
 )
+from cifar.download import socket_timeout
 from cifar.errors import DataError
 
 CACHE_FORMAT = 1
 """Raised whenever decoding or ordering changes, so that older caches are rebuilt."""
-DOWNLOAD_TIMEOUT = 30.0
-"""Seconds without an answer after which a download has failed."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +183,7 @@ def _download(root: Path) -> Path:
         root.mkdir(parents=True, exist_ok=True)
         aside = tempfile.mkdtemp(dir=root, prefix=".download-")
     try:
-        with _default_timeout(DOWNLOAD_TIMEOUT):
+        with socket_timeout():
             download_url(published.url, aside, filename=OFFICIAL_ARCHIVE, md5=published.tgz_md5)
         os.replace(Path(aside, OFFICIAL_ARCHIVE), root / OFFICIAL_ARCHIVE)
     except (OSError, RuntimeError, ValueError, http.client.HTTPException) as error:
@@ -197,17 +195,6 @@ def _download(root: Path) -> Path:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return root / OFFICIAL_ARCHIVE
-
-
-@contextmanager
-def _default_timeout(seconds: float) -> Iterator[None]:
-    """torchvision sets no timeout: a silent server would hold the program forever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 # Split.

@@ -11,7 +11,8 @@ Diverged                  the training loss became NaN or infinite: ends a trial
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Self, TypeVar
 
 E = TypeVar("E", bound="UserError")
@@ -65,3 +66,21 @@ class SubmissionError(UserError):
 
 class Diverged(Exception):
     """The training loss became NaN or infinite: the trial ends with this reason, the study goes on."""
+
+
+@contextmanager
+def fitting_torchvision(kind: type[UserError], purpose: str) -> Iterator[None]:
+    """For the import of torchvision in the block: missing, or built for another torch, it becomes one clear line.
+
+    Args:
+        kind: of the error raised.
+        purpose: what needs torchvision.
+    """
+    try:
+        yield
+    except (ImportError, RuntimeError) as error:  # "operator torchvision::nms does not exist" is a RuntimeError
+        raise kind(
+            f"{purpose} needs a torchvision that fits torch",
+            got=error,
+            remedy="Install both in one command from one index: pip install --upgrade torch torchvision",
+        ) from None

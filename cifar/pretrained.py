@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import http.client
 import pickle
-import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
+from cifar.download import socket_timeout
 from cifar.errors import CheckpointError, DataError
 
-DOWNLOAD_TIMEOUT = 30.0  # seconds without an answer
 SHOWN_MISMATCHES = 3
 
 
@@ -27,7 +25,7 @@ def imagenet_weights(architecture: str) -> dict[str, Tensor]:
     """
     weights = get_model_weights(architecture)["IMAGENET1K_V1"]
     try:
-        with _timeout(DOWNLOAD_TIMEOUT):
+        with socket_timeout():
             state: dict[str, Tensor] = weights.get_state_dict(
                 progress=False, check_hash=True, map_location="cpu", weights_only=True
             )
@@ -38,17 +36,6 @@ def imagenet_weights(architecture: str) -> dict[str, Tensor]:
             remedy="Try again with a network, or give a torchvision state dict by --weights FILE",
         ) from None
     return state
-
-
-@contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
-    """torch.hub sets no timeout: a silent server would hold the program forever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from torch import nn
 
 from cifar.complexity import Cost, Layer, total_cost
-from cifar.errors import ConfigError
+from cifar.errors import ConfigError, fitting_torchvision
 from cifar.recipe import require
 
 if TYPE_CHECKING:
@@ -80,14 +80,8 @@ class TransferConfig:
         Raises:
             ConfigError: torchvision is missing, or was built for another torch.
         """
-        try:
+        with fitting_torchvision(ConfigError, "a pretrained network"):
             from cifar.transfer_network import TransferNetwork
-        except (ImportError, RuntimeError) as error:
-            raise ConfigError(
-                "pretrained networks need a torchvision that fits torch",
-                got=str(error),
-                remedy="Install both in one command from one index: pip install --upgrade torch torchvision",
-            ) from None
 
         return TransferNetwork(self)
 

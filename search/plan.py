@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 
@@ -22,12 +23,14 @@ from cifar.train import Training
 from search.settings import DEFAULT_TRIALS, SearchSettings, StudyError
 from spaces.base import SearchSpace
 
-FULL_TRIALS = 10  # full trials' worth of training that a time budget should hold
+FULL_TRIALS = 8  # full trials' worth of training that a time budget should hold
 ENOUGH_IMAGES = 400_000  # a full trial of nine epochs of CIFAR-10: no need to limit the networks
 FEWEST_IMAGES = 50_000  # below this, trials on CIFAR-10 do not tell a good network from a bad one
 SMALLEST_MAC_BUDGET = 8_000_000  # multiply-accumulates an image
 RUNGS = 3  # at least, so that bad trials end early: 1, 3 and 9 epochs with eta 3
 MOST_EPOCHS = 81
+TYPICAL_COST = 1.4  # of a proposed network beside a plain one of as many MACs: narrow, deep or of 1x1 kernels (CPU)
+STARTUP_SHARE = 0.25  # of the expected trials: as many are random before the sampler learns, and 3 to 10
 EVALUATION_COST = 1 / 3  # of an image's training: the forward pass of forward and backward
 EVALUATED_SHARE = 0.3  # validation images of a trial, as a share of its training images: a tenth of its time
 PROBES = (8, 16, 48, 96)  # first-stage channels of networks of [2, 2, 2] blocks
@@ -98,6 +101,8 @@ class Plan:
     """Most parameters; None where the space has no limit."""
     mac_budget: int | None
     """Most multiply-accumulates an image; None is no limit."""
+    startup_trials: int = 10
+    """Trials before the sampler learns from their values; known good points that are tried first count."""
 
     @property
     def rungs(self) -> list[int]:
@@ -172,14 +177,14 @@ def make_plan(settings: SearchSettings, data: PreparedData, param_budget: int | 
     mac_budget = settings.mac_budget or None
     images = float(ENOUGH_IMAGES * RUNGS)
     if settings.time_budget:
-        trial_seconds = settings.time_budget / FULL_TRIALS / (1 + EVALUATION_COST * EVALUATED_SHARE)
+        trial_seconds = settings.time_budget / FULL_TRIALS / TYPICAL_COST / (1 + EVALUATION_COST * EVALUATED_SHARE)
         if settings.mac_budget is None and trial_seconds / speed.seconds(largest) < ENOUGH_IMAGES:
             fitting = speed.largest(trial_seconds / FEWEST_IMAGES)
             mac_budget = max(SMALLEST_MAC_BUDGET, _two_digits(fitting))
             mac_budget = None if mac_budget >= largest else mac_budget
         images = trial_seconds / speed.seconds(mac_budget or largest)
     max_epochs, train_size = _epochs(settings, images, train_count)
-    return Plan(
+    plan = Plan(
         min_epochs=settings.min_epochs or _first_rung(max_epochs, settings.eta),
         max_epochs=max_epochs,
         eta=settings.eta,
@@ -189,6 +194,8 @@ def make_plan(settings: SearchSettings, data: PreparedData, param_budget: int | 
         param_budget=param_budget,
         mac_budget=mac_budget,
     )
+    expected = forecast(plan, settings, speed).trials
+    return replace(plan, startup_trials=max(3, min(10, round(STARTUP_SHARE * expected))))
 
 
 def _largest_macs(param_budget: int | None) -> float:
@@ -238,30 +245,35 @@ def _two_digits(value: float) -> int:
 
 
 def forecast(plan: Plan, settings: SearchSettings, speed: Speed) -> Forecast:
-    """What the plan will take; trials are counted as Hyperband runs them."""
+    """What the plan will take; trials as Hyperband runs them, the first of each bracket to the end."""
     macs = plan.mac_budget or _largest_macs(plan.param_budget)
     images = plan.train_size + EVALUATION_COST * plan.val_limit
-    epoch_seconds = images * speed.seconds(macs)
-    trial_epochs = mean_epochs(plan.rungs, plan.eta) if settings.pruner != "none" else plan.max_epochs
+    epoch_seconds = TYPICAL_COST * images * speed.seconds(macs)
+    trial_epochs, first_epochs = float(plan.max_epochs), 0.0
+    if settings.pruner != "none":
+        trial_epochs = mean_epochs(plan.rungs, plan.eta)
+        first_epochs = sum(plan.max_epochs - epochs for epochs in bracket_epochs(plan.rungs, plan.eta))
     trials = settings.max_trials or (math.inf if settings.time_budget else DEFAULT_TRIALS)
-    seconds = trials * trial_epochs * epoch_seconds / settings.workers
+    seconds = (trials * trial_epochs + first_epochs) * epoch_seconds / settings.workers
     if settings.time_budget and settings.time_budget < seconds:
         seconds = settings.time_budget
-        trials = seconds * settings.workers / (trial_epochs * epoch_seconds)
+        trials = (seconds * settings.workers / epoch_seconds - first_epochs) / trial_epochs
     return Forecast(epoch_seconds, trial_epochs, max(1, int(trials)), seconds)
 
 
 def mean_epochs(ladder: Sequence[int], eta: int) -> float:
     """Mean epochs of a trial under Hyperband, bracket s being given eta^s / (s + 1) of the trials."""
     weights = [float(eta) ** s / (s + 1) for s in reversed(range(len(ladder)))]
-    lengths = [_bracket_epochs(ladder[first:], eta) for first in range(len(ladder))]
-    return sum(w * n for w, n in zip(weights, lengths, strict=True)) / sum(weights)
+    return sum(w * n for w, n in zip(weights, bracket_epochs(ladder, eta), strict=True)) / sum(weights)
 
 
-def _bracket_epochs(ladder: Sequence[int], eta: int) -> float:
-    """Mean epochs where one of eta trials goes on at each rung of `ladder`."""
-    steps = zip(ladder[1:], ladder, strict=False)
-    return ladder[0] + sum((high - low) / float(eta) ** i for i, (high, low) in enumerate(steps, 1))
+def bracket_epochs(ladder: Sequence[int], eta: int) -> list[float]:
+    """Mean epochs of a trial of each bracket: it begins at a rung, and one of eta trials goes on at each."""
+    means = []
+    for first in range(len(ladder)):
+        steps = enumerate(pairwise(ladder[first:]), 1)
+        means.append(ladder[first] + sum((high - low) / float(eta) ** i for i, (low, high) in steps))
+    return means
 
 
 def describe(plan: Plan, outlook: Forecast, settings: SearchSettings, device: Device) -> list[str]:

@@ -46,17 +46,13 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses, reads every picture, predicts, and only then prints."""
     args = parser().parse_args(argv)
-    from cifar.checkpoint import load_model
     from cifar.data import channel_statistics
     from cifar.device import choose_device
     from cifar.evaluate import Normalization, predict_probabilities
-    from spaces.base import Problem
-    from spaces.registry import load_space
+    from search.models import open_model
 
     device = choose_device(args.device)
-    if args.space:
-        load_space(args.space, Problem())  # registers its networks
-    model = load_model(args.model)
+    model = open_model(args.model, args.space)
     files, images = read_pictures(args.pictures, model.candidate.network.image_size)
     own = args.normalization == "own"
     probabilities = predict_probabilities(

@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parses, compares, prints, writes."""
     args = parser().parse_args(argv)
     from search.comparison import compare, write_comparison
+    from search.models import register_networks
     from search.settings import StudyError
 
     if not args.compare:
@@ -41,11 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             got="no --compare",
             remedy="Give two or more finished runs: python -m search.report --compare A B",
         )
-    if args.space:
-        from spaces.base import Problem
-        from spaces.registry import load_space
-
-        load_space(args.space, Problem())  # registers its networks
+    register_networks(args.space)
     comparison = compare(_runs(args.compare))
     paths = write_comparison(args.out, comparison)
     print_comparison(comparison)

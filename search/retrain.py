@@ -12,7 +12,7 @@ from search.settings import STUDIES_FOLDER, SearchSettings
 
 if TYPE_CHECKING:
     from cifar.candidate import Candidate
-    from search.retraining import Outcome
+    from search.run_report import Outcome
 
 
 def parser() -> Parser:
@@ -85,7 +85,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{title}: {candidate.cost.parameters:,} parameters, on {device.describe()}", flush=True)
         outcome = retrain(candidate, title, folder, data, settings, device, say=_say, tensorboard=args.tensorboard)
         outcomes.append(outcome)
-        print_outcome(outcomes[-1])
+        print_outcome(outcome)
+        if args.recipe in recipe_names() and args.out is None:
+            from search.reference_card import record
+
+            print(f"card    {record(args.recipe, outcome)}")
     if len(outcomes) > 1:
         print_comparison(outcomes)
 
@@ -115,13 +119,11 @@ def transferred(candidate: Candidate, args: object) -> Candidate:
 def trial_candidates(args: object) -> tuple[Named, str | None]:
     """The candidates of the chosen trials, and the data source of their study."""
     from cifar.candidate import Candidate
+    from search.models import register_networks
     from search.study import CANDIDATE, SOURCE, choose_trials, require_study
-    from spaces.base import Problem
-    from spaces.registry import load_space
 
     study_name, storage, space, wanted = (getattr(args, name) for name in ("study", "storage", "space", "trial"))
-    if space:
-        load_space(space, Problem())  # registers its networks
+    register_networks(space)
     study = require_study(SearchSettings(study=study_name, storage=storage))
     named: Named = []
     for trial in choose_trials(study, wanted):
@@ -166,7 +168,8 @@ def print_outcome(outcome: Outcome) -> None:
     for name, evaluation in outcome.evaluations.items():
         console.print(
             f"{name}: {100 * evaluation.accuracy:.2f} % "
-            f"(95 % interval {100 * evaluation.low:.2f} to {100 * evaluation.high:.2f}) of {evaluation.count:,} images"
+            f"(95 % interval {100 * evaluation.low:.2f} to {100 * evaluation.high:.2f}) of {evaluation.count:,} images",
+            soft_wrap=True,
         )
     console.print(f"report  {outcome.folder / 'report.html'}", soft_wrap=True)
     console.print(

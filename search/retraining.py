@@ -14,33 +14,25 @@ A run's folder:
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from torch import Tensor
-
 from cifar import checkpoint
 from cifar.candidate import Candidate
 from cifar.data import ImageSet, PreparedData, TrainingSplit, load_test, load_training_split
 from cifar.device import Device
 from cifar.errors import Diverged
-from cifar.evaluate import Evaluation, evaluate, predict_probabilities, write_evaluation
-from cifar.receptive_field import LayerRow, layer_rows, write_layers
+from cifar.evaluate import predict_probabilities
 from cifar.recipe import Recipe
-from cifar.roc import roc_curves
 from cifar.train import EpochResult, Training
-from search import gallery
 from search.plan import spoken
-from search.run_page import RunPage, write_run_page
+from search.run_report import RUN, Outcome, write_report
 from search.settings import StudyError
 from search.tensorboard_events import EventFile, require_tensorboard
 
-RUN = "run.json"
 CHECKPOINT = "checkpoint.pt"
 EVENTS = "tensorboard"
 TIMED_IMAGES = 2048  # of an epoch that is timed to fit a run into a time budget
@@ -86,18 +78,6 @@ def adapted(recipe: Recipe, settings: RetrainSettings) -> Recipe:
     if settings.keep == "ema":
         changes |= {"keep": "last", "ema_decay": recipe.ema_decay or DEFAULT_EMA_DECAY}
     return replace(recipe, **changes)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a finished run gave."""
-
-    folder: Path
-    title: str
-    evaluations: dict[str, Evaluation]
-    parameters: int
-    epochs: float
-    seconds: float
 
 
 def retrain(
@@ -160,7 +140,8 @@ def retrain(
                 events.add_epoch(epoch)
         else:
             _train(training, folder, run, say, events)
-        outcome = _finish(training, candidate, folder, run, test, settings, device)
+        outcome = write_report(training, candidate, folder, run, test, tta=settings.tta)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
         accuracies = {name: evaluation.accuracy for name, evaluation in outcome.evaluations.items()}
         events.add_test(accuracies, len(run["history"]))
     return outcome
@@ -281,94 +262,3 @@ def _progress(result: EpochResult, total: int) -> str:
         parts.append(f"validation loss {result.val_loss:.3f}, accuracy {100 * result.val_accuracy:5.2f} %")
     parts.append(f"{result.seconds:.1f} s, {spoken(result.seconds * (total - result.epoch))} left")
     return "  ".join(parts)
-
-
-def _finish(
-    training: Training,
-    candidate: Candidate,
-    folder: Path,
-    run: dict[str, Any],
-    test: ImageSet,
-    settings: RetrainSettings,
-    device: Device,
-) -> Outcome:
-    """Saves the model, evaluates it on the test images and writes the report."""
-    if run.get("finished"):
-        model = checkpoint.load_model(folder)
-    else:
-        model = checkpoint.TrainedModel(
-            training.final_network(), candidate, training.normalization, training.class_names
-        )
-        checkpoint.save_model(folder, model)
-        run["finished"] = True
-    network = model.network.to(device.torch_device)
-    evaluations: dict[str, Evaluation] = {}
-    predictions: dict[str, Tensor] = {}
-    for name, stem, tta in (("test", "test", False), ("test, with test-time augmentation", "test_tta", True)):
-        if tta and not settings.tta:
-            continue
-        probabilities = predict_probabilities(
-            network,
-            test.images,
-            model.normalization,
-            device=device.torch_device,
-            autocast=device.autocast,
-            tta=tta,
-        )
-        predictions[name] = probabilities
-        evaluations[name] = evaluate(probabilities, test.labels, model.class_names)
-        write_evaluation(folder, evaluations[name], probabilities, test.labels, stem=stem)
-    history = run["history"]
-    with checkpoint.atomic_write(folder / "history.csv") as file:
-        pd.DataFrame(history).to_csv(file, index=False)
-    seconds = math.fsum(epoch["seconds"] for epoch in history)
-    outcome = Outcome(folder, run["title"], evaluations, candidate.cost.parameters, run["epochs"], seconds)
-    layers = _layers(candidate)
-    write_layers(folder / "layers.csv", layers)
-    page = RunPage(
-        run["title"],
-        _facts(candidate, run, settings, seconds),
-        history,
-        evaluations,
-        candidate.to_dict(),
-        curves=roc_curves(predictions["test"], test.labels, model.class_names),
-        errors=gallery.errors(test, predictions["test"], model.class_names),
-        successes=gallery.successes(test, predictions["test"], model.class_names),
-        strips=gallery.strips(
-            ImageSet(training.images, training.labels),
-            model.class_names,
-            candidate.recipe.augmentation,
-            fill=training.fill,
-            seed=settings.seed,
-        ),
-        layers=layers,
-    )
-    write_run_page(folder / "report.html", page)
-    run |= {"parameters": outcome.parameters, "macs": candidate.cost.macs, "seconds": seconds}
-    checkpoint.write_json(folder / RUN, run)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
-    return outcome
-
-
-def _layers(candidate: Candidate) -> list[LayerRow]:
-    """The network's table; empty for an own network that does not describe its layers."""
-    layers = getattr(candidate.network, "layers", None)
-    return layer_rows(layers(), candidate.network.image_size) if layers else []
-
-
-def _facts(candidate: Candidate, run: dict[str, Any], settings: RetrainSettings, seconds: float) -> dict[str, str]:
-    recipe = candidate.recipe
-    weights = "moving average (EMA)" if recipe.ema_decay else "network's own"
-    return {
-        "parameters": f"{candidate.cost.parameters:,}",
-        "multiply-accumulates an image": f"{candidate.cost.macs:,}",
-        "epochs": f"{len(run['history'])} ({run['epochs']:g} passes planned)",
-        "training time": spoken(seconds),
-        "peak learning rate": f"{candidate.recipe.optimizer.lr:.3g}",
-        "training images": f"{run['train_images']:,}",
-        "validation images": f"{run['val_images']:,}",
-        "weights": f"{weights}, {'best by ' + recipe.monitor if recipe.keep == 'best' else 'last epoch'}",
-        "data": run["source"],
-        "hardware": run["device"],
-        "seed": str(settings.seed),
-    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from cifar.errors import UserError
@@ -10,6 +11,7 @@ from cifar.errors import UserError
 STUDIES_FOLDER = Path("studies")
 DEFAULT_TRIALS = 50
 SAMPLERS = ("tpe", "random", "qmc", "gp", "cmaes", "nsga2")
+SAMPLER_PACKAGES = {"qmc": "scipy", "gp": "scipy", "cmaes": "cmaes"}  # that Optuna imports for them, late
 PRUNERS = ("hyperband", "successive_halving", "median", "none")
 
 
@@ -97,6 +99,13 @@ class SearchSettings:
             "--sampler must be a known sampler",
             self.sampler,
             f"One of {', '.join(SAMPLERS)}",
+        )
+        package = SAMPLER_PACKAGES.get(self.sampler)
+        _require(
+            package is None or find_spec(package) is not None,
+            f"--sampler {self.sampler} needs the package {package}",
+            "not installed",
+            f"pip install {package}",
         )
         _require(
             self.pruner in PRUNERS,

@@ -12,24 +12,27 @@ from optuna.samplers import BaseSampler
 from search.plan import Plan
 
 
-def make_sampler(name: str, seed: int) -> BaseSampler:
+def make_sampler(name: str, seed: int, startup_trials: int) -> BaseSampler:
     """The sampler of that name, one of `search.settings.SAMPLERS`.
 
     Args:
         name: tpe, random, qmc, gp, cmaes or nsga2.
         seed: in 0..2**32-1.
+        startup_trials: random ones before TPE or the Gaussian process learns; counts trials of any origin.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if name == "tpe":
             # group: the space is conditional, and parameters that never occur together are modelled apart
-            return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True)
+            return optuna.samplers.TPESampler(n_startup_trials=startup_trials, seed=seed, multivariate=True, group=True)
         if name == "random":
             return optuna.samplers.RandomSampler(seed=seed)
         if name == "qmc":
             return optuna.samplers.QMCSampler(seed=seed, warn_independent_sampling=False)
         if name == "gp":
-            return optuna.samplers.GPSampler(seed=seed, warn_independent_sampling=False)
+            return optuna.samplers.GPSampler(
+                n_startup_trials=startup_trials, seed=seed, warn_independent_sampling=False
+            )
         if name == "cmaes":
             return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
         return optuna.samplers.NSGAIISampler(seed=seed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import warnings
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -90,7 +91,9 @@ def create_study(
 ) -> optuna.Study:
     """A new study that holds its plan, space and data fingerprint."""
     study = optuna.create_study(study_name=settings.study_name, storage=open_storage(settings), direction=direction)
-
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(["validation accuracy" if fingerprint else "objective"])
     for key, value in (
         (PLAN, asdict(plan)),
         (SPACE, settings.space),
@@ -129,7 +132,7 @@ def _refuse(study: optuna.Study, option: str, held: object, asked: object) -> No
 
 def use_strategies(study: optuna.Study, settings: SearchSettings, plan: Plan, sampler_seed: int) -> None:
     """Gives the study its sampler and pruner."""
-    study.sampler = make_sampler(settings.sampler, sampler_seed % 2**32)
+    study.sampler = make_sampler(settings.sampler, sampler_seed % 2**32, plan.startup_trials)
     study.pruner = make_pruner(settings.pruner, plan)
 
 
@@ -229,7 +232,9 @@ def write_trials_csv(study: optuna.Study, settings: SearchSettings) -> None:
     table: pd.DataFrame = study.trials_dataframe(
         attrs=("number", "state", "value", "datetime_start", "duration", "user_attrs", "params")
     )
-    table = table.rename(columns=lambda name: name.removeprefix("user_attrs_"))
+    table = table.rename(
+        columns=lambda name: "value" if name.startswith("value_") else name.removeprefix("user_attrs_")
+    )
     table["epochs"] = [reached(t) for t in study.get_trials(deepcopy=False)]
     table = table.drop(columns=[name for name in (WORKER,) if name in table])
     with atomic_write(settings.folder / "trials.csv") as file:

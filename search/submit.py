@@ -43,18 +43,14 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses, reads the pickle, predicts, writes the CSV."""
     args = parser().parse_args(argv)
-    from cifar.checkpoint import load_model
     from cifar.device import choose_device
     from cifar.evaluate import Normalization, predict_probabilities
     from cifar.kaggle import normalisation_shift, read_pickle, sample_ids, write_submission
-    from spaces.base import Problem
-    from spaces.registry import load_space
+    from search.models import open_model
 
     device = choose_device(args.device)
     header = _header(args.header, args.sample)
-    if args.space:
-        load_space(args.space, Problem())  # registers its networks
-    model = load_model(args.model)
+    model = open_model(args.model, args.space)
     pickled = read_pickle(args.pkl, args.layout)
     _check_size(model, pickled)
     print(f"{len(pickled.ids):,} images: {pickled.layout}")

@@ -36,12 +36,7 @@ SLOW = {"resnet18_transfer", "resnet50_adamw", "resnet18_cifar", "resnet24_budge
 TINY = CnnConfig(stages=((8,), (16,)), hidden=(), norm=True, dropout=0.0, num_classes=4, image_size=16)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

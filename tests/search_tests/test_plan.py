@@ -72,7 +72,8 @@ def test_a_laptop_gets_small_networks_and_several_full_trials_in_ten_minutes() -
     assert outlook.trials >= 8
     assert outlook.seconds <= 600
     full = made.max_epochs * (made.train_size + made.val_limit / 3) * LAPTOP.seconds(made.mac_budget)
-    assert full * 9 < 600
+    assert full * 10 < 600
+    assert 3 <= made.startup_trials <= outlook.trials // 3
 
 
 def test_a_gpu_needs_no_mac_limit() -> None:

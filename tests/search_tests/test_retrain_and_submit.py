@@ -179,3 +179,14 @@ def test_a_hostile_pickle_executes_nothing(study: SearchSettings, workplace: Pat
     assert result.stderr.count("\n") == 1
     assert not (workplace / "executed").exists()
     assert not (workplace / "s.csv").exists()
+
+
+def test_only_retraining_reads_test_images() -> None:
+    root = Path(__file__).parents[2]
+    readers = [
+        path.relative_to(root).as_posix()
+        for package in ("cifar", "spaces", "search")
+        for path in (root / package).rglob("*.py")
+        if "load_test" in path.read_text()
+    ]
+    assert sorted(readers) == ["cifar/data.py", "search/retraining.py"]

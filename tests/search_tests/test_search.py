@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from cifar.candidate import Candidate
 from cifar.data import prepare
 from search.engine import Engine, LocalEngine
 from search.session import run_search
-from search.settings import SearchSettings, StudyError
+from search.settings import PRUNERS, SAMPLER_PACKAGES, SAMPLERS, SearchSettings, StudyError
 from search.study import CANDIDATE, REASON, choose_trials, counted, ranked, require_study
 
 Settings = Callable[..., SearchSettings]
@@ -288,3 +289,22 @@ def test_an_interrupted_search_goes_on_and_loses_nothing(workplace: Path, sent: 
     again = [t for t in study.trials if t.params == before and t.state == TrialState.COMPLETE]
     assert len(again) == 1  # what was cut off was run again
     pd.read_csv("studies/slow/trials.csv")
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("pruner", ["hyperband", "none"])
+def test_every_sampler_searches_or_names_what_it_lacks(curves: str, sampler: str, pruner: str) -> None:
+    package = SAMPLER_PACKAGES.get(sampler)
+    if package and importlib.util.find_spec(package) is None:
+        with pytest.raises(StudyError, match=f"needs the package {package}.*pip install {package}"):
+            SearchSettings(sampler=sampler)
+    else:
+        settings = SearchSettings(space=curves, max_trials=14, sampler=sampler, pruner=pruner)
+        assert counted(run_search(settings).trials) == 14
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_every_pruner_searches(curves: str, pruner: str) -> None:
+    study = run_search(SearchSettings(space=curves, max_trials=12, pruner=pruner))
+    pruned = study.get_trials(states=(TrialState.PRUNED,))
+    assert bool(pruned) == (pruner != "none")

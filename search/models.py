@@ -1,0 +1,33 @@
+"""Opening retrained models, those of own networks too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cifar.checkpoint import TrainedModel, load_model
+from spaces.base import Problem
+from spaces.registry import load_space
+
+
+def register_networks(space: str | None) -> None:
+    """Makes the networks known that a space registers when it is loaded; None registers nothing.
+
+    Raises:
+        SpaceError: no such space.
+    """
+    if space:
+        load_space(space, Problem())
+
+
+def open_model(folder: Path, space: str | None) -> TrainedModel:
+    """The model in a retrained run's folder.
+
+    Args:
+        folder: of the run.
+        space: the space that defines its own network class, if it has one.
+
+    Raises:
+        UserError: the folder holds no model, or the space is unknown.
+    """
+    register_networks(space)
+    return load_model(folder)
