@@ -1,7 +1,8 @@
 """A recipe: every training setting of a network, without the network.
 
 Durations (warm-up, peak, step) are in epochs *of this recipe's full length*; a run of another length stretches
-them in proportion, so a recipe written for 60 epochs keeps its shape when a short trial runs 9.
+them in proportion, so a recipe written for 60 epochs keeps its shape when a short trial runs 9. A recipe with early
+stopping has no length of its own, its `epochs` are a bound: its schedule keeps its own epochs in any run.
 """
 
 from __future__ import annotations

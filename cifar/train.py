@@ -77,7 +77,8 @@ class Training:
         candidate: network and recipe; the network's classes and image size must be those of the data.
         split: training images, and validation images that may be none.
         device: where to train.
-        epochs: length of this run in passes over `split.train`; the recipe's schedule is stretched to it.
+        epochs: length of this run in passes over `split.train`; the recipe's schedule is stretched to it, unless
+            the recipe is one of early stopping.
         seed: of weights, data order, augmentation and dropout.
         load_pretrained: whether a pretrained network gets the weights that it starts from; a run that
             `load_state_dict` will continue needs none.
@@ -167,13 +168,19 @@ class Training:
         first = self.epoch * self.steps_an_epoch
         last = min(first + self.steps_an_epoch, self.total_steps)
         for step, (images, labels) in zip(range(first, last), self._batches(generator), strict=False):
-            set_lr(self.optimizer, self.peak_lr, lr_factor(self.recipe, step / self.total_steps))
+            set_lr(self.optimizer, self.peak_lr, lr_factor(self.recipe, self._progress(step)))
             totals += self._step(images, labels, generator)
             if self.images.device.type == "cpu":  # elsewhere looking would stall the device: once an epoch, below
                 self._require_finite(totals, step)
         self._require_finite(totals, last)
         loss, right = (totals / ((last - first) * self.batch_size)).tolist()
         return loss, right, (last - first) * self.batch_size
+
+    def _progress(self, step: int) -> float:
+        """How far the schedule is at a step, in [0, 1]; see `cifar.recipe` for what is stretched."""
+        if self.recipe.early_stopping:
+            return min(1.0, step / (self.recipe.epochs * self.steps_an_epoch))
+        return step / self.total_steps
 
     def _step(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """One optimizer step; the batch's summed loss and right images, (2,) on the device."""

@@ -41,7 +41,7 @@ class TrialContext:
     """What a trial may use."""
 
     fidelity: int
-    """Epochs that the trial may go up to; schedules stretch over all of them."""
+    """Epochs that the trial may go up to; schedules stretch over all of them (see `cifar.recipe`)."""
     seed: int
     """Of everything random in the trial."""
     device: Device

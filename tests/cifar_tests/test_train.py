@@ -130,6 +130,17 @@ def test_the_schedule_spans_the_run(split: TrainingSplit) -> None:
     assert lrs[-1] < 0.05 * max(lrs)
 
 
+def test_with_early_stopping_the_schedule_keeps_its_own_epochs(split: TrainingSplit) -> None:
+    step = Schedule("step", step_epochs=2, gamma=0.5)
+    fixed = replace(RECIPE, epochs=8, schedule=step)
+    lrs = {
+        name: [r.lr for r in training(split, recipe, epochs=4).run()]
+        for name, recipe in (("fixed", fixed), ("open", replace(fixed, early_stopping=8)))
+    }
+    assert lrs["fixed"] == pytest.approx([0.1, 0.05, 0.025, 0.0125])  # a drop every epoch: 4 of 8
+    assert lrs["open"] == pytest.approx([0.1, 0.1, 0.05, 0.05])
+
+
 def test_a_data_set_smaller_than_a_batch_trains(split: TrainingSplit) -> None:
     tiny = TrainingSplit(ImageSet(split.train.images[:20], split.train.labels[:20]), split.val, split.class_names)
     assert [r.images for r in training(tiny, epochs=2).run()] == [20, 20]
