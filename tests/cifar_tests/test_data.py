@@ -858,7 +858,7 @@ def test_damaged_download_is_refused_and_not_kept(
 
 
 def test_silent_server_is_given_up(published: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "DOWNLOAD_TIMEOUT", 0.2)
+    monkeypatch.setattr("cifar.download.TIMEOUT", 0.2)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

@@ -12,11 +12,7 @@ import pytest
 from search.settings import SearchSettings, StudyError
 from search.storage import open_storage, shown_url
 from search.study import find_study, require_study
-
-
-def _open_and_tell(settings: SearchSettings) -> None:
-    study = optuna.create_study(study_name=settings.study_name, storage=open_storage(settings), load_if_exists=True)
-    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
+from tests.search_tests.storage_process import open_and_tell
 
 
 def test_the_default_is_sqlite_in_write_ahead_mode() -> None:
@@ -32,7 +28,7 @@ def test_the_default_is_sqlite_in_write_ahead_mode() -> None:
 def test_several_processes_may_create_it_at_once() -> None:
     settings = SearchSettings(study="shared")
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_open_and_tell, args=(settings,)) for _ in range(4)]
+    workers = [context.Process(target=open_and_tell, args=(settings,)) for _ in range(4)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -43,7 +39,7 @@ def test_several_processes_may_create_it_at_once() -> None:
 
 def test_a_journal_file_serves_too(workplace: Path) -> None:
     settings = SearchSettings(storage=str(workplace / "study.journal"))
-    _open_and_tell(settings)
+    open_and_tell(settings)
     assert len(require_study(settings).trials) == 3
 
 
