@@ -20,7 +20,7 @@ import torch
 from cifar.data import PreparedData, TrainingSplit, load_training_split
 from cifar.device import choose_device
 from cifar.errors import UserError
-from cifar.seeds import derive_seed
+from cifar.seeds import derive_seed, use_deterministic_algorithms
 from search.events import Event, TrialEnded
 from search.plan import Plan
 from search.settings import SearchSettings, StudyError
@@ -84,6 +84,8 @@ def work(job: SearchJob, index: int, emit: Emit, ask_lock: AbstractContextManage
         emit: is told what happens.
         ask_lock: shared by workers, so that they do not start more trials than wanted.
     """
+    if job.settings.deterministic:
+        use_deterministic_algorithms()
     study = require_study(job.settings)
     trials = len(study.get_trials(deepcopy=False))
     # a continued study must not draw again what it drew before: the seed moves with the number of trials

@@ -26,7 +26,7 @@ from spaces.base import SearchSpace
 FULL_TRIALS = 8  # full trials' worth of training that a time budget should hold
 ENOUGH_IMAGES = 400_000  # a full trial of nine epochs of CIFAR-10: no need to limit the networks
 FEWEST_IMAGES = 50_000  # below this, trials on CIFAR-10 do not tell a good network from a bad one
-SMALLEST_MAC_BUDGET = 8_000_000  # multiply-accumulates an image
+SMALLEST_MAC_BUDGET = 8_000_000  # multiply-accumulates of an image of 32 x 32 pixels
 RUNGS = 3  # at least, so that bad trials end early: 1, 3 and 9 epochs with eta 3
 MOST_EPOCHS = 81
 TYPICAL_COST = 1.4  # of a proposed network beside a plain one of as many MACs: narrow, deep or of 1x1 kernels (CPU)
@@ -101,6 +101,8 @@ class Plan:
     """Most parameters; None where the space has no limit."""
     mac_budget: int | None
     """Most multiply-accumulates an image; None is no limit."""
+    image_size: int = 32
+    """Height and width of the images in pixels."""
     startup_trials: int = 10
     """Trials before the sampler learns from their values; known good points that are tried first count."""
 
@@ -173,14 +175,14 @@ def make_plan(settings: SearchSettings, data: PreparedData, param_budget: int | 
             got=settings.train_size,
             remedy=f"At most {train_count}",
         )
-    largest = _largest_macs(param_budget)
+    largest = _largest_macs(param_budget, data.image_size)
     mac_budget = settings.mac_budget or None
     images = float(ENOUGH_IMAGES * RUNGS)
     if settings.time_budget:
         trial_seconds = settings.time_budget / FULL_TRIALS / TYPICAL_COST / (1 + EVALUATION_COST * EVALUATED_SHARE)
         if settings.mac_budget is None and trial_seconds / speed.seconds(largest) < ENOUGH_IMAGES:
             fitting = speed.largest(trial_seconds / FEWEST_IMAGES)
-            mac_budget = max(SMALLEST_MAC_BUDGET, _two_digits(fitting))
+            mac_budget = max(_two_digits(SMALLEST_MAC_BUDGET * _area(data.image_size)), _two_digits(fitting))
             mac_budget = None if mac_budget >= largest else mac_budget
         images = trial_seconds / speed.seconds(mac_budget or largest)
     max_epochs, train_size = _epochs(settings, images, train_count)
@@ -193,15 +195,21 @@ def make_plan(settings: SearchSettings, data: PreparedData, param_budget: int | 
         val_limit=min(settings.val_size, max(1000, round(train_size * EVALUATED_SHARE))),
         param_budget=param_budget,
         mac_budget=mac_budget,
+        image_size=data.image_size,
     )
     expected = forecast(plan, settings, speed).trials
     return replace(plan, startup_trials=max(3, min(10, round(STARTUP_SHARE * expected))))
 
 
-def _largest_macs(param_budget: int | None) -> float:
+def _area(image_size: int) -> float:
+    """Pixels of an image beside those of CIFAR-10; multiply-accumulates grow with them."""
+    return (image_size / 32) ** 2
+
+
+def _largest_macs(param_budget: int | None, image_size: int) -> float:
     """Multiply-accumulates of a network of the usual shape at the parameter limit."""
     usual = ResNetConfig(blocks=(3, 4, 3), channels=(66, 132, 264), stem=66).cost()
-    return usual.macs * (param_budget or usual.parameters) / usual.parameters
+    return _area(image_size) * usual.macs * (param_budget or usual.parameters) / usual.parameters
 
 
 def _epochs(settings: SearchSettings, images: float, train_count: int) -> tuple[int, int]:
@@ -246,7 +254,7 @@ def _two_digits(value: float) -> int:
 
 def forecast(plan: Plan, settings: SearchSettings, speed: Speed) -> Forecast:
     """What the plan will take; trials as Hyperband runs them, the first of each bracket to the end."""
-    macs = plan.mac_budget or _largest_macs(plan.param_budget)
+    macs = plan.mac_budget or _largest_macs(plan.param_budget, plan.image_size)
     images = plan.train_size + EVALUATION_COST * plan.val_limit
     epoch_seconds = TYPICAL_COST * images * speed.seconds(macs)
     trial_epochs, first_epochs = float(plan.max_epochs), 0.0

@@ -15,7 +15,6 @@ import optuna
 
 from cifar.data import PreparedData, prepare
 from cifar.device import Device, choose_device
-from cifar.seeds import use_deterministic_algorithms
 from search.card import write_card
 from search.display import Display, QuietDisplay
 from search.engine import Engine, LocalEngine, SearchJob
@@ -49,8 +48,6 @@ def run_search(settings: SearchSettings, display: Display | None = None, engine:
     """
     display = display or QuietDisplay()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if settings.deterministic:
-        use_deterministic_algorithms()
     device = choose_device(settings.device)
     problem = Problem(param_budget=settings.param_budget, mac_budget=settings.mac_budget or None)
     space = load_space(settings.space, problem)  # a wrong space is told before data is fetched

@@ -6,6 +6,7 @@ candidate, cost, seed and time in the trial's.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import warnings
@@ -228,13 +229,15 @@ def choose_trials(study: optuna.Study, wanted: str) -> list[FrozenTrial]:
 
 
 def write_trials_csv(study: optuna.Study, settings: SearchSettings) -> None:
-    """Writes `trials.csv`: one row a trial, with its parameters and figures, through pandas."""
+    """Writes `trials.csv`: one row a trial, with its parameters, figures and candidate as JSON, through pandas."""
     table: pd.DataFrame = study.trials_dataframe(
         attrs=("number", "state", "value", "datetime_start", "duration", "user_attrs", "params")
     )
     table = table.rename(
         columns=lambda name: "value" if name.startswith("value_") else name.removeprefix("user_attrs_")
     )
+    if CANDIDATE in table:
+        table[CANDIDATE] = table[CANDIDATE].map(lambda value: json.dumps(value) if isinstance(value, dict) else value)
     table["epochs"] = [reached(t) for t in study.get_trials(deepcopy=False)]
     table = table.drop(columns=[name for name in (WORKER,) if name in table])
     with atomic_write(settings.folder / "trials.csv") as file:

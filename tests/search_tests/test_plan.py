@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -74,6 +75,13 @@ def test_a_laptop_gets_small_networks_and_several_full_trials_in_ten_minutes() -
     full = made.max_epochs * (made.train_size + made.val_limit / 3) * LAPTOP.seconds(made.mac_budget)
     assert full * 10 < 600
     assert 3 <= made.startup_trials <= outlook.trials // 3
+
+
+def test_larger_images_allow_larger_networks_by_as_many_pixels() -> None:
+    big = replace(CIFAR, image_size=64)
+    settings = SearchSettings(time_budget=60)  # too short: the smallest limit is proposed
+    plans = [make_plan(settings, data, 5_000_000, LAPTOP) for data in (CIFAR, big)]
+    assert [p.mac_budget for p in plans] == [8_000_000, 32_000_000]
 
 
 def test_a_gpu_needs_no_mac_limit() -> None:

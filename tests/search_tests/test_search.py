@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -48,6 +49,7 @@ def test_a_search_on_images_records_everything(toy_search: Settings) -> None:
     table = pd.read_csv("studies/toy/trials.csv")
     assert list(table["number"]) == [t.number for t in study.trials]
     assert {"value", "parameters", "macs", "params_optimizer", "candidate", "reason"} <= set(table.columns)
+    assert [json.loads(text) for text in table["candidate"]] == [t.user_attrs[CANDIDATE] for t in study.trials]
     card = Path("studies/toy/README.md").read_text()
     assert f"{ranked(study)[0].value:.4f}" in card
 
