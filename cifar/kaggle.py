@@ -1,4 +1,4 @@
-"""Reads the unlabelled test pickle of a Kaggle competition and writes the CSV that is submitted.
+"""Reads the unlabelled test pickle of a Kaggle competition; `cifar.submission` writes the CSV that is submitted.
 
     accepted   a dict with `data` and, optionally, `ids` (keys bytes or str), or the array alone
     data       uint8, RGB: (N, 32, 32, 3), (N, 3, 32, 32), or flat rows (N, 3072), channels first; other
@@ -12,12 +12,7 @@ are RGB or BGR cannot be seen: RGB is assumed. The pickle is untrusted input, re
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import os
-import tempfile
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +25,7 @@ from torch import Tensor
 
 from cifar import safe_pickle
 from cifar.errors import DataError, SubmissionError
+from cifar.submission import check_ids, shown
 
 Layout = Literal["auto", "hwc", "chw", "flat_chw", "flat_hwc"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -40,8 +36,6 @@ MEANING: dict[Layout, str] = {
     "flat_hwc": "flat rows of height, width, channels (HWC)",
 }
 CHANNELS = ("red", "green", "blue")
-NUM_CLASSES = 10
-DEFAULT_HEADER = ("ID", "Labels")
 
 ROUGHNESS_MARGIN = 1.25
 """A reading this much rougher than the other counts as wrong. CIFAR-10 gives 2.1 to 2.7, noise 1.0."""
@@ -125,13 +119,9 @@ def _entry(content: object, name: str, path: Path, required: bool = True) -> Any
         return content[found[0]] if found else None
     raise SubmissionError(
         f"the test pickle must have one key `{name}`",
-        got=f"the keys {', '.join(map(_shown, list(content)[:10])) or '(none)'}",
+        got=f"the keys {', '.join(map(shown, list(content)[:10])) or '(none)'}",
         remedy="Check that it is the competition's unlabelled test set, not another of its files",
     )
-
-
-def _shown(value: object) -> str:
-    return ascii(value)[:60]
 
 
 def _checked_array(data: Any, path: Path) -> Images:
@@ -261,7 +251,7 @@ def _checked_ids(given: Any, count: int) -> Ids:
             got=", ".join(sorted(kind.__name__ for kind in kinds)),
             remedy="Check the key `ids` of the pickle",
         )
-    _check_different(ids)
+    check_ids(ids)
     return tuple(ids)
 
 
@@ -269,20 +259,7 @@ def _text(value: bytes) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError:
-        raise SubmissionError("the ids must be UTF-8", got=_shown(value), remedy="Check the pickle") from None
-
-
-def _check_different(ids: Sequence[int | str]) -> None:
-    """Ids must differ as written, and fit on a line."""
-    for value, times in Counter(map(str, ids)).items():
-        if times > 1:
-            raise SubmissionError(
-                "every id must occur once",
-                got=f"the id {_shown(value)} {times} times",
-                remedy="Check the ids",
-            )
-        if not value.strip() or not value.isprintable():
-            raise SubmissionError("an id must be printable text", got=_shown(value), remedy="Check the ids")
+        raise SubmissionError("the ids must be UTF-8", got=shown(value), remedy="Check the pickle") from None
 
 
 # ----------------------------------------------------------------------------------- shift of the statistics
@@ -349,161 +326,3 @@ def normalisation_shift(images: Tensor, mean: Sequence[float], std: Sequence[flo
     means = shares @ values
     deviations = (shares * (values - means[:, None]) ** 2).sum(dim=1).sqrt()
     return ShiftReport(tuple(means.tolist()), tuple(deviations.tolist()), tuple(mean), tuple(std))
-
-
-# --------------------------------------------------------------------------------------------------- the CSV
-
-
-def parse_header(text: str) -> tuple[str, str]:
-    """The two column names of a header such as `ID,Labels`."""
-    return _checked_header([name.strip() for name in text.split(",")], text)
-
-
-def header_from_sample(path: Path) -> tuple[str, str]:
-    """The column names of a sample submission, exactly as they stand there."""
-    return _read_csv(path)[0]
-
-
-def sample_ids(path: Path) -> tuple[str, ...]:
-    """The ids of a sample submission, as text, in its order."""
-    ids = tuple(row[0] for row in _read_csv(path)[1])
-    if not ids:
-        raise SubmissionError(
-            "a sample submission must have rows", got=f"{path} with a header only", remedy="Download it again"
-        )
-    _check_different(ids)
-    return ids
-
-
-def write_submission(
-    path: Path,
-    ids: Sequence[int | str],
-    labels: Tensor,
-    header: tuple[str, str] = DEFAULT_HEADER,
-    expected_ids: Sequence[int | str] | None = None,
-) -> None:
-    """Writes a CSV of one row an id; the file is read back and checked before it takes the place of `path`.
-
-    Args:
-        path: the CSV; a file there is kept if anything fails.
-        ids: in the order of the labels.
-        labels: int64 (N,), 0 to 9.
-        header: the two column names.
-        expected_ids: those of a sample submission: they must be the same, and the rows follow their order.
-
-    Raises:
-        SubmissionError: ids, labels or header are not what they must be, or the file cannot be written.
-    """
-    header = _checked_header(list(header), ",".join(header))
-    _check_labels(labels, len(ids))
-    _check_different(ids)
-    rows = dict(zip(map(str, ids), labels.tolist(), strict=True))
-    if expected_ids is not None:
-        rows = _in_order(rows, expected_ids)
-    try:
-        _write_checked(path, header, rows)
-    except OSError as error:
-        raise SubmissionError(
-            "the submission must be written",
-            got=f"{path}: {error.strerror}",
-            remedy="Choose a file that can be written, with space on its disk",
-        ) from error
-
-
-def _check_labels(labels: Tensor, count: int) -> None:
-    if labels.dtype != torch.int64 or labels.ndim != 1 or len(labels) != count or not count:
-        raise SubmissionError(
-            "there must be one integer label an id, and at least one",
-            got=f"{labels.dtype} labels {tuple(labels.shape)} for {count} ids",
-            remedy="Give the argmax of the logits, int64 (N,)",
-        )
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= NUM_CLASSES:
-        raise SubmissionError(
-            f"labels must be 0 to {NUM_CLASSES - 1}",
-            got=f"{low} to {high}",
-            remedy="Check that the network has 10 classes",
-        )
-
-
-def _in_order(rows: dict[str, int], expected_ids: Sequence[int | str]) -> dict[str, int]:
-    """The rows in the order of the expected ids, which must be the same ids."""
-    expected = [str(value) for value in expected_ids]
-    _check_different(expected)
-    missing = [value for value in expected if value not in rows]
-    extra = sorted(rows.keys() - set(expected))
-    if missing or extra:
-        example = f"{_shown(missing[0])} only in the sample" if missing else f"{_shown(extra[0])} not in the sample"
-        raise SubmissionError(
-            "the ids must be those of the sample submission",
-            got=f"{len(rows)} ids against {len(expected)}, for example {example}",
-            remedy="Use the test pickle and the sample submission of the same competition",
-        )
-    return {value: rows[value] for value in expected}
-
-
-def _write_checked(path: Path, header: tuple[str, str], rows: dict[str, int]) -> None:
-    """Writes beside `path`, syncs, reads back, compares, and only then renames."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(rows.items())
-            file.flush()
-            os.fsync(file.fileno())
-        _check_written(temporary, header, rows)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _check_written(path: Path, header: tuple[str, str], rows: dict[str, int]) -> None:
-    """The file must hold the header, the number of rows, the ids and the labels that were meant."""
-    read_header, read_rows = _read_csv(path)
-    labels = [int(label) for _, label in read_rows if label.isdecimal() and int(label) < NUM_CLASSES]
-    same_ids = [value for value, _ in read_rows] == list(rows)
-    if read_header != header or not same_ids or labels != list(rows.values()):
-        raise SubmissionError(
-            "the submission must read back as it was written",
-            got=f"{len(read_rows)} rows for {len(rows)} ids, {len(labels)} of them with a valid label",
-            remedy="Check the disk and write it again",
-        )
-
-
-def _read_csv(path: Path) -> tuple[tuple[str, str], list[tuple[str, str]]]:
-    """Header and rows of a submission file: two columns, everything as text."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-        lines = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SubmissionError(
-            "a submission must be a readable CSV in UTF-8",
-            got=f"{path}: {error.strerror if isinstance(error, OSError) else error}",
-            remedy="Give the path of the competition's sample submission",
-        ) from error
-    header = _checked_header(lines[0] if lines else [], str(path))
-    rows: list[tuple[str, str]] = []
-    for number, row in enumerate(lines[1:], start=1):
-        if len(row) != 2:
-            raise SubmissionError(
-                "a row of a submission must be an id and a label",
-                got=f"{len(row)} columns in row {number} of {path}",
-                remedy="Give the competition's sample submission",
-            )
-        rows.append((row[0], row[1]))
-    return header, rows
-
-
-def _checked_header(names: list[str], source: str) -> tuple[str, str]:
-    good = all(name.strip() and name.isprintable() and not name.strip().isdecimal() for name in names)
-    if len(names) != 2 or names[0] == names[-1] or not good:
-        raise SubmissionError(
-            "the header of a submission must be two different names",
-            got=f"{_shown(','.join(names))} from {_shown(source)}",
-            remedy="Write it like ID,Labels or ID,Category, or give a sample submission",
-        )
-    return names[0], names[1]

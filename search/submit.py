@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     from cifar.device import choose_device
     from cifar.evaluate import Normalization, predict_probabilities
-    from cifar.kaggle import normalisation_shift, read_pickle, sample_ids, write_submission
+    from cifar.kaggle import normalisation_shift, read_pickle
+    from cifar.submission import sample_ids, write_submission
     from search.models import open_model
 
     device = choose_device(args.device)
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         tta=args.tta,
     ).argmax(1)  # (N,)
     expected = sample_ids(args.sample) if args.sample else None
-    write_submission(args.out, pickled.ids, labels, header, expected)
+    write_submission(args.out, pickled.ids, labels, header, expected, num_classes=len(model.class_names))
     counts = Counter(labels.tolist())
     named = ", ".join(f"{name} {counts[i]:,}" for i, name in enumerate(model.class_names))
     print(f"predicted with the {args.normalization} statistics: {named}")
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _header(given: str | None, sample: Path | None) -> tuple[str, str]:
-    from cifar.kaggle import DEFAULT_HEADER, header_from_sample, parse_header
+    from cifar.submission import DEFAULT_HEADER, header_from_sample, parse_header
 
     if given:
         return parse_header(given)

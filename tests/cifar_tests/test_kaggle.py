@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from cifar import kaggle
+from cifar import kaggle, submission
 from cifar.errors import SubmissionError, UserError
 
 Images = npt.NDArray[np.uint8]
@@ -258,28 +258,28 @@ def test_shift_needs_images_of_bytes() -> None:
 
 @pytest.mark.parametrize("text", ["ID,Labels", "ID,Label", "Id,Label", "ID,Category", " ID , Category "])
 def test_headers(text: str) -> None:
-    assert kaggle.parse_header(text) == tuple(name.strip() for name in text.split(","))
+    assert submission.parse_header(text) == tuple(name.strip() for name in text.split(","))
 
 
 @pytest.mark.parametrize("text", ["", "ID", "ID,", ",Label", "ID,Label,Usage", "ID,ID", "0,3", "a\x1b,b"])
 def test_wrong_headers(text: str) -> None:
     with pytest.raises(SubmissionError, match="two different names"):
-        kaggle.parse_header(text)
+        submission.parse_header(text)
 
 
 def test_submission(tmp_path: Path) -> None:
     path = tmp_path / "new" / "submission.csv"
-    kaggle.write_submission(path, (0, 1, 2), torch.tensor([9, 0, 3]))
+    submission.write_submission(path, (0, 1, 2), torch.tensor([9, 0, 3]))
     assert path.read_bytes() == b"ID,Labels\n0,9\n1,0\n2,3\n"
     assert os.listdir(path.parent) == ["submission.csv"]
-    kaggle.write_submission(path, ("a", "b,c"), torch.tensor([1, 2]), ("Id", "Category"))
+    submission.write_submission(path, ("a", "b,c"), torch.tensor([1, 2]), ("Id", "Category"))
     assert path.read_bytes() == b'Id,Category\na,1\n"b,c",2\n'
 
 
 def test_submission_of_a_whole_test_set(tmp_path: Path) -> None:
     path = tmp_path / "submission.csv"
     labels = torch.randint(0, 10, (10_000,))
-    kaggle.write_submission(path, tuple(range(10_000)), labels, ("ID", "Label"))
+    submission.write_submission(path, tuple(range(10_000)), labels, ("ID", "Label"))
     lines = path.read_text().splitlines()
     assert lines[0] == "ID,Label"
     assert [tuple(map(int, line.split(","))) for line in lines[1:]] == list(enumerate(labels.tolist()))
@@ -304,7 +304,7 @@ def test_wrong_labels_and_ids(tmp_path: Path, ids: Any, labels: torch.Tensor, ma
     path = tmp_path / "submission.csv"
     path.write_text("kept")
     with pytest.raises(SubmissionError, match=match):
-        kaggle.write_submission(path, ids, labels)
+        submission.write_submission(path, ids, labels)
     assert path.read_text() == "kept"
     assert os.listdir(tmp_path) == ["submission.csv"]
 
@@ -313,9 +313,9 @@ def test_wrong_labels_and_ids(tmp_path: Path, ids: Any, labels: torch.Tensor, ma
 def test_header_and_order_of_a_sample_submission(tmp_path: Path, content: str) -> None:
     sample, path = tmp_path / "sample.csv", tmp_path / "submission.csv"
     sample.write_bytes(content.encode())
-    header, order = kaggle.header_from_sample(sample), kaggle.sample_ids(sample)
+    header, order = submission.header_from_sample(sample), submission.sample_ids(sample)
     assert (header, order) == (("Id", "Label"), ("2", "0", "1"))
-    kaggle.write_submission(path, (0, 1, 2), torch.tensor([5, 6, 7]), header, order)
+    submission.write_submission(path, (0, 1, 2), torch.tensor([5, 6, 7]), header, order)
     assert path.read_bytes() == b"Id,Label\n2,7\n0,5\n1,6\n"
 
 
@@ -331,7 +331,7 @@ def test_header_and_order_of_a_sample_submission(tmp_path: Path, content: str) -
 )
 def test_ids_of_another_competition(tmp_path: Path, expected: tuple[str, ...], match: str) -> None:
     with pytest.raises(SubmissionError, match=match):
-        kaggle.write_submission(tmp_path / "x.csv", (0, 1), torch.tensor([1, 2]), expected_ids=expected)
+        submission.write_submission(tmp_path / "x.csv", (0, 1), torch.tensor([1, 2]), expected_ids=expected)
     assert not os.listdir(tmp_path)
 
 
@@ -353,12 +353,12 @@ def test_wrong_sample_submissions(tmp_path: Path, content: bytes, match: str) ->
     sample = tmp_path / "sample.csv"
     sample.write_bytes(content)
     with pytest.raises(SubmissionError, match=match):
-        kaggle.sample_ids(sample)
+        submission.sample_ids(sample)
 
 
 def test_missing_sample_submission(tmp_path: Path) -> None:
     with pytest.raises(SubmissionError, match="No such file"):
-        kaggle.header_from_sample(tmp_path / "sample.csv")
+        submission.header_from_sample(tmp_path / "sample.csv")
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
@@ -370,7 +370,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     path.write_text("kept")
     monkeypatch.setattr(os, step, full)
     with pytest.raises(SubmissionError, match="No space left"):
-        kaggle.write_submission(path, (0, 1), torch.tensor([1, 2]))
+        submission.write_submission(path, (0, 1), torch.tensor([1, 2]))
     assert path.read_text() == "kept"
     assert os.listdir(tmp_path) == ["submission.csv"]
 
@@ -392,14 +392,14 @@ def test_what_does_not_read_back_is_not_put_in_place(
 
     monkeypatch.setattr(os, "fsync", lose)
     with pytest.raises(SubmissionError):
-        kaggle.write_submission(path, (0, 1), torch.tensor([1, 2]))
+        submission.write_submission(path, (0, 1), torch.tensor([1, 2]))
     assert path.read_text() == "kept"
     assert os.listdir(tmp_path) == ["submission.csv"]
 
 
 def test_a_folder_is_no_submission(tmp_path: Path) -> None:
     with pytest.raises(SubmissionError, match="must be written"):
-        kaggle.write_submission(tmp_path, (0,), torch.tensor([1]))
+        submission.write_submission(tmp_path, (0,), torch.tensor([1]))
 
 
 def test_errors_are_one_line(tmp_path: Path) -> None:
