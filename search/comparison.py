@@ -1,11 +1,7 @@
 """Finished runs side by side: accuracies, paired tests, costs.
 
-All runs predicted the same test images, so each comparison is paired: what counts are the images that one run got
-right and the other wrong. McNemar's test (Psychometrika 12, 1947) asks whether these fall to either side equally
-often; below 25 of them by the exact binomial distribution, else by chi-square with the continuity correction of
-Edwards (Psychometrika 13, 1948). The interval of a difference is that of Agresti and Min (Statistics in Medicine 24,
-2005): Wald's after half an image is added to each cell. With more than two runs, each is compared with the first one
-given, and p-values are Holm's (Scandinavian Journal of Statistics 6, 1979).
+All runs predicted the same test images, so each comparison is paired (`cifar.paired_tests`). With more than two runs,
+each is compared with the first one given, and p-values are Holm's.
 
 Both compare two *trained networks*: how far another training seed would move them, one run of each cannot tell
 (Dietterich, Neural Computation 10, 1998).
@@ -13,230 +9,21 @@ Both compare two *trained networks*: how far another training seed would move th
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist
-from typing import Any
 
 import pandas as pd
 
 from cifar import checkpoint
-from cifar.candidate import Candidate
-from cifar.evaluate import CONFIDENCE, wilson_interval
-from search.settings import STUDIES_FOLDER, StudyError
+from cifar.evaluate import CONFIDENCE
+from cifar.paired_tests import McNemar, holm, mcnemar, paired_interval
+from search.finished_run import FinishedRun
+from search.settings import StudyError
 
-RUN = "run.json"
-PREDICTIONS = "test_predictions.csv"
-EXACT_BELOW = 25
-"""Discordant images below which McNemar's test is exact."""
 LEVEL = 1 - CONFIDENCE
 """Of significance."""
-
-
-# ---- arithmetic
-
-
-@dataclass(frozen=True)
-class McNemar:
-    """McNemar's test of two paired proportions."""
-
-    only_first: int
-    """Images that only the first run got right."""
-    only_second: int
-    """Images that only the second run got right."""
-    p: float
-    """Two-sided p-value."""
-    statistic: float | None
-    """Chi-square with one degree of freedom; None where the test is exact."""
-
-    @property
-    def method(self) -> str:
-        """How p was computed."""
-        return "exact binomial" if self.statistic is None else "chi-square, continuity-corrected"
-
-
-def mcnemar(only_first: int, only_second: int) -> McNemar:
-    """McNemar's test; see the top of this file.
-
-    Args:
-        only_first: pairs in which only the first is right, 0 or more.
-        only_second: pairs in which only the second is.
-    """
-    discordant = only_first + only_second
-    if discordant < EXACT_BELOW:
-        tail = sum(math.comb(discordant, k) for k in range(min(only_first, only_second) + 1))
-        return McNemar(only_first, only_second, min(1.0, 2 * tail / 2**discordant), None)
-    statistic = max(0, abs(only_first - only_second) - 1) ** 2 / discordant
-    return McNemar(only_first, only_second, math.erfc(math.sqrt(statistic / 2)), statistic)
-
-
-def paired_interval(
-    only_first: int, only_second: int, total: int, confidence: float = CONFIDENCE
-) -> tuple[float, float]:
-    """Interval of the second proportion less the first, by Agresti and Min; (-1, 1) without images.
-
-    Args:
-        only_first: pairs in which only the first is right.
-        only_second: pairs in which only the second is.
-        total: all pairs.
-        confidence: in (0, 1).
-    """
-    if total == 0:
-        return -1.0, 1.0
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    difference = (only_second - only_first) / (total + 2)
-    spread = z * math.sqrt(only_first + only_second + 1 - (only_second - only_first) ** 2 / (total + 2)) / (total + 2)
-    return max(-1.0, difference - spread), min(1.0, difference + spread)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values, in the order given: each at most the level if its hypothesis is rejected at it."""
-    adjusted, greatest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        greatest = max(greatest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = greatest
-    return adjusted
-
-
-# ---- runs
-
-
-@dataclass(frozen=True)
-class FinishedRun:
-    """A finished run's predictions and costs."""
-
-    name: str
-    """Short, and unlike those of the other runs."""
-    title: str
-    """As the run calls itself."""
-    folder: Path
-    """Where its files lie."""
-    true: tuple[str, ...]
-    """True class of each test image."""
-    predicted: tuple[str, ...]
-    """Predicted class of each."""
-    classes: tuple[str, ...]
-    """Names by label."""
-    parameters: int
-    """Of the network."""
-    macs: int
-    """Multiply-accumulates an image."""
-    seconds: float
-    """Of training, validation included."""
-    epochs: int
-    """Epochs trained."""
-    train_images: int
-    """Images trained on."""
-    data: str
-    """Fingerprint of the data; empty if the run does not tell."""
-    source: str
-    """Where the data came from."""
-
-    @property
-    def right(self) -> list[bool]:
-        """Whether each test image was classified correctly."""
-        return [true == predicted for true, predicted in zip(self.true, self.predicted, strict=True)]
-
-    @property
-    def correct(self) -> int:
-        """Test images classified correctly."""
-        return sum(self.right)
-
-    @property
-    def accuracy(self) -> float:
-        """Share of them."""
-        return self.correct / len(self.true)
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Its 95 % Wilson interval."""
-        return wilson_interval(self.correct, len(self.true))
-
-
-def find_run(given: str) -> Path:
-    """The folder of a finished run.
-
-    Args:
-        given: the folder, or the name of one in studies/*/runs/, for a recipe's run also the recipe's name.
-
-    Raises:
-        StudyError: none or several fit.
-    """
-    if (Path(given) / RUN).is_file():
-        return Path(given)
-    folders = sorted(path.parent for path in STUDIES_FOLDER.glob(f"*/runs/*/{RUN}"))
-    exact = [folder for folder in folders if folder.name == given]
-    fitting = exact or [
-        folder for folder in folders if folder.name.rpartition("-seed")[0] in (given, f"recipe-{given}")
-    ]
-    if len(fitting) == 1:
-        return fitting[0]
-    if fitting:
-        raise StudyError(
-            "a run's name must fit one run",
-            got=f"{given!r}, which fits {', '.join(map(str, fitting))}",
-            remedy="Give one of these folders",
-        )
-    known = ", ".join(folder.name for folder in folders[:10])
-    raise StudyError(
-        f"a run is the folder of a finished run, with {RUN} in it, or its name",
-        got=repr(given),
-        remedy=f"Known names: {known}" if known else "Train one with python -m search.retrain",
-    )
-
-
-def load_run(folder: Path, name: str | None = None) -> FinishedRun:
-    """A finished run.
-
-    Raises:
-        UserError: not finished, or a file is missing or damaged.
-    """
-    run = checkpoint.read_json(folder / RUN)
-    if not run.get("finished") or not (folder / PREDICTIONS).exists():
-        raise StudyError(
-            "only finished runs can be compared",
-            got=f"{folder}, which has not been trained to its end",
-            remedy="Continue it with the python -m search.retrain command that began it",
-        )
-    try:
-        table = pd.read_csv(folder / PREDICTIONS, dtype=str, keep_default_na=False)
-        classes = tuple(column.removeprefix("p_") for column in table.columns[4:])
-        cost = _cost(run, folder)
-        return FinishedRun(
-            name=name or folder.resolve().name,
-            title=run["title"],
-            folder=folder,
-            true=tuple(table["true"]),
-            predicted=tuple(table["predicted"]),
-            classes=classes,
-            parameters=cost["parameters"],
-            macs=cost["macs"],
-            seconds=math.fsum(epoch["seconds"] for epoch in run["history"]),
-            epochs=len(run["history"]),
-            train_images=run["train_images"],
-            data=run["asked"].get("data", ""),
-            source=run["source"],
-        )
-    except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
-        raise StudyError(
-            f"{folder} must hold the files of a finished run, as they were written",
-            got=f"{type(error).__name__}: {error}",
-            remedy="Retrain it",
-        ) from None
-
-
-def _cost(run: Mapping[str, Any], folder: Path) -> dict[str, int]:
-    if "parameters" in run and "macs" in run:
-        return {"parameters": run["parameters"], "macs": run["macs"]}
-    path = folder / checkpoint.CANDIDATE  # a run of an earlier version
-    cost = Candidate.from_dict(checkpoint.read_json(path), where=str(path)).cost
-    return {"parameters": cost.parameters, "macs": cost.macs}
-
-
-# ---- comparison
 
 
 @dataclass(frozen=True)

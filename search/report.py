@@ -12,7 +12,8 @@ from search.cli import Parser, run_command
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from search.comparison import Comparison, FinishedRun, Pair
+    from search.comparison import Comparison, Pair
+    from search.finished_run import FinishedRun
 
 
 def parser() -> Parser:
@@ -25,7 +26,6 @@ def parser() -> Parser:
         help="folders of finished runs, or names of runs in studies/*/runs/; each is compared with the first",
     )
     p.add_argument("--out", type=Path, default=Path("comparison"), help="folder for the CSV files and the page")
-    p.add_argument("--space", help="space that defines a run's own network class (a Python file or module)")
     return p
 
 
@@ -33,7 +33,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parses, compares, prints, writes."""
     args = parser().parse_args(argv)
     from search.comparison import compare, write_comparison
-    from search.models import register_networks
     from search.settings import StudyError
 
     if not args.compare:
@@ -42,7 +41,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             got="no --compare",
             remedy="Give two or more finished runs: python -m search.report --compare A B",
         )
-    register_networks(args.space)
     comparison = compare(_runs(args.compare))
     paths = write_comparison(args.out, comparison)
     print_comparison(comparison)
@@ -51,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _runs(given: Sequence[str]) -> list[FinishedRun]:
     """The runs, named by their folders; where two folders have one name, as they were given."""
-    from search.comparison import find_run, load_run
+    from search.finished_run import find_run, load_run
 
     folders = [find_run(text) for text in given]
     counts = Counter(folder.resolve().name for folder in folders)

@@ -20,22 +20,13 @@ from cifar.candidate import Candidate
 from cifar.data import prepare
 from cifar.device import choose_device
 from cifar.evaluate import wilson_interval
+from cifar.paired_tests import EXACT_BELOW, holm, mcnemar, paired_interval
 from cifar.recipe import Recipe
 from cifar.resnet import ResNetConfig
 from cifar.toy import toy_npz
 from search.cli import run_command
-from search.comparison import (
-    EXACT_BELOW,
-    compare,
-    find_run,
-    holm,
-    letter,
-    load_run,
-    mcnemar,
-    p_words,
-    paired_interval,
-    points,
-)
+from search.comparison import compare, letter, p_words, points
+from search.finished_run import find_run, load_run
 from search.report import main
 from search.retraining import RetrainSettings, retrain
 from search.settings import StudyError
@@ -164,14 +155,6 @@ def test_the_numbers_are_those_of_the_predictions(runs: Path) -> None:
     cost = ResNetConfig(blocks=(1, 1, 1), channels=(8, 8, 8), stem=8, num_classes=4, image_size=16).cost()
     assert (second.parameters, second.macs) == (cost.parameters, cost.macs)
     assert second.epochs == 6 and second.seconds > 0
-
-
-def test_a_run_of_an_earlier_version_tells_its_cost_by_its_network(runs: Path) -> None:
-    run = json.loads((runs / "a" / "run.json").read_text())
-    known = load_run(runs / "a")
-    del run["parameters"], run["macs"]
-    (runs / "a" / "run.json").write_text(json.dumps(run))
-    assert load_run(runs / "a") == known
 
 
 def test_the_command_prints_and_writes(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
