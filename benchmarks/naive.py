@@ -71,7 +71,12 @@ def plain_transform(normalization: Normalization) -> v2.Compose:
 def loader(data: ImageSet, transform: v2.Compose, batch_size: int, *, shuffle: bool) -> DataLoader[tuple[Tensor, int]]:
     """The usual DataLoader."""
     return DataLoader(
-        PilImages(data, transform), batch_size, shuffle=shuffle, num_workers=WORKERS, drop_last=shuffle, pin_memory=True
+        PilImages(data, transform),
+        batch_size,
+        shuffle=shuffle,
+        num_workers=WORKERS,
+        drop_last=shuffle,
+        pin_memory=torch.cuda.is_available(),
     )
 
 

@@ -33,6 +33,7 @@ from cifar.train import Training, normalization_for
 AUGMENTATION = Augmentation(flip=True, crop_padding=4, randaugment_ops=2, randaugment_magnitude=9, erasing=0.5)
 TINY = "resnet_1_1_1_x_16_32_64"
 SECONDS = 10.0  # of one timed stretch, at about the speed that was measured first
+EVALUATED = 1000  # images of one timed evaluation
 SCALES = (5_000, 20_000, 50_000)
 
 
@@ -109,12 +110,12 @@ def time_input(candidate: Candidate, split: TrainingSplit, device: Device, repea
 
 
 def time_evaluation(candidate: Candidate, split: TrainingSplit, device: Device, repeats: int) -> dict[str, float]:
-    """Evaluation images/s against float32 NCHW on images that are normalised beforehand in neither case."""
+    """Evaluation images/s, both ways: float32 NCHW behind the usual loader, and the trainer's own evaluation."""
     normalization = normalization_for(candidate.recipe, split.train.images)
     network = candidate.network.build()
     fast = candidate.network.build().to(device.torch_device).to(memory_format=torch.channels_last)
     network.to(device.torch_device)
-    images = ImageSet(split.val.images[:2000], split.val.labels[:2000])
+    images = ImageSet(split.val.images[:EVALUATED], split.val.labels[:EVALUATED])
 
     def usual() -> float:
         started = time.perf_counter()
@@ -148,9 +149,9 @@ def time_parts(candidate: Candidate, split: TrainingSplit, device: Device, repea
     rounds: dict[str, list[float]] = {name: [] for name in ("forward", "forward_backward", "optimizer", "step")}
     whole = timed(trainer_steps(training))
     for _ in range(repeats):
-        rounds["forward"].append(best_of(forward, device))
-        rounds["forward_backward"].append(best_of(forward_backward, device))
-        rounds["optimizer"].append(best_of(training.optimizer.step, device))
+        rounds["forward"].append(seconds_a_call(forward, device))
+        rounds["forward_backward"].append(seconds_a_call(forward_backward, device))
+        rounds["optimizer"].append(seconds_a_call(training.optimizer.step, device))
         training.optimizer.zero_grad(set_to_none=True)
         rounds["step"].append(training.batch_size / whole())
     parts = {name: statistics.median(seconds) for name, seconds in rounds.items()}
@@ -161,14 +162,15 @@ def time_parts(candidate: Candidate, split: TrainingSplit, device: Device, repea
     }
 
 
-def best_of(part: Callable[[], object], device: Device, calls: int = 10) -> float:
-    """Seconds a call, over several calls after a first."""
+def seconds_a_call(part: Callable[[], object], device: Device) -> float:
+    """Mean over as many calls as a quarter of `SECONDS` holds, at least two, after a first."""
     part()
     synchronize(device)
-    started = time.perf_counter()
-    for _ in range(calls):
+    started, calls = time.perf_counter(), 0
+    while calls < 2 or time.perf_counter() - started < SECONDS / 4:
         part()
-    synchronize(device)
+        synchronize(device)
+        calls += 1
     return (time.perf_counter() - started) / calls
 
 

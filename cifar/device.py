@@ -33,7 +33,8 @@ class Device:
             return f"{torch.cuda.get_device_name(self.torch_device)}, {precision}"
         if self.torch_device.type == "mps":
             return f"{platform.processor()} GPU (MPS), {precision}"
-        return f"CPU with {torch.get_num_threads()} threads, {precision}"
+        threads = torch.get_num_threads()
+        return f"CPU with {threads} thread{'s' * (threads > 1)}, {precision}"
 
 
 def choose_device(name: str = "auto") -> Device:
