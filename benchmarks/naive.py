@@ -123,12 +123,11 @@ def predict(network: nn.Module, data: ImageSet, normalization: Normalization, de
     return torch.cat([network(images.to(device)).cpu() for images, _ in batches])
 
 
-def seconds_an_image(steps: Iterator[int], wanted: int) -> float:
-    """Seconds an image over about `wanted` images after the first step, which waits for the workers to start."""
+def seconds_an_image(steps: Iterator[int], seconds: float) -> float:
+    """Seconds an image over about `seconds`, after the first step, which waits for the workers to start."""
     next(steps)
-    started, images = time.perf_counter(), 0
-    for count in steps:
-        images += count
-        if images >= wanted:
-            break
-    return (time.perf_counter() - started) / images
+    started, images, passed = time.perf_counter(), 0, 0.0
+    while passed < seconds:
+        images += next(steps)
+        passed = time.perf_counter() - started
+    return passed / images

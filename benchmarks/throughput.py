@@ -32,7 +32,7 @@ from cifar.train import Training, normalization_for
 
 AUGMENTATION = Augmentation(flip=True, crop_padding=4, randaugment_ops=2, randaugment_magnitude=9, erasing=0.5)
 TINY = "resnet_1_1_1_x_16_32_64"
-SECONDS = 10.0  # of one timed stretch, at about the speed that was measured first
+SECONDS = 10.0  # of one timed stretch
 EVALUATED = 1000  # images of one timed evaluation
 SCALES = (5_000, 20_000, 50_000)
 
@@ -56,13 +56,8 @@ def in_turn(a: Callable[[], float], b: Callable[[], float], repeats: int) -> dic
 
 
 def timed(steps: Callable[[], Iterator[int]]) -> Callable[[], float]:
-    """A measurement of images/s over about `SECONDS`, its length fitted by a first short stretch."""
-    guess = 1 / naive.seconds_an_image(steps(), 256)
-
-    def measure() -> float:
-        return 1 / naive.seconds_an_image(endless(steps), int(SECONDS * guess))
-
-    return measure
+    """A measurement of images/s over `SECONDS`."""
+    return lambda: 1 / naive.seconds_an_image(endless(steps), SECONDS)
 
 
 def endless(steps: Callable[[], Iterator[int]]) -> Iterator[int]:

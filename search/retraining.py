@@ -245,7 +245,7 @@ def _train(training: Training, folder: Path, run: dict[str, Any], say: Say, even
         for result in training.run():
             run["history"].append(asdict(result))
             events.add_epoch(asdict(result))
-            say(_progress(result, training.total_epochs))
+            say(_progress(result, training.total_epochs, run["epochs"]))
             checkpoint.save(folder / CHECKPOINT, {"training": training.state_dict(), "history": run["history"]})
     except Diverged as error:
         raise StudyError(
@@ -253,12 +253,13 @@ def _train(training: Training, folder: Path, run: dict[str, Any], say: Say, even
         ) from None
 
 
-def _progress(result: EpochResult, total: int) -> str:
+def _progress(result: EpochResult, total: int, passes: float) -> str:
+    left = result.seconds * max(0.0, passes - result.epoch)
     parts = [
         f"epoch {result.epoch:>3}/{total}",
         f"train loss {result.train_loss:.3f}, accuracy {100 * result.train_accuracy:5.2f} %",
     ]
     if result.val_accuracy is not None:
         parts.append(f"validation loss {result.val_loss:.3f}, accuracy {100 * result.val_accuracy:5.2f} %")
-    parts.append(f"{result.seconds:.1f} s, {spoken(result.seconds * (total - result.epoch))} left")
+    parts.append(f"{result.seconds:.1f} s, {spoken(left)} left")
     return "  ".join(parts)
