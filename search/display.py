@@ -56,6 +56,7 @@ class Board:
         row = self.rows.setdefault(event.number, Row(event.number))
         if isinstance(event, TrialStarted):
             row.summary, row.parameters, row.macs = event.summary, event.parameters, event.macs
+            row.state = "running"
         elif isinstance(event, EpochDone):
             row.epoch, row.value = event.epoch, event.value
             self.images += event.details.get("images", 0.0)
@@ -74,7 +75,9 @@ class Board:
 
     def best(self) -> Row | None:
         """The row that ranks first among those with a value that are not infeasible or failed."""
-        rows = [r for r in self.rows.values() if r.value is not None and r.state not in ("infeasible", "failed")]
+        rows = [
+            r for r in self.rows.values() if r.value is not None and r.state not in ("infeasible", "failed", "repeated")
+        ]
         return min(rows, key=self._rank, default=None)
 
     def show(self, value: float | None) -> str:
@@ -85,7 +88,7 @@ class Board:
 
     def counts(self) -> str:
         """Such as `12 trials: 3 complete, 8 pruned, 1 running`."""
-        kinds = ("complete", "pruned", "running", "infeasible", "failed")
+        kinds = ("complete", "pruned", "paused", "running", "repeated", "infeasible", "failed")
         states = [row.state for row in self.rows.values()]
         parts = ", ".join(f"{states.count(kind)} {kind}" for kind in kinds if kind in states)
         return f"{len(states)} trials: {parts}" if parts else "no trials yet"
@@ -210,7 +213,15 @@ def _table(board: Board) -> Table:
     table.add_column("parameters", justify="right", no_wrap=True)
     table.add_column("MACs", justify="right", no_wrap=True)
     table.add_column("candidate", no_wrap=True, overflow="ellipsis")
-    styles = {"running": "cyan", "complete": "green", "pruned": "dim", "failed": "red", "infeasible": "red"}
+    styles = {
+        "running": "cyan",
+        "complete": "green",
+        "paused": "",
+        "pruned": "dim",
+        "repeated": "dim",
+        "failed": "red",
+        "infeasible": "red",
+    }
     for row in board.sorted()[:ROWS]:
         table.add_row(
             str(row.number),

@@ -20,17 +20,19 @@ import torch
 from cifar.data import PreparedData, TrainingSplit, load_training_split
 from cifar.device import choose_device
 from cifar.errors import UserError
-from cifar.seeds import derive_seed, use_deterministic_algorithms
-from search.events import Event, TrialEnded
+from cifar.seeds import use_deterministic_algorithms
+from search.dispatch import Dispatcher, Limits
+from search.events import Event
 from search.plan import Plan
-from search.settings import SearchSettings, StudyError
-from search.study import counted, recover_lost_trials, require_study, use_strategies
+from search.promotion import Done, Wait
+from search.settings import SearchSettings
+from search.strategies import use_strategies
+from search.study import recover_lost_trials, require_study
 from search.trial import TrialRunner
 from spaces.base import Problem
 from spaces.registry import load_space
 
-MOST_FAILURES = 3  # in a row with the same reason: the cause is not the candidate
-MOST_INFEASIBLE = 1000  # in a row: the space does not know the limit
+WAITING_SECONDS = 0.2  # before a worker without work asks again
 
 Emit = Callable[[Event], None]
 
@@ -51,6 +53,10 @@ class SearchJob:
     """time.time() after which no epoch starts; None is no deadline."""
     max_trials: int | None
     """Trials of the study in all."""
+    max_epochs: int | None = None
+    """Epochs of the study in all."""
+    epoch_seconds: float | None = None
+    """Expected of an epoch; None is unknown."""
 
 
 class Engine(Protocol):
@@ -70,45 +76,58 @@ class LocalEngine:
     def run(self, job: SearchJob, emit: Emit) -> None:
         """See `Engine.run`."""
         if job.settings.workers == 1:
-            work(job, 0, emit)
+            work(job, emit)
         else:
             _run_processes(job, emit)
 
 
-def work(job: SearchJob, index: int, emit: Emit, ask_lock: AbstractContextManager[Any] | None = None) -> None:
+def work(job: SearchJob, emit: Emit, ask_lock: AbstractContextManager[Any] | None = None) -> None:
     """One worker: asks for trials and runs them until the job is done.
 
     Args:
         job: what to do.
-        index: of the worker, from 0; its sampler's seed depends on it.
         emit: is told what happens.
         ask_lock: shared by workers, so that they do not start more trials than wanted.
     """
     if job.settings.deterministic:
         use_deterministic_algorithms()
-    study = require_study(job.settings)
-    trials = len(study.get_trials(deepcopy=False))
-    # a continued study must not draw again what it drew before: the seed moves with the number of trials
-    seed = derive_seed(job.settings.seed, "sampler", trials, index)
-    use_strategies(study, job.settings, job.plan, seed)
+    run_trials(require_study(job.settings), job, emit, ask_lock)
+
+
+def run_trials(
+    study: optuna.Study, job: SearchJob, emit: Emit, ask_lock: AbstractContextManager[Any] | None = None
+) -> None:
+    """Runs trials of a study until the job is done; see `work`."""
+    settings = job.settings
+    use_strategies(study, settings, job.plan)
+    pauses = settings.pruner == "promotion"
     runner = TrialRunner(
         study=study,
-        space=load_space(job.settings.space, job.problem),
+        space=load_space(settings.space, job.problem),
         plan=job.plan,
         split=_split(job),
-        device=choose_device(job.settings.device),
-        seed=job.settings.seed,
+        device=choose_device(settings.device),
+        seed=settings.seed,
+        checkpoints=settings.folder / "checkpoints",
         emit=emit,
         out_of_time=lambda: job.deadline is not None and time.time() >= job.deadline,
+        pauses=pauses,
+        replicate=settings.replicate,
     )
-    watch = _Watch(job)
+    limits = Limits(job.deadline, job.max_trials, job.max_epochs, settings.workers)
+    dispatcher = Dispatcher(
+        study, job.plan, limits, pauses=pauses, epoch_seconds=job.epoch_seconds, shared=ask_lock is not None
+    )
     while True:
         with ask_lock or nullcontext():
-            if watch.done(study):
-                return
-            trial = study.ask()
-        started = time.time()
-        watch.saw(runner.run(trial), time.time() - started)
+            task = dispatcher.next()
+        if isinstance(task, Done):
+            return
+        if isinstance(task, Wait):
+            time.sleep(WAITING_SECONDS)
+            continue
+        started = time.perf_counter()
+        dispatcher.saw(runner.run(task), time.perf_counter() - started)
 
 
 def _split(job: SearchJob) -> TrainingSplit | None:
@@ -118,48 +137,12 @@ def _split(job: SearchJob) -> TrainingSplit | None:
     return load_training_split(job.data, val_size=plan.val_size, train_size=plan.train_size, val_limit=plan.val_limit)
 
 
-class _Watch:
-    """Decides whether a worker starts another trial."""
-
-    def __init__(self, job: SearchJob) -> None:
-        self.job = job
-        self.endings: list[TrialEnded] = []
-        self.shortest: float | None = None  # seconds of the shortest trial that trained
-
-    def saw(self, ended: TrialEnded, seconds: float) -> None:
-        """Takes note of a trial's end; raises `StudyError` where going on is pointless."""
-        self.endings.append(ended)
-        if ended.epoch:
-            self.shortest = min(seconds, self.shortest or seconds)
-        last = self.endings[-MOST_FAILURES:]
-        if len(last) == MOST_FAILURES and all(e.state == "failed" and e.reason == ended.reason for e in last):
-            raise StudyError(
-                f"trials must not fail {MOST_FAILURES} times in a row",
-                got=ended.reason,
-                remedy="Mend the cause",
-            )
-        last = self.endings[-MOST_INFEASIBLE:]
-        if len(last) == MOST_INFEASIBLE and all(e.state == "infeasible" for e in last):
-            raise StudyError(
-                f"one of {MOST_INFEASIBLE} proposals must keep the limits",
-                got=ended.reason,
-                remedy="Raise the limit",
-            )
-
-    def done(self, study: optuna.Study) -> bool:
-        """Whether the number of trials is reached, or the time left is too short for a first rung."""
-        wanted, deadline = self.job.max_trials, self.job.deadline
-        if wanted is not None and counted(study.get_trials(deepcopy=False)) >= wanted:
-            return True
-        return deadline is not None and time.time() + (self.shortest or 0.0) / 2 >= deadline
-
-
 def _run_processes(job: SearchJob, emit: Emit) -> None:
     context = multiprocessing.get_context("spawn")
     messages: Any = context.Queue()
     ask_lock = context.Lock()
     workers = [
-        context.Process(target=_worker_process, args=(job, index, messages, ask_lock), name=f"worker-{index}")
+        context.Process(target=_worker_process, args=(job, messages, ask_lock), name=f"worker-{index}")
         for index in range(job.settings.workers)
     ]
     for worker in workers:
@@ -203,11 +186,11 @@ def _interrupt(workers: list[SpawnProcess]) -> None:
         worker.join(timeout=30)
 
 
-def _worker_process(job: SearchJob, index: int, messages: Any, ask_lock: Any) -> None:
+def _worker_process(job: SearchJob, messages: Any, ask_lock: Any) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // job.settings.workers))
     try:
-        work(job, index, messages.put, ask_lock)
+        work(job, messages.put, ask_lock)
     except KeyboardInterrupt:
         pass  # the main process says so
     except UserError as error:

@@ -30,11 +30,11 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class TrialEnded:
-    """A trial is over."""
+    """A trial is over, or paused."""
 
     number: int
     state: str
-    """complete, pruned, failed or infeasible."""
+    """complete, pruned, paused, repeated, failed or infeasible; a paused trial may start again."""
     value: float | None
     epoch: int
     reason: str

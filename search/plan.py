@@ -27,7 +27,8 @@ FULL_TRIALS = 8  # full trials' worth of training that a time budget should hold
 ENOUGH_IMAGES = 400_000  # a full trial of nine epochs of CIFAR-10: no need to limit the networks
 FEWEST_IMAGES = 50_000  # below this, trials on CIFAR-10 do not tell a good network from a bad one
 SMALLEST_MAC_BUDGET = 8_000_000  # multiply-accumulates of an image of 32 x 32 pixels
-RUNGS = 3  # at least, so that bad trials end early: 1, 3 and 9 epochs with eta 3
+FEWEST_EPOCHS = 8  # of a full trial, so that bad trials end early: rungs 1, 3, 9 with eta 3; 1, 2, 4, 8 with eta 2
+LOWEST_RUNG = 1 / 32  # of a full trial's epochs, for promotion: lower values seldom tell trials apart
 MOST_EPOCHS = 81
 TYPICAL_COST = 1.4  # of a proposed network beside a plain one of as many MACs: narrow, deep or of 1x1 kernels (CPU)
 STARTUP_SHARE = 0.25  # of the expected trials: as many are random before the sampler learns, and 3 to 10
@@ -103,13 +104,16 @@ class Plan:
     """Most multiply-accumulates an image; None is no limit."""
     image_size: int = 32
     """Height and width of the images in pixels."""
+    from_top: bool = False
+    """Whether rungs are counted down from R (for promotion) or up from r (for Optuna's pruners)."""
     startup_trials: int = 10
     """Trials before the sampler learns from their values; known good points that are tried first count."""
 
     @property
     def rungs(self) -> list[int]:
         """Epochs at which trials are compared, the full length last."""
-        return rungs(self.min_epochs, self.max_epochs, self.eta)
+        count = rungs_from_top if self.from_top else rungs
+        return count(self.min_epochs, self.max_epochs, self.eta)
 
 
 @dataclass(frozen=True)
@@ -135,13 +139,24 @@ def rungs(min_epochs: int, max_epochs: int, eta: int) -> list[int]:
     return [*found, max_epochs]
 
 
+def rungs_from_top(min_epochs: int, max_epochs: int, eta: int) -> list[int]:
+    """R, R/eta, R/eta^2, ... not below r, rounded up, rising: trials of the last rungs are trained R/eta longer, not
+    almost to R as where a ladder from below ends."""
+    found, divisor = [max_epochs], eta
+    while -(-max_epochs // divisor) >= min_epochs and found[-1] > 1:
+        found.append(-(-max_epochs // divisor))
+        divisor *= eta
+    return found[::-1]
+
+
 def plan_without_images(settings: SearchSettings, space: SearchSpace) -> Plan:
     """The plan for a space that has a trainer of its own: epochs only."""
-    max_epochs = settings.max_epochs or space.max_epochs or settings.eta**RUNGS
+    max_epochs = settings.max_epochs or space.max_epochs or FEWEST_EPOCHS
     return Plan(
-        min_epochs=settings.min_epochs or _first_rung(max_epochs, settings.eta),
+        min_epochs=settings.min_epochs or _first_rung(max_epochs, settings),
         max_epochs=max_epochs,
-        eta=settings.eta,
+        eta=settings.reduction,
+        from_top=settings.pruner == "promotion",
         train_size=0,
         val_size=0,
         val_limit=0,
@@ -177,7 +192,7 @@ def make_plan(settings: SearchSettings, data: PreparedData, param_budget: int | 
         )
     largest = _largest_macs(param_budget, data.image_size)
     mac_budget = settings.mac_budget or None
-    images = float(ENOUGH_IMAGES * RUNGS)
+    images = 3.0 * ENOUGH_IMAGES
     if settings.time_budget:
         trial_seconds = settings.time_budget / FULL_TRIALS / TYPICAL_COST / (1 + EVALUATION_COST * EVALUATED_SHARE)
         if settings.mac_budget is None and trial_seconds / speed.seconds(largest) < ENOUGH_IMAGES:
@@ -187,9 +202,10 @@ def make_plan(settings: SearchSettings, data: PreparedData, param_budget: int | 
         images = trial_seconds / speed.seconds(mac_budget or largest)
     max_epochs, train_size = _epochs(settings, images, train_count)
     plan = Plan(
-        min_epochs=settings.min_epochs or _first_rung(max_epochs, settings.eta),
+        min_epochs=settings.min_epochs or _first_rung(max_epochs, settings),
         max_epochs=max_epochs,
-        eta=settings.eta,
+        eta=settings.reduction,
+        from_top=settings.pruner == "promotion",
         train_size=train_size,
         val_size=settings.val_size,
         val_limit=min(settings.val_size, max(1000, round(train_size * EVALUATED_SHARE))),
@@ -215,10 +231,10 @@ def _largest_macs(param_budget: int | None, image_size: int) -> float:
 def _epochs(settings: SearchSettings, images: float, train_count: int) -> tuple[int, int]:
     """R and the images an epoch, so that both multiply to about `images`."""
     size = settings.train_size or train_count
-    least = settings.eta ** (RUNGS - 1)
+    least = rungs(1, FEWEST_EPOCHS, settings.reduction)[-2] * settings.reduction
     max_epochs = settings.max_epochs or min(MOST_EPOCHS, max(least, int(images / size)))
-    if settings.max_epochs is None:  # the nearest full ladder below: r * eta^k
-        ladder = settings.eta ** _divisions(max_epochs, settings.eta)
+    if settings.max_epochs is None and settings.pruner != "promotion":  # the nearest full ladder below: r * eta^k
+        ladder = settings.reduction ** _divisions(max_epochs, settings.reduction)
         max_epochs = max_epochs // ladder * ladder
     if settings.train_size is None:
         size = min(train_count, max(_fewest(train_count), _two_digits(images / max_epochs)))
@@ -239,8 +255,10 @@ def _divisions(max_epochs: int, eta: int) -> int:
     return count
 
 
-def _first_rung(max_epochs: int, eta: int) -> int:
-    first: int = max_epochs // eta ** _divisions(max_epochs, eta)
+def _first_rung(max_epochs: int, settings: SearchSettings) -> int:
+    if settings.pruner == "promotion":
+        return max(1, math.ceil(max_epochs * LOWEST_RUNG))
+    first: int = max_epochs // settings.reduction ** _divisions(max_epochs, settings.reduction)
     return first
 
 
@@ -258,7 +276,9 @@ def forecast(plan: Plan, settings: SearchSettings, speed: Speed) -> Forecast:
     images = plan.train_size + EVALUATION_COST * plan.val_limit
     epoch_seconds = TYPICAL_COST * images * speed.seconds(macs)
     trial_epochs, first_epochs = float(plan.max_epochs), 0.0
-    if settings.pruner != "none":
+    if settings.pruner == "promotion":
+        trial_epochs = bracket_epochs(plan.rungs, plan.eta)[0]
+    elif settings.pruner != "none":
         trial_epochs = mean_epochs(plan.rungs, plan.eta)
         first_epochs = sum(plan.max_epochs - epochs for epochs in bracket_epochs(plan.rungs, plan.eta))
     trials = settings.max_trials or (math.inf if settings.time_budget else DEFAULT_TRIALS)

@@ -45,7 +45,10 @@ def parser() -> Parser:
     )
     p.add_argument("--min-epochs", type=natural, help="epochs of the first rung (default: planned)")
     p.add_argument("--max-epochs", type=natural, help="epochs of a full trial (default: planned)")
-    p.add_argument("--eta", type=natural, default=3, help="one of eta trials goes on at each rung")
+    p.add_argument(
+        "--eta", type=natural, help="one of eta trials goes on at each rung (default: 2 for promotion, else 3)"
+    )
+    p.add_argument("--epoch-budget", type=natural, help="stop when the trials of this call trained so many epochs")
     p.add_argument(
         "--train-size",
         type=natural,
@@ -53,12 +56,15 @@ def parser() -> Parser:
     )
     p.add_argument("--val-size", type=natural, default=5000, help="training images kept for validation")
     p.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="how trials are proposed")
-    p.add_argument("--pruner", choices=PRUNERS, default="hyperband", help="how bad trials are stopped early")
+    p.add_argument("--pruner", choices=PRUNERS, default="promotion", help="which trials go on")
     p.add_argument("--seed", type=int, default=0, help="of the sampler and the trials")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps")
     p.add_argument("--workers", type=natural, default=1, help="processes that run trials side by side")
     p.add_argument("--no-warm-start", action="store_true", help="do not try known good points first")
     p.add_argument("--deterministic", action="store_true", help="equal seeds give equal weights")
+    p.add_argument(
+        "--replicate", action="store_true", help="train an exact repeat again, with another seed, not reuse its result"
+    )
     p.add_argument("--quiet", action="store_true", help="print only errors")
     return p
 

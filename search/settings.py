@@ -12,7 +12,7 @@ STUDIES_FOLDER = Path("studies")
 DEFAULT_TRIALS = 50
 SAMPLERS = ("tpe", "random", "qmc", "gp", "cmaes", "nsga2")
 SAMPLER_PACKAGES = {"qmc": "scipy", "gp": "scipy", "cmaes": "cmaes"}  # that Optuna imports for them, late
-PRUNERS = ("hyperband", "successive_halving", "median", "none")
+PRUNERS = ("promotion", "hyperband", "successive_halving", "median", "none")
 
 
 class StudyError(UserError):
@@ -43,15 +43,17 @@ class SearchSettings:
     """Epochs of the first rung (Hyperband's r)."""
     max_epochs: int | None = None
     """Epochs of a full trial (Hyperband's R)."""
-    eta: int = 3
-    """Reduction factor: one of eta trials goes on at each rung (Hyperband's eta)."""
+    epoch_budget: int | None = None
+    """Epochs that the trials of this call may train in all; None is no limit."""
+    eta: int | None = None
+    """Reduction factor: one of eta trials goes on at each rung (Hyperband's eta); None is 2 for promotion, else 3."""
     train_size: int | None = None
     """Training images an epoch: a fixed, stratified subset."""
     val_size: int = 5000
     """Images of the training set kept for validation."""
     sampler: str = "tpe"
     """One of `SAMPLERS`."""
-    pruner: str = "hyperband"
+    pruner: str = "promotion"
     """One of `PRUNERS`."""
     seed: int = 0
     """Of the sampler and, with each trial's number, of the trials."""
@@ -63,10 +65,12 @@ class SearchSettings:
     """Whether known good points are tried first."""
     deterministic: bool = False
     """Whether equal seeds must give equal weights."""
+    replicate: bool = False
+    """Whether an exact repeat of a candidate is trained again, with another seed, instead of reusing its result."""
 
     def __post_init__(self) -> None:
-        _require(self.eta >= 2, "--eta must be 2 or more", self.eta, "3 is Hyperband's usual choice")
-        for name in ("min_epochs", "max_epochs", "train_size", "max_trials", "param_budget", "workers"):
+        _require(self.eta is None or self.eta >= 2, "--eta must be 2 or more", self.eta, "Leave it out")
+        for name in ("min_epochs", "max_epochs", "train_size", "max_trials", "epoch_budget", "param_budget", "workers"):
             value = getattr(self, name)
             _require(value is None or value >= 1, f"--{_option(name)} must be 1 or more", value, "Leave it out")
         _require(
@@ -121,6 +125,11 @@ class SearchSettings:
             repr(name),
             "Give another --study",
         )
+
+    @property
+    def reduction(self) -> int:
+        """The reduction factor: as given, or the pruner's usual one."""
+        return self.eta or (2 if self.pruner == "promotion" else 3)
 
     @property
     def study_name(self) -> str:

@@ -18,6 +18,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.engine import make_url
 
+from search.cached_storage import CachedStorage
 from search.settings import SearchSettings, StudyError
 
 DATABASE = "study.db"
@@ -52,9 +53,8 @@ def open_storage(settings: SearchSettings) -> BaseStorage:
     try:
         if "://" not in url:
             return JournalStorage(JournalFileBackend(url))
-        if url.startswith("sqlite"):
-            return _sqlite(url)
-        return optuna.storages.get_storage(url)
+        database = _sqlite(url) if url.startswith("sqlite") else url
+        return CachedStorage(optuna.storages.get_storage(database))
     except (
         sqlalchemy.exc.SQLAlchemyError,
         sqlite3.Error,

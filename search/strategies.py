@@ -1,15 +1,108 @@
-"""Samplers and pruners by name."""
+"""Samplers and pruners by name, and how the sampler is asked."""
 
 from __future__ import annotations
 
+import copy
 import math
+import random
 import warnings
+from collections.abc import Callable, Container
+from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import FrozenTrial, TrialState
 
+from cifar.seeds import derive_seed
+from search.cached_storage import ForwardingStorage
 from search.plan import Plan
+from search.progress import PAUSED, distinct
+from search.settings import SearchSettings
+
+SEQUENCES = ("qmc",)  # samplers whose proposals follow from one seed and the number of the trial
+RANDOM_SHARE = 0.25  # of the proposals, against a model that is misled by short runs (rho of BOHB, arXiv 1807.01774)
+
+
+def use_strategies(study: optuna.Study, settings: SearchSettings, plan: Plan) -> None:
+    """Gives the study its sampler and pruner."""
+
+    def make(seed: int) -> BaseSampler:
+        return make_sampler(settings.sampler, seed % 2**32, plan.startup_trials)
+
+    share = RANDOM_SHARE if settings.pruner == "promotion" and settings.sampler != "random" else 0.0
+    study.sampler = FreshSampler(make, settings.seed, same_seed=settings.sampler in SEQUENCES, random_share=share)
+    study.pruner = make_pruner(settings.pruner, plan)
+
+
+class FreshSampler(BaseSampler):
+    """Asks a sampler that is made for each trial, with a seed of its own, and shows it paused trials as pruned ones.
+
+    A proposal then follows from the study's seed, the trial's number and the trials before: a study that is continued
+    does not draw again what it drew before.
+
+    Args:
+        make: makes the sampler of a seed.
+        seed: of the study.
+        same_seed: whether all trials take the study's seed.
+        random_share: of the proposals that are drawn at random, in [0, 1].
+    """
+
+    def __init__(
+        self, make: Callable[[int], BaseSampler], seed: int, *, same_seed: bool = False, random_share: float = 0.0
+    ) -> None:
+        self.make, self.seed, self.same_seed, self.random_share = make, seed, same_seed, random_share
+        self.shown: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}
+        self.number, self.inner = -1, make(seed)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._for(trial).infer_relative_search_space(self._view(study), trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._for(trial).sample_relative(self._view(study), trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._for(trial).sample_independent(self._view(study), trial, param_name, param_distribution)
+
+    def _for(self, trial: FrozenTrial) -> BaseSampler:
+        if trial.number != self.number:
+            seed = self.seed if self.same_seed else derive_seed(self.seed, "sampler", trial.number)
+            at_random = random.Random(seed).random() < self.random_share
+            self.number, self.inner = trial.number, RandomSampler(seed % 2**32) if at_random else self.make(seed)
+        return self.inner
+
+    def _view(self, study: optuna.Study) -> optuna.Study:
+        return optuna.Study(study.study_name, _PausedArePruned(study._storage, self.shown))
+
+
+class _PausedArePruned(ForwardingStorage):
+    """Shows paused trials as pruned with what they reported, and hides those that others repeat or continue."""
+
+    def __init__(self, backend: optuna.storages.BaseStorage, shown: dict[int, tuple[FrozenTrial, FrozenTrial]]) -> None:
+        super().__init__(backend)
+        self.shown = shown  # by number: the stored trial and how it was shown, which holds while it is the same
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        trials = [self._show(t) for t in distinct(self.backend.get_all_trials(study_id, deepcopy=False))]
+        trials = [t for t in trials if states is None or t.state in states]
+        return copy.deepcopy(trials) if deepcopy else trials
+
+    def _show(self, trial: FrozenTrial) -> FrozenTrial:
+        if trial.state is not TrialState.RUNNING or not trial.user_attrs.get(PAUSED):
+            return trial
+        known = self.shown.get(trial.number)
+        if known is None or known[0] is not trial:
+            changed = copy.copy(trial)
+            changed.state, changed.value = TrialState.PRUNED, trial.intermediate_values[trial.user_attrs[PAUSED]]
+            self.shown[trial.number] = known = (trial, changed)
+        return known[1]
 
 
 def make_sampler(name: str, seed: int, startup_trials: int) -> BaseSampler:

@@ -21,10 +21,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from cifar.checkpoint import atomic_write
 from cifar.config import from_dict
+from search.cached_storage import CachedStorage
 from search.plan import Plan
+from search.progress import CONTINUES, PAUSED, STINT, distinct, is_feasible, is_paused
 from search.settings import SearchSettings, StudyError
 from search.storage import exists, open_storage, shown_url
-from search.strategies import make_pruner, make_sampler
 
 PLAN = "plan"
 SPACE = "space"
@@ -131,35 +132,76 @@ def _refuse(study: optuna.Study, option: str, held: object, asked: object) -> No
     )
 
 
-def use_strategies(study: optuna.Study, settings: SearchSettings, plan: Plan, sampler_seed: int) -> None:
-    """Gives the study its sampler and pruner."""
-    study.sampler = make_sampler(settings.sampler, sampler_seed % 2**32, plan.startup_trials)
-    study.pruner = make_pruner(settings.pruner, plan)
-
-
 def this_worker() -> dict[str, Any]:
     """Host and process, to tell a running trial from one whose process was killed."""
     return {"host": socket.gethostname(), "pid": os.getpid()}
 
 
 def counted(trials: Iterable[FrozenTrial]) -> int:
-    """Trials that count against `--trials`: not those that failed, were interrupted, infeasible, or are waiting."""
+    """Trials that count against `--trials`: not those that failed, were interrupted, infeasible, repeat, or wait."""
     states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-    return sum(t.state in states and is_feasible(t) for t in trials)
+    return sum(t.state in states and is_feasible(t) for t in distinct(trials))
 
 
-def is_feasible(trial: FrozenTrial) -> bool:
-    """Whether the trial kept every hard limit."""
-    return all(value <= 0 for value in trial.constraints.values())
+def look_again(study: optuna.Study) -> None:
+    """Reads what other processes wrote, where the storage answers from memory."""
+    if isinstance(study._storage, CachedStorage):
+        study._storage.refresh(study._study_id)
 
 
 def recover_lost_trials(study: optuna.Study) -> int:
-    """Fails trials whose process on this machine is gone and queues them again; returns how many."""
+    """Closes trials whose process on this machine is gone; returns how many must be trained again.
+
+    A trial with a checkpoint is told PRUNED, to be continued from there; others fail and are queued again.
+    """
     lost = [t for t in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if _is_lost(t)]
+    again = [t for t in lost if not _has_checkpoint(t)]
     for trial in lost:
-        study.tell(trial.number, state=TrialState.FAIL)
-        requeue(study, trial)
-    return len(lost)
+        if trial in again:
+            study.tell(trial.number, state=TrialState.FAIL)
+            requeue(study, trial)
+        else:
+            if not is_paused(trial):  # was going on when its process died
+                resumed(study, trial).set_user_attr(PAUSED, trial.user_attrs[STINT][0])
+            study.tell(trial.number, state=TrialState.PRUNED)
+    return len(again)
+
+
+def close_paused_trials(study: optuna.Study) -> None:
+    """Tells paused trials PRUNED with their last value, as a search ends; a later one can continue them.
+
+    Those of a process that still runs are its own to close.
+    """
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if is_paused(trial) and _is_lost(trial):
+            study.tell(trial.number, state=TrialState.PRUNED)
+
+
+def resumed(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
+    """The trial as one that can report again."""
+    plain = optuna.Study(study.study_name, study._storage, sampler=optuna.samplers.RandomSampler())
+    return optuna.Trial(plain, trial._trial_id)  # with a sampler that proposes nothing here: its parameters are known
+
+
+def reopened(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
+    """A new trial that continues one that was closed while it was paused: same parameters, values and seed."""
+    epochs = trial.user_attrs[PAUSED]
+    study.add_trial(
+        optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs={**trial.user_attrs, CONTINUES: trial.number, WORKER: this_worker()},
+            system_attrs={k: v for k, v in trial.system_attrs.items() if k.startswith("constraints")},
+            intermediate_values={step: v for step, v in trial.intermediate_values.items() if step <= epochs},
+        )
+    )
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return resumed(study, next(t for t in reversed(running) if t.user_attrs.get(CONTINUES) == trial.number))
+
+
+def _has_checkpoint(trial: FrozenTrial) -> bool:
+    return is_paused(trial) or bool(trial.user_attrs.get(STINT, [0])[0])
 
 
 def _is_lost(trial: FrozenTrial) -> bool:
@@ -198,7 +240,7 @@ def ranked(study: optuna.Study) -> list[FrozenTrial]:
     Values after different numbers of epochs do not compare, so a trial stopped early never precedes a complete one.
     """
     sign = -1 if study.direction is optuna.study.StudyDirection.MAXIMIZE else 1
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    trials = [t for t in distinct(study.get_trials(deepcopy=False)) if t.state.is_finished()]
     valued = [t for t in trials if t.value is not None and reached(t) and is_feasible(t)]
     return sorted(
         valued, key=lambda t: (t.state != TrialState.COMPLETE, -reached(t), sign * (t.value or 0.0), t.number)

@@ -6,8 +6,9 @@ overrides `train` can search anything that yields one value an epoch: an own tra
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from optuna.trial import BaseTrial
@@ -48,6 +49,10 @@ class TrialContext:
     """Where to train."""
     split: TrainingSplit | None
     """Training and validation images, never test images; None for a space that `uses_images = False`."""
+    epochs_done: int = 0
+    """Epochs that an earlier stint trained; a space that `can_resume` reports the next one first."""
+    checkpoint: Path | None = None
+    """What `EpochReport.save` wrote then, to go on from."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,8 @@ class EpochReport:
     """The objective, such as validation accuracy in [0, 1]."""
     details: Mapping[str, float] = field(default_factory=dict)
     """More figures of the epoch, such as train_loss and images; for displays and records."""
+    save: Callable[[Path], None] | None = None
+    """Writes the training's state after this epoch, before the next is asked for; None where there is nothing to."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,9 @@ class SearchSpace(Protocol):
     """Most parameters a network may have; a proposal above it is infeasible and never trained."""
     mac_budget: int | None = None
     """Most multiply-accumulates an image; likewise."""
+    resumable: bool | None = None
+    """Whether `train` goes on after `context.epochs_done`; None is yes, unless the space has a `train` of its own.
+    Where it cannot, a trial that is promoted is trained from the start again."""
 
     def suggest(self, trial: BaseTrial) -> Any:
         """The candidate that the trial's parameters stand for.
@@ -109,12 +119,32 @@ class SearchSpace(Protocol):
         return []
 
 
+def can_resume(space: SearchSpace) -> bool:
+    """Whether the space's `train` goes on where an earlier stint of a trial paused."""
+    return type(space).train is SearchSpace.train if space.resumable is None else space.resumable
+
+
 def train_on_images(candidate: Candidate, context: TrialContext) -> Iterator[EpochReport]:
     """The default training: `cifar.train` on the context's images; the value is validation accuracy in [0, 1]."""
+    from cifar import checkpoint
     from cifar.train import Training
 
     assert context.split is not None
-    training = Training(candidate, context.split, device=context.device, epochs=context.fidelity, seed=context.seed)
+    fresh = context.checkpoint is None
+    training = Training(
+        candidate,
+        context.split,
+        device=context.device,
+        epochs=context.fidelity,
+        seed=context.seed,
+        load_pretrained=fresh,
+    )
+    if context.checkpoint is not None:
+        training.load_state_dict(checkpoint.load(context.checkpoint, context.device.torch_device))
+
+    def save(path: Path) -> None:
+        checkpoint.save(path, training.state_dict())
+
     for result in training.run():
         if result.val_accuracy is None or result.val_loss is None:
             raise SpaceError("a search needs validation images", got="none", remedy="Raise --val-size")
@@ -126,7 +156,7 @@ def train_on_images(candidate: Candidate, context: TrialContext) -> Iterator[Epo
             "images": float(result.images),
             "seconds": result.seconds,
         }
-        yield EpochReport(result.epoch, result.val_accuracy, details)
+        yield EpochReport(result.epoch, result.val_accuracy, details, save)
 
 
 __all__ = [
@@ -138,5 +168,6 @@ __all__ = [
     "SpaceError",
     "TrialContext",
     "WarmStart",
+    "can_resume",
     "train_on_images",
 ]

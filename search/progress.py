@@ -1,0 +1,102 @@
+"""What the stored trials of a study say about its progress: which are paused, repeat or continue others.
+
+Everything is in the trials' own attributes, so any process that opens the study knows as much.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from search.plan import Plan
+from search.promotion import Status, TrialView
+
+PAUSED = "paused"
+"""Epochs that the trial's checkpoint holds; 0 while it has none to go on from."""
+STINT = "stint"
+"""[epochs, epochs]: where a running trial began or went on, and where it will pause."""
+CONTINUES = "continues"
+"""Number of the trial, closed when its search ended, that this one goes on with."""
+REPEAT_OF = "repeat_of"
+"""Number of the trial whose candidate this one repeats and whose result it reuses."""
+FINGERPRINT = "fingerprint"
+"""Hash of the candidate: equal for equal networks and recipes."""
+EPOCH_SECONDS = "epoch_seconds"
+"""Wall-clock time of the trial's first epoch."""
+
+
+def fingerprint(candidate: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits, equal for equal candidates (their JSON form) in any process."""
+    return hashlib.sha256(json.dumps(candidate, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Whether the trial kept every hard limit."""
+    return all(value <= 0 for value in trial.constraints.values())
+
+
+def is_paused(trial: FrozenTrial) -> bool:
+    """Whether the trial waits and can go on, be it open or closed."""
+    return bool(trial.user_attrs.get(PAUSED)) and trial.state in (TrialState.RUNNING, TrialState.PRUNED)
+
+
+def distinct(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials without those that others continue, and without repeats."""
+    listed = list(trials)
+    continued = {t.user_attrs.get(CONTINUES) for t in listed}
+    return [t for t in listed if t.number not in continued and REPEAT_OF not in t.user_attrs]
+
+
+def views(trials: Iterable[FrozenTrial], plan: Plan, *, maximize: bool, timed: bool) -> list[TrialView]:
+    """The trials as the policy sees them: distinct, feasible, started, not failed.
+
+    Args:
+        trials: of a study, all of them.
+        plan: its rungs.
+        maximize: whether larger values are better.
+        timed: whether an epoch counts by the seconds it takes; otherwise all count alike.
+    """
+    states = (TrialState.RUNNING, TrialState.PRUNED, TrialState.COMPLETE)
+    counting = [t for t in distinct(trials) if t.state in states and is_feasible(t)]
+    mean = mean_epoch_seconds(counting) if timed else None
+    return [_view(t, plan.rungs, maximize, mean) for t in counting]
+
+
+def _view(trial: FrozenTrial, rungs: Sequence[int], maximize: bool, mean: float | None) -> TrialView:
+    if is_paused(trial):
+        status, epochs = Status.PAUSED, int(trial.user_attrs[PAUSED])
+    elif trial.state is TrialState.RUNNING:
+        status, epochs = Status.RUNNING, int(trial.user_attrs.get(STINT, (0, rungs[0]))[1])
+    else:
+        status, epochs = Status.ENDED, trial.last_step or 0
+    sign = -1.0 if maximize else 1.0
+    values = trial.intermediate_values
+    losses = {r: sign * values[r] for r in rungs if r <= epochs and math.isfinite(values.get(r, math.nan))}
+    seconds = trial.user_attrs.get(EPOCH_SECONDS)
+    return TrialView(trial.number, status, epochs, losses, seconds / mean if seconds and mean else 1.0)
+
+
+def mean_epoch_seconds(trials: Iterable[FrozenTrial]) -> float | None:
+    """Mean wall-clock time of an epoch over all epochs trained; None before the first."""
+    timed = [(t.user_attrs[EPOCH_SECONDS], t.last_step or 0) for t in trials if EPOCH_SECONDS in t.user_attrs]
+    epochs = sum(count for _, count in timed)
+    return sum(seconds * count for seconds, count in timed) / epochs if epochs else None
+
+
+def trained(views: Iterable[TrialView]) -> int:
+    """Epochs trained, those to come in running stints included."""
+    return sum(view.epochs for view in views)
+
+
+def known_result(trials: Iterable[FrozenTrial], fingerprint: str, number: int) -> FrozenTrial | None:
+    """The trial, started before trial `number`, whose candidate is the same and did not fail."""
+    for trial in distinct(trials):
+        if trial.number < number and trial.user_attrs.get(FINGERPRINT) == fingerprint:
+            if trial.state is not TrialState.FAIL:
+                return trial
+    return None
