@@ -17,6 +17,7 @@ from cifar.data import ImageSet
 from cifar.device import Device
 from cifar.evaluate import Evaluation, evaluate, predict_probabilities, write_evaluation
 from cifar.receptive_field import LayerRow, layer_rows, write_layers
+from cifar.recipe import Recipe
 from cifar.roc import roc_curves
 from cifar.train import Training
 from search import gallery
@@ -41,6 +42,17 @@ class Outcome:
     """Passes over the training images."""
     seconds: float
     """Of training and validation."""
+    macs: int
+    """Multiply-accumulates an image."""
+    val_images: int
+    """Images kept for validation."""
+    val_right: int | None
+    """Of them, those that the weights kept got right; None without validation images."""
+
+    @property
+    def val_accuracy(self) -> float | None:
+        """Share of right validation images; None without them."""
+        return None if self.val_right is None else self.val_right / self.val_images
 
 
 def write_report(
@@ -81,7 +93,30 @@ def write_report(
     write_run_page(folder / "report.html", page)
     run |= {"parameters": candidate.cost.parameters, "macs": candidate.cost.macs, "seconds": seconds}
     checkpoint.write_json(folder / RUN, run)
-    return Outcome(folder, run["title"], evaluations, candidate.cost.parameters, run["epochs"], seconds)
+    return Outcome(
+        folder,
+        run["title"],
+        evaluations,
+        candidate.cost.parameters,
+        run["epochs"],
+        seconds,
+        candidate.cost.macs,
+        run["val_images"],
+        _val_right(run, candidate.recipe),
+    )
+
+
+def _val_right(run: dict[str, Any], recipe: Recipe) -> int | None:
+    """Validation images that the weights kept got right, from the history: the last epoch's or the best's."""
+    if not run["val_images"]:
+        return None
+    kept: dict[str, float] = run["history"][-1]
+    if recipe.keep == "best":
+        sign = 1 if recipe.monitor == "val_accuracy" else -1
+        kept = max(
+            run["history"], key=lambda epoch: sign * epoch[recipe.monitor]
+        )  # the first of equals, as in training
+    return round(kept["val_accuracy"] * int(run["val_images"]))
 
 
 def _saved_model(

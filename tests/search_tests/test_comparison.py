@@ -234,7 +234,7 @@ def test_what_does_not_compare_is_told_in_one_line(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "a report needs something to report on"),
+        ([], "the study must exist; got 'resnet_budget5m'"),
         (["--compare", "a"], "at least two runs; got a"),
         (["--compare", "a", "./a"], "needs different runs"),
         (["--compare", "a", "nowhere"], "got 'nowhere'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import signal
@@ -18,7 +19,9 @@ import torch
 
 from cifar.checkpoint import load_model
 from cifar.data import ImageSet, load_test, prepare
+from cifar.train import Training
 from search.retrain import main as retrain_main
+from search.retraining import COMPILE_FROM
 from search.session import run_search
 from search.settings import SearchSettings
 from search.submit import main as submit_main
@@ -107,6 +110,48 @@ def test_a_time_budget_shortens_the_run(study: SearchSettings) -> None:
     assert json.loads((RUN / "run.json").read_text())["epochs"] < 60
 
 
+def test_a_run_that_cannot_be_compiled_says_so_and_goes_on(
+    study: SearchSettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Training, "compile", lambda _: "no C++ compiler")
+    retrain_main([*RETRAIN, "--compile", "on"])
+    printed = capsys.readouterr().out
+    assert printed.count("not compiled, which costs only speed: no C++ compiler") == 1
+    assert "epoch   3/3" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "enough", "compiled"),
+    [
+        ("", 0.0, True),
+        ("", math.inf, False),
+        ("--compile off", 0.0, False),
+        ("--compile on", math.inf, True),
+        ("--deterministic", 0.0, False),
+    ],
+)
+def test_long_runs_are_compiled_after_the_first_epoch(
+    study: SearchSettings,
+    options: str,
+    enough: float,
+    compiled: bool,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(COMPILE_FROM, "cpu", enough)
+    monkeypatch.setattr(Training, "compile", lambda _: None)
+    torch.use_deterministic_algorithms(False)  # the mode is the process's, and other tests ask for it
+    try:
+        retrain_main([*RETRAIN, *options.split()])
+    finally:
+        torch.use_deterministic_algorithms(False)
+    lines = capsys.readouterr().out.splitlines()
+    found = [i for i, line in enumerate(lines) if line.startswith("compiled in")]
+    assert len(found) == compiled
+    if compiled:
+        assert lines[found[0] + 1].startswith("epoch   1/3" if "on" in options else "epoch   2/3")
+
+
 def test_validation_images_can_be_kept_for_the_best_weights(study: SearchSettings) -> None:
     retrain_main([*RETRAIN, "--keep", "best", "--val-size", "100"])
     history = pd.read_csv(RUN / "history.csv")
@@ -117,7 +162,7 @@ def test_top_k_compares(toy_search: Settings, capsys: pytest.CaptureFixture[str]
     run_search(toy_search(max_trials=3))
     retrain_main(["--study", "toy", "--device", "cpu", "--epochs", "1", "--trial", "top-2"])
     assert len(list(Path("studies/toy/runs").iterdir())) == 2
-    assert "test accuracy" in capsys.readouterr().out
+    assert "one seed each: no verdict" in capsys.readouterr().out
 
 
 def pickles(test: ImageSet, folder: Path) -> dict[str, Path]:
