@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-FIRST_ROUND = 4  # full trials' worth of training
+FIRST_ROUND = 3  # full trials' worth of training
 
 
 class Status(Enum):

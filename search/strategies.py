@@ -22,7 +22,8 @@ from search.progress import PAUSED, distinct
 from search.settings import SearchSettings
 
 SEQUENCES = ("qmc",)  # samplers whose proposals follow from one seed and the number of the trial
-RANDOM_SHARE = 0.25  # of the proposals, against a model that is misled by short runs (rho of BOHB, arXiv 1807.01774)
+LEARNING = ("tpe", "gp")  # samplers that may be misled by the values of short runs
+RANDOM_SHARE = 0.25  # of the proposals; BOHB takes a third (https://automl.github.io/HpBandSter, `random_fraction`)
 
 
 def use_strategies(study: optuna.Study, settings: SearchSettings, plan: Plan) -> None:
@@ -31,8 +32,12 @@ def use_strategies(study: optuna.Study, settings: SearchSettings, plan: Plan) ->
     def make(seed: int) -> BaseSampler:
         return make_sampler(settings.sampler, seed % 2**32, plan.startup_trials)
 
-    share = RANDOM_SHARE if settings.pruner == "promotion" and settings.sampler != "random" else 0.0
-    study.sampler = FreshSampler(make, settings.seed, same_seed=settings.sampler in SEQUENCES, random_share=share)
+    study.sampler = FreshSampler(
+        make,
+        settings.seed,
+        same_seed=settings.sampler in SEQUENCES,
+        wary=settings.pruner == "promotion" and settings.sampler in LEARNING,
+    )
     study.pruner = make_pruner(settings.pruner, plan)
 
 
@@ -46,38 +51,42 @@ class FreshSampler(BaseSampler):
         make: makes the sampler of a seed.
         seed: of the study.
         same_seed: whether all trials take the study's seed.
-        random_share: of the proposals that are drawn at random, in [0, 1].
+        wary: whether to propose at random until a trial is complete, and `RANDOM_SHARE` of the time after that.
     """
 
     def __init__(
-        self, make: Callable[[int], BaseSampler], seed: int, *, same_seed: bool = False, random_share: float = 0.0
+        self, make: Callable[[int], BaseSampler], seed: int, *, same_seed: bool = False, wary: bool = False
     ) -> None:
-        self.make, self.seed, self.same_seed, self.random_share = make, seed, same_seed, random_share
+        self.make, self.seed, self.same_seed, self.wary = make, seed, same_seed, wary
         self.shown: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}
         self.number, self.inner = -1, make(seed)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._for(trial).infer_relative_search_space(self._view(study), trial)
+        return self._for(study, trial).infer_relative_search_space(self._view(study), trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return self._for(trial).sample_relative(self._view(study), trial, search_space)
+        return self._for(study, trial).sample_relative(self._view(study), trial, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        return self._for(trial).sample_independent(self._view(study), trial, param_name, param_distribution)
+        return self._for(study, trial).sample_independent(self._view(study), trial, param_name, param_distribution)
 
-    def _for(self, trial: FrozenTrial) -> BaseSampler:
+    def _for(self, study: optuna.Study, trial: FrozenTrial) -> BaseSampler:
         if trial.number != self.number:
             seed = self.seed if self.same_seed else derive_seed(self.seed, "sampler", trial.number)
-            at_random = random.Random(seed).random() < self.random_share
+            at_random = self.wary and (random.Random(seed).random() < RANDOM_SHARE or not _any_complete(study))
             self.number, self.inner = trial.number, RandomSampler(seed % 2**32) if at_random else self.make(seed)
         return self.inner
 
     def _view(self, study: optuna.Study) -> optuna.Study:
         return optuna.Study(study.study_name, _PausedArePruned(study._storage, self.shown))
+
+
+def _any_complete(study: optuna.Study) -> bool:
+    return any(t.state is TrialState.COMPLETE for t in study.get_trials(deepcopy=False))
 
 
 class _PausedArePruned(ForwardingStorage):
