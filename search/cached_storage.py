@@ -8,6 +8,7 @@ knows what it wrote itself, and looks now and then for what others wrote.
 from __future__ import annotations
 
 import copy
+import json
 import time
 from collections.abc import Callable, Container, Sequence
 from typing import Any
@@ -124,7 +125,10 @@ class CachedStorage(ForwardingStorage):
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         study_id = self.study_of.get(trial_id)
-        return self.backend.get_trial(trial_id) if study_id is None else self.studies[study_id][trial_id]
+        if study_id is None:
+            return self.backend.get_trial(trial_id)
+        trial = self.studies[study_id][trial_id]
+        return trial if trial.state.is_finished() else _apart(trial)  # Optuna's Trial writes into what it gets
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         trial_id = self.backend.create_new_trial(study_id, template_trial)
@@ -161,11 +165,11 @@ class CachedStorage(ForwardingStorage):
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         super().set_trial_user_attr(trial_id, key, value)
-        self._change(trial_id, "user_attrs", key, value)
+        self._change(trial_id, "user_attrs", key, _as_stored(value))
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         super().set_trial_system_attr(trial_id, key, value)
-        self._change(trial_id, "system_attrs", key, value)
+        self._change(trial_id, "system_attrs", key, _as_stored(value))
 
     def _read(self, study_id: int, trial_id: int) -> None:
         self.studies[study_id][trial_id] = self.backend.get_trial(trial_id)
@@ -179,3 +183,16 @@ class CachedStorage(ForwardingStorage):
         trial = copy.copy(self.studies[study_id][trial_id])
         setattr(trial, field, {**getattr(trial, field), key: value})
         self.studies[study_id][trial_id] = trial
+
+
+def _as_stored(value: Any) -> Any:
+    """What a database, which keeps attributes as JSON, gives back: tuples are lists, and later changes stay out."""
+    return json.loads(json.dumps(value))
+
+
+def _apart(trial: FrozenTrial) -> FrozenTrial:
+    """A copy that shares no dictionary with the trial."""
+    alike = copy.copy(trial)
+    for field in ("params", "distributions", "user_attrs", "system_attrs", "intermediate_values"):
+        setattr(alike, field, dict(getattr(trial, field)))
+    return alike

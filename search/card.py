@@ -12,7 +12,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from cifar.checkpoint import write_text
 from cifar.device import Device
+from search.bill import training_seconds
+from search.expectation import spoken_limits
+from search.fronts import best_by_limit, front_section, limits_section, standings
 from search.plan import Plan, spoken
+from search.sections import Section, markdown
 from search.settings import SearchSettings
 from search.storage import shown_url
 from search.study import CANDIDATE, SEED, SOURCE, SPACE, ranked, reached
@@ -33,15 +37,14 @@ def write_card(study: optuna.Study, settings: SearchSettings, plan: Plan, device
 def _lines(study: optuna.Study, settings: SearchSettings, plan: Plan, device: Device) -> list[str]:
     trials = study.get_trials(deepcopy=False)
     attributes = study.user_attrs
-    spent = sum(t.duration.total_seconds() for t in trials if t.duration is not None)
     facts = {
         "space": f"`{attributes[SPACE]}`",
         "data": _data(plan, attributes.get(SOURCE)),
-        "limits": f"{_number(plan.param_budget)} parameters, {_number(plan.mac_budget)} multiply-accumulates an image",
+        "limits": f"{_limit(plan)} parameters, {_number(plan.mac_budget)} multiply-accumulates an image",
         "rungs": f"{', '.join(map(str, plan.rungs))} epochs, eta {plan.eta}",
         "sampler and pruner": f"{settings.sampler}, {settings.pruner}; seed {attributes[SEED]}",
         "trials": _counts(trials),
-        "training time": spoken(spent),
+        "training time": f"about {spoken(training_seconds(trials))}",
         "hardware": f"{device.describe()} ({platform.machine()}, {platform.system()})",
         "written": time.strftime("%Y-%m-%d %H:%M"),
         "storage": f"`{shown_url(settings)}`",
@@ -62,7 +65,19 @@ def _lines(study: optuna.Study, settings: SearchSettings, plan: Plan, device: De
         "| trial | state | epochs | value | parameters | MACs | network | optimizer | schedule |",
         "|---|---|---|---|---|---|---|---|---|",
         *(_row(trial) for trial in ranked(study)[:TOP]),
+        *_more(study, plan),
     ]
+
+
+def _more(study: optuna.Study, plan: Plan) -> list[str]:
+    """The best trial of every limit and the Pareto front, where the space has a cost."""
+    found, percent = standings(study), plan.train_size > 0
+    sections: list[Section] = []
+    if plan.param_budgets:
+        sections.append(limits_section(best_by_limit(found, plan.param_budgets), percent))
+    if found:
+        sections.append(front_section(found, percent, TOP))
+    return ["", *markdown(sections)][:-1]
 
 
 def _data(plan: Plan, source: str | None) -> str:
@@ -100,6 +115,10 @@ def _described(candidate: dict[str, Any]) -> tuple[str, str, str]:
 def _counts(trials: list[FrozenTrial]) -> str:
     states = [trial.state for trial in trials]
     return ", ".join(f"{states.count(s)} {s.name.lower()}" for s in TrialState if s in states) or "none"
+
+
+def _limit(plan: Plan) -> str:
+    return spoken_limits(plan.param_budgets) if plan.param_budgets else _number(plan.param_budget)
 
 
 def _number(value: int | None, missing: str = "any number of") -> str:

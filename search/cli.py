@@ -14,6 +14,14 @@ SECONDS_A_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 COUNT_A_UNIT = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 
 
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds an option's default to its help, unless the help says it in words or there is none."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        told = action.default is None or (action.help is not None and "(default" in action.help)
+        return action.help if told else super()._get_help_string(action)
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, without the usage text."""
 
@@ -22,7 +30,7 @@ class Parser(argparse.ArgumentParser):
             prog=f"python -m search.{prog}",
             description=description,
             allow_abbrev=False,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=_HelpFormatter,
         )
 
     def error(self, message: str) -> NoReturn:
@@ -64,6 +72,11 @@ def count(text: str) -> int:
     if value < 1 or value != int(value):
         raise argparse.ArgumentTypeError(f"a count is a positive whole number, such as 5000000 or 5M; got {text!r}")
     return int(value)
+
+
+def counts(text: str) -> tuple[int, ...]:
+    """One count, or several with commas between: `300k,1M,5M`."""
+    return tuple(count(part) for part in text.split(","))
 
 
 def non_negative_count(text: str) -> int:

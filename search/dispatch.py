@@ -14,7 +14,7 @@ from search.plan import Plan
 from search.progress import PAUSED, STINT, mean_epoch_seconds, trained, views
 from search.promotion import Done, Promote, Promotion, Start, Status, TrialView, Wait
 from search.settings import StudyError
-from search.study import WORKER, counted, look_again, reopened, resumed, this_worker
+from search.study import WORKER, counted, look_again, recover_lost_trials, reopened, resumed, this_worker
 from search.trial import Stint
 
 MOST_FAILURES = 3  # in a row with the same reason: the cause is not the candidate
@@ -64,32 +64,32 @@ class Dispatcher:
         self.policy = Promotion(plan.rungs, plan.eta)
         self.endings: list[TrialEnded] = []
         self.shortest: float | None = None  # seconds of the shortest stint that trained
+        self.exhausted = False  # whether the space seems to have no candidate that was not tried
 
     def next(self) -> Stint | Wait | Done:
         """What to do; a trial that it names is marked as this process's."""
-        if self.exhausted():
-            return Done()
         if self.limits.deadline is not None and time.time() + (self.shortest or 0.0) / 2 >= self.limits.deadline:
             return Done()
         if self.shared:
             look_again(self.study)
         trials = self.study.get_trials(deepcopy=False)
-        if not self.pauses:
-            return self._until_pruned(trials)
-        decision = self.policy.decide(*self._outlook(trials))
+        decision = self.policy.decide(*self._outlook(trials)) if self.pauses else self._until_pruned(trials)
         if isinstance(decision, Start):
             return self._start(decision.epochs)
         if isinstance(decision, Promote):
             return self._promote(trials[decision.number], decision.epochs)
+        if isinstance(decision, Wait):  # perhaps for a trial whose process was killed
+            recover_lost_trials(self.study, others=True)
         return decision
 
-    def _until_pruned(self, trials: list[FrozenTrial]) -> Stint | Done:
-        most_trials, most_epochs = self.limits.max_trials, self.limits.max_epochs
-        if most_trials is not None and counted(trials) >= most_trials:
+    def _until_pruned(self, trials: list[FrozenTrial]) -> Start | Wait | Done:
+        """Starts trials of full length, and, of epochs that are too few for one, a last one that is shorter."""
+        full, epochs_left = self.plan.max_epochs, self._epochs_left(trials)
+        if self._trials_left(trials) < 1 or epochs_left < 1:
             return Done()
-        if most_epochs is not None and sum(t.last_step or 0 for t in trials) >= most_epochs:
-            return Done()
-        return self._start(self.plan.max_epochs)
+        if epochs_left < full and any(t.state is TrialState.RUNNING for t in trials):
+            return Wait()  # they may be pruned
+        return Start(int(min(full, epochs_left)))
 
     def _start(self, epochs: int) -> Stint:
         trial = self.study.ask()
@@ -109,16 +109,23 @@ class Dispatcher:
     def _outlook(self, trials: list[FrozenTrial]) -> tuple[list[TrialView], float, float]:
         """What the policy asks for: the trials, and the epochs and trials left."""
         maximize = self.study.direction is optuna.study.StudyDirection.MAXIMIZE
-        seen = views(trials, self.plan, maximize=maximize, timed=self.limits.deadline is not None)
-        most_trials, most_epochs = self.limits.max_trials, self.limits.max_epochs
-        trials_left = math.inf if most_trials is None else most_trials - counted(trials)
-        epochs_left = math.inf if most_epochs is None else float(most_epochs - trained(seen))
-        return seen, min(epochs_left, self._affordable(trials, seen)), trials_left
+        timed = self.limits.deadline is not None and self.limits.max_epochs is None  # that one counts all epochs alike
+        seen = views(trials, self.plan, maximize=maximize, timed=timed)
+        return seen, min(self._epochs_left(trials), self._affordable(trials, seen)), self._trials_left(trials)
+
+    def _trials_left(self, trials: list[FrozenTrial]) -> float:
+        if self.exhausted:
+            return 0
+        return math.inf if self.limits.max_trials is None else self.limits.max_trials - counted(trials)
+
+    def _epochs_left(self, trials: list[FrozenTrial]) -> float:
+        most = self.limits.max_epochs
+        return math.inf if most is None else most - trained(trials, self.plan.rungs[0])
 
     def _affordable(self, trials: list[FrozenTrial], seen: list[TrialView]) -> float:
         """Mean trials' epochs that the time left pays for, beyond what running trials still train."""
         seconds = mean_epoch_seconds(trials) or self.epoch_seconds
-        if self.limits.deadline is None or seconds is None:
+        if self.limits.deadline is None or seconds is None or not seen:  # a first trial tells how long an epoch takes
             return math.inf
         left = self.limits.workers * (1 - RESERVE) * (self.limits.deadline - time.time()) / seconds
         last = {t.number: t.last_step or 0 for t in trials}
@@ -129,6 +136,8 @@ class Dispatcher:
         self.endings = [*self.endings, ended][-MOST_INFEASIBLE:]
         if ended.state in ("complete", "paused", "pruned"):
             self.shortest = min(seconds, self.shortest or seconds)
+        last = self.endings[-MOST_REPEATS:]
+        self.exhausted |= len(last) == MOST_REPEATS and all(e.state == "repeated" for e in last)
         last = self.endings[-MOST_FAILURES:]
         if len(last) == MOST_FAILURES and all(e.state == "failed" and e.reason == ended.reason for e in last):
             raise StudyError(
@@ -142,8 +151,3 @@ class Dispatcher:
                 got=ended.reason,
                 remedy="Raise the limit",
             )
-
-    def exhausted(self) -> bool:
-        """Whether the space seems to have no candidate that was not tried."""
-        last = self.endings[-MOST_REPEATS:]
-        return len(last) == MOST_REPEATS and all(e.state == "repeated" for e in last)

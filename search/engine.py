@@ -23,14 +23,15 @@ from cifar.errors import UserError
 from cifar.seeds import use_deterministic_algorithms
 from search.dispatch import Dispatcher, Limits
 from search.events import Event
+from search.limits_space import space_for
 from search.plan import Plan
 from search.promotion import Done, Wait
 from search.settings import SearchSettings
 from search.strategies import use_strategies
 from search.study import recover_lost_trials, require_study
 from search.trial import TrialRunner
-from spaces.base import Problem
-from spaces.registry import load_space
+from search.workers import threads_of_each
+from spaces.base import Problem, SearchSpace
 
 WAITING_SECONDS = 0.2  # before a worker without work asks again
 
@@ -91,19 +92,24 @@ def work(job: SearchJob, emit: Emit, ask_lock: AbstractContextManager[Any] | Non
     """
     if job.settings.deterministic:
         use_deterministic_algorithms()
-    run_trials(require_study(job.settings), job, emit, ask_lock)
+    space = space_for(job.settings.space, job.problem, job.plan.param_budgets)
+    run_trials(require_study(job.settings), space, job, emit, ask_lock)
 
 
 def run_trials(
-    study: optuna.Study, job: SearchJob, emit: Emit, ask_lock: AbstractContextManager[Any] | None = None
+    study: optuna.Study,
+    space: SearchSpace,
+    job: SearchJob,
+    emit: Emit,
+    ask_lock: AbstractContextManager[Any] | None = None,
 ) -> None:
-    """Runs trials of a study until the job is done; see `work`."""
+    """Runs trials of a study, in this process, until the job is done; see `work`."""
     settings = job.settings
     use_strategies(study, settings, job.plan)
     pauses = settings.pruner == "promotion"
     runner = TrialRunner(
         study=study,
-        space=load_space(settings.space, job.problem),
+        space=space,
         plan=job.plan,
         split=_split(job),
         device=choose_device(settings.device),
@@ -162,7 +168,7 @@ def _listen(workers: list[SpawnProcess], messages: Any, emit: Emit) -> list[User
     """Passes on what workers tell until all have ended; the errors of users' making."""
     errors: list[UserError] = []
     while True:
-        alive = any(worker.is_alive() for worker in workers)
+        alive = sum(worker.is_alive() for worker in workers)  # asks each: so the system forgets those that ended
         try:
             message = messages.get(timeout=0.2)
         except queue.Empty:
@@ -188,7 +194,7 @@ def _interrupt(workers: list[SpawnProcess]) -> None:
 
 def _worker_process(job: SearchJob, messages: Any, ask_lock: Any) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // job.settings.workers))
+    torch.set_num_threads(threads_of_each(job.settings.workers))
     try:
         work(job, messages.put, ask_lock)
     except KeyboardInterrupt:

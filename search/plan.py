@@ -20,6 +20,7 @@ from cifar.data import ImageSet, PreparedData, TrainingSplit
 from cifar.device import Device
 from cifar.resnet import ResNetConfig
 from cifar.train import Training
+from search.expectation import disk, shortfalls, spoken_bytes, spoken_limits
 from search.settings import DEFAULT_TRIALS, SearchSettings, StudyError
 from spaces.base import SearchSpace
 
@@ -108,6 +109,8 @@ class Plan:
     """Whether rungs are counted down from R (for promotion) or up from r (for Optuna's pruners)."""
     startup_trials: int = 10
     """Trials before the sampler learns from their values; known good points that are tried first count."""
+    param_budgets: tuple[int, ...] = ()
+    """The limits, of which each trial keeps one, where there are several; `param_budget` is then the largest."""
 
     @property
     def rungs(self) -> list[int]:
@@ -150,8 +153,19 @@ def rungs_from_top(min_epochs: int, max_epochs: int, eta: int) -> list[int]:
 
 
 def plan_without_images(settings: SearchSettings, space: SearchSpace) -> Plan:
-    """The plan for a space that has a trainer of its own: epochs only."""
+    """The plan for a space that has a trainer of its own: epochs only.
+
+    Raises:
+        StudyError: the settings contradict each other or the space.
+    """
     max_epochs = settings.max_epochs or space.max_epochs or FEWEST_EPOCHS
+    if space.max_epochs and max_epochs > space.max_epochs:
+        raise StudyError(
+            "--max-epochs must not exceed what the space can train",
+            got=f"{max_epochs}, of at most {space.max_epochs}",
+            remedy="Lower it",
+        )
+    _require_first_rung(settings, max_epochs)
     return Plan(
         min_epochs=settings.min_epochs or _first_rung(max_epochs, settings),
         max_epochs=max_epochs,
@@ -162,6 +176,7 @@ def plan_without_images(settings: SearchSettings, space: SearchSpace) -> Plan:
         val_limit=0,
         param_budget=space.param_budget,
         mac_budget=space.mac_budget,
+        param_budgets=settings.param_budgets,
     )
 
 
@@ -201,6 +216,7 @@ def make_plan(settings: SearchSettings, data: PreparedData, param_budget: int | 
             mac_budget = None if mac_budget >= largest else mac_budget
         images = trial_seconds / speed.seconds(mac_budget or largest)
     max_epochs, train_size = _epochs(settings, images, train_count)
+    _require_first_rung(settings, max_epochs)
     plan = Plan(
         min_epochs=settings.min_epochs or _first_rung(max_epochs, settings),
         max_epochs=max_epochs,
@@ -212,9 +228,19 @@ def make_plan(settings: SearchSettings, data: PreparedData, param_budget: int | 
         param_budget=param_budget,
         mac_budget=mac_budget,
         image_size=data.image_size,
+        param_budgets=settings.param_budgets,
     )
     expected = forecast(plan, settings, speed).trials
     return replace(plan, startup_trials=max(3, min(10, round(STARTUP_SHARE * expected))))
+
+
+def _require_first_rung(settings: SearchSettings, max_epochs: int) -> None:
+    if settings.min_epochs and settings.min_epochs > max_epochs:
+        raise StudyError(
+            "--min-epochs must not exceed the epochs of a full trial",
+            got=f"{settings.min_epochs} of {max_epochs}",
+            remedy="Lower it, or give --max-epochs",
+        )
 
 
 def _area(image_size: int) -> float:
@@ -274,19 +300,33 @@ def forecast(plan: Plan, settings: SearchSettings, speed: Speed) -> Forecast:
     """What the plan will take; trials as Hyperband runs them, the first of each bracket to the end."""
     macs = plan.mac_budget or _largest_macs(plan.param_budget, plan.image_size)
     images = plan.train_size + EVALUATION_COST * plan.val_limit
-    epoch_seconds = TYPICAL_COST * images * speed.seconds(macs)
+    return forecast_at(plan, settings, TYPICAL_COST * images * speed.seconds(macs))
+
+
+def forecast_at(plan: Plan, settings: SearchSettings, epoch_seconds: float, started: int = 0) -> Forecast:
+    """What a call will take at so many seconds an epoch; 0 where no time passes, as with recorded curves.
+
+    Args:
+        plan: of the study.
+        settings: of the call.
+        epoch_seconds: of a typical trial.
+        started: trials of earlier calls.
+    """
     trial_epochs, first_epochs = float(plan.max_epochs), 0.0
     if settings.pruner == "promotion":
         trial_epochs = bracket_epochs(plan.rungs, plan.eta)[0]
     elif settings.pruner != "none":
         trial_epochs = mean_epochs(plan.rungs, plan.eta)
         first_epochs = sum(plan.max_epochs - epochs for epochs in bracket_epochs(plan.rungs, plan.eta))
-    trials = settings.max_trials or (math.inf if settings.time_budget else DEFAULT_TRIALS)
-    seconds = (trials * trial_epochs + first_epochs) * epoch_seconds / settings.workers
+    limited = settings.time_budget or settings.epoch_budget
+    trials = (settings.max_trials or (math.inf if limited else DEFAULT_TRIALS)) - started
+    if settings.epoch_budget:
+        trials = min(trials, (settings.epoch_budget - first_epochs) / trial_epochs)
+    seconds = (max(0, trials) * trial_epochs + first_epochs) * epoch_seconds / settings.workers
     if settings.time_budget and settings.time_budget < seconds:
         seconds = settings.time_budget
         trials = (seconds * settings.workers / epoch_seconds - first_epochs) / trial_epochs
-    return Forecast(epoch_seconds, trial_epochs, max(1, int(trials)), seconds)
+    return Forecast(epoch_seconds, trial_epochs, max(0 if started else 1, int(trials)), seconds)
 
 
 def mean_epochs(ladder: Sequence[int], eta: int) -> float:
@@ -306,7 +346,8 @@ def bracket_epochs(ladder: Sequence[int], eta: int) -> list[float]:
 
 def describe(plan: Plan, outlook: Forecast, settings: SearchSettings, device: Device) -> list[str]:
     """The plan in lines for a person."""
-    limits = [f"{plan.param_budget:,} parameters" if plan.param_budget else "no parameter limit"]
+    several = plan.param_budgets or (plan.param_budget or 0,)
+    limits = [f"{spoken_limits(several)} parameters" if plan.param_budget else "no parameter limit"]
     limits.append(f"{plan.mac_budget:,} multiply-accumulates an image" if plan.mac_budget else "no MAC limit")
     proposed = plan.mac_budget and settings.mac_budget is None
     note = " (MAC limit proposed for this machine; --mac-budget overrides it)" if proposed else ""
@@ -320,8 +361,15 @@ def describe(plan: Plan, outlook: Forecast, settings: SearchSettings, device: De
         f"epoch       {plan.train_size:,} training images, validated on {plan.val_limit:,}; "
         f"about {outlook.epoch_seconds:.2g} s",
         f"expected    {outlook.trials} trials in {spoken(outlook.seconds)}, until about {ending}",
+        *_disk_lines(plan, outlook, settings),
         *([warning] if images < FEWEST_IMAGES / 2 else []),
+        *shortfalls(plan, outlook, settings),
     ]
+
+
+def _disk_lines(plan: Plan, outlook: Forecast, settings: SearchSettings) -> list[str]:
+    taken = disk(plan, settings.pruner, outlook.trials)
+    return [f"disk        about {spoken_bytes(taken)}, the checkpoints of paused trials"] if taken else []
 
 
 def spoken(seconds: float) -> str:

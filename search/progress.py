@@ -68,17 +68,22 @@ def views(trials: Iterable[FrozenTrial], plan: Plan, *, maximize: bool, timed: b
 
 
 def _view(trial: FrozenTrial, rungs: Sequence[int], maximize: bool, mean: float | None) -> TrialView:
-    if is_paused(trial):
-        status, epochs = Status.PAUSED, int(trial.user_attrs[PAUSED])
-    elif trial.state is TrialState.RUNNING:
-        status, epochs = Status.RUNNING, int(trial.user_attrs.get(STINT, (0, rungs[0]))[1])
-    else:
-        status, epochs = Status.ENDED, trial.last_step or 0
+    running = Status.RUNNING if trial.state is TrialState.RUNNING else Status.ENDED
+    status, epochs = Status.PAUSED if is_paused(trial) else running, epochs_of(trial, rungs[0])
     sign = -1.0 if maximize else 1.0
     values = trial.intermediate_values
     losses = {r: sign * values[r] for r in rungs if r <= epochs and math.isfinite(values.get(r, math.nan))}
     seconds = trial.user_attrs.get(EPOCH_SECONDS)
     return TrialView(trial.number, status, epochs, losses, seconds / mean if seconds and mean else 1.0)
+
+
+def epochs_of(trial: FrozenTrial, first_rung: int) -> int:
+    """Epochs trained; of a paused trial those that it goes on from, of a running one those at which it will pause."""
+    if is_paused(trial):
+        return int(trial.user_attrs[PAUSED])
+    if trial.state is TrialState.RUNNING:
+        return int(trial.user_attrs.get(STINT, (0, first_rung))[1])
+    return trial.last_step or 0
 
 
 def mean_epoch_seconds(trials: Iterable[FrozenTrial]) -> float | None:
@@ -88,9 +93,9 @@ def mean_epoch_seconds(trials: Iterable[FrozenTrial]) -> float | None:
     return sum(seconds * count for seconds, count in timed) / epochs if epochs else None
 
 
-def trained(views: Iterable[TrialView]) -> int:
-    """Epochs trained, those to come in running stints included."""
-    return sum(view.epochs for view in views)
+def trained(trials: Iterable[FrozenTrial], first_rung: int) -> int:
+    """Epochs of all trials, failed ones included, and those to come of running ones."""
+    return sum(epochs_of(trial, first_rung) for trial in distinct(trials))
 
 
 def known_result(trials: Iterable[FrozenTrial], fingerprint: str, number: int) -> FrozenTrial | None:

@@ -102,7 +102,10 @@ class Promotion:
         """
         state = _State(self, trials)
         total = state.spent + epochs_left
-        may_start = trials_left >= 1
+        may_start = trials_left >= 1 and epochs_left >= self.rungs[0]
+        begun = state.begun(epochs_left)
+        if begun is not None:
+            return begun
         if may_start and (not trials or state.cost_after(starting=1) <= self._round_end(state.cost_after(), total)):
             return Start(self.rungs[0])
         due = state.due(epochs_left)
@@ -131,12 +134,13 @@ class _State:
         self.reached = [sum(t.epochs >= rung for t in trials) for rung in self.rungs]
         self.running = [0] * len(self.rungs)
         self.pools: list[list[TrialView]] = [[] for _ in self.rungs]  # paused, best first
+        self.below: list[TrialView] = []  # paused before the first rung
         for trial in trials:
             level = sum(trial.epochs >= rung for rung in self.rungs) - 1
             if trial.status is Status.RUNNING:
                 self.running[level] += 1
-            elif trial.status is Status.PAUSED and level >= 0:
-                self.pools[level].append(trial)
+            elif trial.status is Status.PAUSED:
+                (self.pools[level] if level >= 0 else self.below).append(trial)
         for rung, pool in zip(self.rungs, self.pools, strict=True):
             pool.sort(key=lambda t: (t.losses.get(rung, math.inf), t.number))
 
@@ -156,6 +160,13 @@ class _State:
             cost += going * unit * (self.rungs[level] - self.rungs[level - 1])
             coming = self.running[level] + going
         return cost
+
+    def begun(self, epochs_left: float) -> Promote | None:
+        """A trial that a deadline paused below the first rung."""
+        for trial in self.below[:1]:
+            if self._step(trial, 0) <= epochs_left:
+                return Promote(trial.number, self.rungs[0])
+        return None
 
     def due(self, epochs_left: float) -> Promote | Wait | None:
         """A promotion that is due and that no trial on its way can dispute; a wait if one may become so; or none."""

@@ -1,4 +1,7 @@
-"""`python -m search.report --compare`: finished runs side by side, in the terminal, as CSV and as an HTML page."""
+"""`python -m search.report`: what a study tells, or, with `--compare`, finished runs side by side.
+
+In the terminal, as CSV files, and as Markdown or an HTML page.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.cli import Parser, run_command
+from search.settings import SearchSettings
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,33 +22,60 @@ if TYPE_CHECKING:
 
 def parser() -> Parser:
     """The command's options."""
-    p = Parser("report", "Compare finished runs: accuracies, McNemar's test on the paired predictions, costs.")
+    p = Parser(
+        "report",
+        "Report a study: whether its short runs can be trusted, plan against actual, accuracy against size. Or compare "
+        "finished runs: accuracies, McNemar's test on the paired predictions, costs.",
+    )
+    p.add_argument("--study", default="resnet_budget5m", help="name of the study")
+    p.add_argument("--storage", help="Optuna storage of the study (default: studies/<study>/study.db)")
     p.add_argument(
         "--compare",
         nargs="+",
         metavar="RUN",
         help="folders of finished runs, or names of runs in studies/*/runs/; each is compared with the first",
     )
-    p.add_argument("--out", type=Path, default=Path("comparison"), help="folder for the CSV files and the page")
+    p.add_argument(
+        "--out", type=Path, help="folder for the files (default: studies/<study>; with --compare, comparison)"
+    )
     return p
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parses, compares, prints, writes."""
+    """Parses, reports or compares, prints, writes."""
     args = parser().parse_args(argv)
-    from search.comparison import compare, write_comparison
-    from search.settings import StudyError
-
-    if not args.compare:
-        raise StudyError(
-            "a report needs something to report on",
-            got="no --compare",
-            remedy="Give two or more finished runs: python -m search.report --compare A B",
-        )
-    comparison = compare(_runs(args.compare))
-    paths = write_comparison(args.out, comparison)
-    print_comparison(comparison)
+    if args.compare is None:
+        paths = report_study(args.study, args.storage, args.out)
+    else:
+        paths = compare_runs(args.compare, args.out or Path("comparison"))
     print(f"wrote   {', '.join(str(path) for path in paths)}")
+
+
+def report_study(name: str, storage: str | None, out: Path | None) -> list[Path]:
+    """Prints the report of a study and writes it into `out`, or the study's folder; the files' paths."""
+    from rich.console import Console
+
+    from search.report_sections import sections
+    from search.sections import print_sections
+    from search.study import require_study
+    from search.study_report import study_report, write_study_report
+
+    settings = SearchSettings(study=name, storage=storage)
+    report = study_report(require_study(settings), settings.folder)
+    paths = write_study_report(out or settings.folder, report)
+    print_sections(sections(report), Console(highlight=False))
+    print()
+    return paths
+
+
+def compare_runs(runs: Sequence[str], out: Path) -> list[Path]:
+    """Prints a comparison of finished runs and writes it into `out`; the files' paths."""
+    from search.comparison import compare, write_comparison
+
+    comparison = compare(_runs(runs))
+    paths = write_comparison(out, comparison)
+    print_comparison(comparison)
+    return paths
 
 
 def _runs(given: Sequence[str]) -> list[FinishedRun]:

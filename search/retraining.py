@@ -43,7 +43,7 @@ SAFETY = 0.92  # share of a time budget that is planned; the rest is for slower 
 DEFAULT_EMA_DECAY = 0.999
 COMPILE_FROM = {"cpu": 900.0, "cuda": 300.0}
 """Seconds left after the first epoch from which on `auto` compiles, by type of device; on others it never does.
-On a CPU compiling took 23 to 42 s and made small networks 1.13 to 1.19 times as fast, a large one no faster."""
+On a CPU compiling takes 23 to 42 s and gains from nothing to a fifth, by network and number of threads."""
 
 Say = Callable[[str], None]
 CompileChoice = Literal["auto", "on", "off"]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from search.cli import Parser, count, duration, natural, non_negative_count, run_command
+from search.cli import Parser, counts, duration, natural, non_negative_count, run_command
 from search.settings import PRUNERS, SAMPLERS, SearchSettings
 
 if TYPE_CHECKING:
@@ -36,7 +36,13 @@ def parser() -> Parser:
         type=natural,
         help="stop at this many trials of the study in all (default: 50 without a time budget)",
     )
-    p.add_argument("--param-budget", type=count, help="most parameters, such as 300k (default: the space's own)")
+    p.add_argument(
+        "--param-budget",
+        type=counts,
+        help="most parameters, such as 300k (default: the space's own); or several limits, such as 300k,1M,5M: each "
+        "trial draws one, and the report shows the best of each. Sampler and promotion compare all trials, so that "
+        "larger limits, where accuracy is higher, get more of the training",
+    )
     p.add_argument(
         "--mac-budget",
         type=non_negative_count,
@@ -59,7 +65,12 @@ def parser() -> Parser:
     p.add_argument("--pruner", choices=PRUNERS, default="promotion", help="which trials go on")
     p.add_argument("--seed", type=int, default=0, help="of the sampler and the trials")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps")
-    p.add_argument("--workers", type=natural, default=1, help="processes that run trials side by side")
+    p.add_argument(
+        "--workers",
+        type=workers,
+        default=1,
+        help="processes that run trials side by side; auto measures which number trains most",
+    )
     p.add_argument("--no-warm-start", action="store_true", help="do not try known good points first")
     p.add_argument("--deterministic", action="store_true", help="equal seeds give equal weights")
     p.add_argument(
@@ -69,10 +80,18 @@ def parser() -> Parser:
     return p
 
 
+def workers(text: str) -> int | None:
+    """A number of workers, or None for `auto`."""
+    return None if text == "auto" else natural(text)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses, searches, prints how to go on."""
     args = vars(parser().parse_args(argv))
-    quiet = args.pop("quiet")
+    quiet, limits = args.pop("quiet"), args.pop("param_budget") or ()
+    args |= {"param_budgets": limits} if len(limits) > 1 else {"param_budget": next(iter(limits), None)}
+    auto = args["workers"] is None
+    args |= {"auto_workers": auto, "workers": args["workers"] or 1}
     settings = SearchSettings(max_trials=args.pop("trials"), warm_start=not args.pop("no_warm_start"), **args)
     from search.display import choose_display
     from search.session import run_search
@@ -105,6 +124,7 @@ def closing_lines(study: optuna.Study, settings: SearchSettings) -> list[str]:
         f"best trial {best.number}: {best.value:.4f} after {reached(best)} of {full} epochs"
         + (f", {size:,} parameters" if size is not None else ""),
         f"trials     {card_path(settings).parent / 'trials.csv'}, summary in {card_path(settings)}",
+        f"report     python -m search.report{option}",
         f"look       python -m search.dashboard{option}   or: optuna-dashboard {shown_url(settings)}",
         f"retrain    python -m search.retrain --trial best{option}",
         f"go on      the same command again: {' '.join(['python -m search.run', *sys.argv[1:]])}",

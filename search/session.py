@@ -10,30 +10,44 @@ study.best_value
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import optuna
 
 from cifar.data import PreparedData, prepare
 from cifar.device import Device, choose_device
+from search.calls import close_call, measured_epoch, open_call
 from search.card import write_card
 from search.display import Display, QuietDisplay
 from search.engine import Engine, LocalEngine, SearchJob
-from search.plan import Plan, Speed, describe, forecast, make_plan, measure_speed, plan_without_images
-from search.progress import distinct
+from search.expectation import shortfalls
+from search.limits_space import space_for
+from search.plan import (
+    Forecast,
+    Plan,
+    Speed,
+    describe,
+    forecast,
+    forecast_at,
+    make_plan,
+    measure_speed,
+    plan_without_images,
+)
+from search.progress import trained
 from search.settings import DEFAULT_TRIALS, SearchSettings
 from search.study import (
     check_continues,
     close_paused_trials,
+    counted,
     create_study,
     find_study,
     look_again,
-    reached,
     recover_lost_trials,
     stored_plan,
     write_trials_csv,
 )
-from spaces.base import Problem, SearchSpace
-from spaces.registry import load_space
+from search.workers import best_number, measure_workers
+from spaces.base import Problem, SearchSpace, can_resume
 
 
 def run_search(settings: SearchSettings, display: Display | None = None, engine: Engine | None = None) -> optuna.Study:
@@ -54,36 +68,53 @@ def run_search(settings: SearchSettings, display: Display | None = None, engine:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     device = choose_device(settings.device)
     problem = Problem(param_budget=settings.param_budget, mac_budget=settings.mac_budget or None)
-    space = load_space(settings.space, problem)  # a wrong space is told before data is fetched
+    space = space_for(settings.space, problem, settings.param_budgets)  # a wrong space is told before data is fetched
     data = prepare(settings.data) if space.uses_images else None
     started = time.time()
-    study, plan, epoch_seconds = _open(settings, space, data, device, display)
+    settings = _with_workers(settings, space, device, display)
+    study, plan, outlook = _open(settings, space, data, device, display)
     problem = Problem(
         num_classes=len(data.class_names) if data else problem.num_classes,
         image_size=data.image_size if data else problem.image_size,
         param_budget=plan.param_budget,
         mac_budget=plan.mac_budget,
     )
-    _enqueue_warm_starts(study, load_space(settings.space, problem), settings)
+    _enqueue_warm_starts(study, space_for(settings.space, problem, plan.param_budgets), settings)
     deadline = started + settings.time_budget if settings.time_budget else None
     limited = settings.time_budget or settings.epoch_budget
     max_trials = settings.max_trials or (None if limited else DEFAULT_TRIALS)
-    job = SearchJob(settings, plan, problem, data, deadline, max_trials, _max_epochs(study, settings), epoch_seconds)
+    epoch_seconds = (outlook.epoch_seconds or None) if outlook else None
+    max_epochs = _max_epochs(study, plan, settings)
+    job = SearchJob(settings, plan, problem, data, deadline, max_trials, max_epochs, epoch_seconds)
+    key, call = open_call(study, plan, outlook, settings, resumes=can_resume(space))
     try:
         with display.showing(settings, plan, study, deadline, max_trials, space):
             (engine or LocalEngine()).run(job, display.event)
     finally:
         look_again(study)
+        recover_lost_trials(study)  # one that Ctrl-C cut off before it began
         close_paused_trials(study)
+        close_call(study, key, call, time.time() - started)
         write_trials_csv(study, settings)
         write_card(study, settings, plan, device)
     return study
 
 
+def _with_workers(settings: SearchSettings, space: SearchSpace, device: Device, display: Display) -> SearchSettings:
+    """The settings with the number of workers measured, where that was asked for and images are trained on."""
+    if not (settings.auto_workers and space.uses_images):
+        return settings
+    display.say("measuring how many workers train most side by side ...")
+    speeds = measure_workers(device)
+    chosen = best_number(speeds)
+    display.say("workers     " + ", ".join(f"{n}: {speed:,.0f} images/s" for n, speed in speeds.items()))
+    return replace(settings, workers=chosen)
+
+
 def _open(
     settings: SearchSettings, space: SearchSpace, data: PreparedData | None, device: Device, display: Display
-) -> tuple[optuna.Study, Plan, float | None]:
-    """The study, continued or new, its plan, both announced, and the seconds of an epoch as far as foreseen."""
+) -> tuple[optuna.Study, Plan, Forecast | None]:
+    """The study, continued or new, and its plan, both announced; what this call is expected to take, where known."""
     fingerprint = data.fingerprint if data else None
     study = find_study(settings)
     if study is not None:
@@ -93,28 +124,39 @@ def _open(
         lost = recover_lost_trials(study)
         if lost:
             display.say(f"{lost} trial{'s' * (lost > 1)} of a process that was killed will be run again")
-        return study, plan, None
-    epoch_seconds = None
+        return study, plan, _outlook(study, plan, settings)
+    outlook: Forecast | None = None
     if data is None:
         plan = plan_without_images(settings, space)
         display.say(f"rungs       {', '.join(map(str, plan.rungs))} epochs; one of {plan.eta} trials goes on at each")
+        if not settings.time_budget:  # how long an own trainer takes is not known
+            outlook = forecast_at(plan, settings, 0.0)
+            for line in shortfalls(plan, outlook, settings):
+                display.say(line)
     else:
         display.say("measuring how fast this machine trains ...")
         speed: Speed = measure_speed(device)
         plan = make_plan(settings, data, space.param_budget, speed)
         outlook = forecast(plan, settings, speed)
-        epoch_seconds = outlook.epoch_seconds
         for line in describe(plan, outlook, settings, device):
             display.say(line)
     study = create_study(settings, plan, space.direction, fingerprint, data.source if data else None)
-    return study, plan, epoch_seconds
+    return study, plan, outlook
 
 
-def _max_epochs(study: optuna.Study, settings: SearchSettings) -> int | None:
+def _outlook(study: optuna.Study, plan: Plan, settings: SearchSettings) -> Forecast | None:
+    """What a call that continues a study will take, from how long its epochs took; None where none was timed."""
+    epoch_seconds = measured_epoch(study)
+    if not epoch_seconds and settings.time_budget:
+        return None
+    return forecast_at(plan, settings, epoch_seconds or 0.0, counted(study.get_trials(deepcopy=False)))
+
+
+def _max_epochs(study: optuna.Study, plan: Plan, settings: SearchSettings) -> int | None:
     """Epochs of the study in all when this call ends; None without `--epoch-budget`."""
     if settings.epoch_budget is None:
         return None
-    return settings.epoch_budget + sum(reached(t) for t in distinct(study.get_trials(deepcopy=False)))
+    return settings.epoch_budget + trained(study.get_trials(deepcopy=False), plan.rungs[0])
 
 
 def _enqueue_warm_starts(study: optuna.Study, space: SearchSpace, settings: SearchSettings) -> None:

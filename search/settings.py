@@ -37,6 +37,8 @@ class SearchSettings:
     """Trials of the study in all, those of earlier calls included; with no time budget either, 50."""
     param_budget: int | None = None
     """Most parameters; None is the space's own limit."""
+    param_budgets: tuple[int, ...] = ()
+    """Several limits instead of `param_budget`; each trial draws one and keeps it."""
     mac_budget: int | None = None
     """Most multiply-accumulates an image; None leaves it to the plan, 0 is no limit."""
     min_epochs: int | None = None
@@ -61,6 +63,8 @@ class SearchSettings:
     """auto, cpu, cuda, cuda:<index> or mps."""
     workers: int = 1
     """Processes that run trials side by side on this machine."""
+    auto_workers: bool = False
+    """Whether the number of workers that train most in all is measured first, and taken."""
     warm_start: bool = True
     """Whether known good points are tried first."""
     deterministic: bool = False
@@ -73,6 +77,20 @@ class SearchSettings:
         for name in ("min_epochs", "max_epochs", "train_size", "max_trials", "epoch_budget", "param_budget", "workers"):
             value = getattr(self, name)
             _require(value is None or value >= 1, f"--{_option(name)} must be 1 or more", value, "Leave it out")
+        shown = ",".join(map(str, self.param_budgets))
+        _require(all(limit >= 1 for limit in self.param_budgets), "--param-budget must be 1 or more", shown, "Raise it")
+        _require(
+            len(set(self.param_budgets)) == len(self.param_budgets),
+            "--param-budget must name each limit once",
+            shown,
+            "Leave the second one out",
+        )
+        _require(
+            not (self.param_budget and self.param_budgets),
+            "param_budget is one limit, param_budgets are several; only one of the two can be given",
+            f"{self.param_budget} and {shown}",
+            "Leave param_budget out",
+        )
         _require(
             self.mac_budget is None or self.mac_budget >= 0,
             "--mac-budget must be 0 or more",

@@ -36,6 +36,7 @@ CANDIDATE = "candidate"
 REASON = "reason"
 WORKER = "worker"
 INTERRUPTED = "interrupted"
+KILLED = "its process was killed"
 RETRY_OF = "retry_of"
 UNCLAIMED = timedelta(minutes=1)  # after which a running trial that names no worker is lost
 
@@ -116,10 +117,14 @@ def check_continues(study: optuna.Study, settings: SearchSettings, fingerprint: 
     plan = stored_plan(study)
     held: dict[str, Any] = {"space": study.user_attrs.get(SPACE), **asdict(plan)}
     asked = {"space": settings.space, "mac_budget": settings.mac_budget or None}
-    asked |= {key: getattr(settings, key) for key in ("param_budget", "min_epochs", "max_epochs", "train_size")}
+    asked |= {key: getattr(settings, key) for key in ("min_epochs", "max_epochs", "train_size")}
     for key, value in asked.items():
         if value is not None and value != held[key]:
             _refuse(study, f"--{key.replace('_', '-')}", held[key], value)
+    limits = settings.param_budgets or ((settings.param_budget,) if settings.param_budget else ())
+    held_limits = plan.param_budgets or (plan.param_budget,)
+    if limits and limits != held_limits:
+        _refuse(study, "--param-budget", ",".join(map(str, held_limits)), ",".join(map(str, limits)))
     if fingerprint != study.user_attrs.get(DATA):
         _refuse(study, "--data", study.user_attrs.get(SOURCE), "other images")
 
@@ -149,21 +154,27 @@ def look_again(study: optuna.Study) -> None:
         study._storage.refresh(study._study_id)
 
 
-def recover_lost_trials(study: optuna.Study) -> int:
+def recover_lost_trials(study: optuna.Study, *, others: bool = False) -> int:
     """Closes trials whose process on this machine is gone; returns how many must be trained again.
 
     A trial with a checkpoint is told PRUNED, to be continued from there; others fail and are queued again.
+
+    Args:
+        study: of the trials.
+        others: whether this process is at work: its own trials are not lost then, and paused ones may stay open.
     """
     lost = [t for t in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if _is_lost(t)]
+    if others:
+        lost = [t for t in lost if not is_paused(t) and t.user_attrs.get(WORKER) != this_worker()]
     again = [t for t in lost if not _has_checkpoint(t)]
     for trial in lost:
         if trial in again:
-            study.tell(trial.number, state=TrialState.FAIL)
+            _tell(study, trial, TrialState.FAIL, KILLED)
             requeue(study, trial)
         else:
             if not is_paused(trial):  # was going on when its process died
                 resumed(study, trial).set_user_attr(PAUSED, trial.user_attrs[STINT][0])
-            study.tell(trial.number, state=TrialState.PRUNED)
+            _tell(study, trial, TrialState.PRUNED, KILLED)
     return len(again)
 
 
@@ -174,7 +185,12 @@ def close_paused_trials(study: optuna.Study) -> None:
     """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if is_paused(trial) and _is_lost(trial):
-            study.tell(trial.number, state=TrialState.PRUNED)
+            _tell(study, trial, TrialState.PRUNED, f"waited at {trial.user_attrs[PAUSED]} epochs for promotion")
+
+
+def _tell(study: optuna.Study, trial: FrozenTrial, state: TrialState, reason: str) -> None:
+    resumed(study, trial).set_user_attr(REASON, reason)
+    study.tell(trial.number, state=state)
 
 
 def resumed(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:

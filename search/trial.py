@@ -94,11 +94,17 @@ class TrialRunner:
         if stored.state.is_finished() or stored.user_attrs.get(PAUSED):
             return
         if stint.start:
-            stint.trial.set_user_attr(PAUSED, stint.start)
-            self.emit(TrialEnded(stored.number, "paused", None, stint.start, INTERRUPTED))
+            self._put_back(stint, INTERRUPTED)
         else:
             self._end(stint.trial, TrialState.FAIL, "failed", INTERRUPTED)
             requeue(self.study, self.study.trials[stored.number])
+
+    def _put_back(self, stint: Stint, reason: str) -> TrialEnded:
+        """Pauses the trial where it went on from."""
+        stint.trial.set_user_attr(PAUSED, stint.start)
+        ended = TrialEnded(stint.trial.number, "paused", None, stint.start, reason)
+        self.emit(ended)
+        return ended
 
     def _infeasible(self, trial: Trial, candidate: Any) -> TrialEnded | None:
         """Records what the candidate is and costs; ends the trial untrained if it breaks a limit."""
@@ -148,6 +154,8 @@ class TrialRunner:
         try:
             for report in self.space.train(candidate, self._context(stint)):
                 if report.epoch <= stint.start:  # a space that cannot go on trains these again
+                    if self.out_of_time():
+                        return self._put_back(stint, "time budget spent")
                     continue
                 last = self._report(trial, report, time.perf_counter() - started)
                 started = time.perf_counter()
@@ -156,14 +164,14 @@ class TrialRunner:
                     return ended
         except Diverged as error:
             return self._end(trial, TrialState.PRUNED, "pruned", f"diverged: {error}")
-        if last is None:
+        if last is None and not stint.start:
             return self._end(trial, TrialState.FAIL, "failed", "the space's train() yielded nothing")
-        return self._end(trial, TrialState.COMPLETE, "complete", "full length", last.value)
+        value = last.value if last else self.study.trials[trial.number].intermediate_values[stint.start]
+        return self._end(trial, TrialState.COMPLETE, "complete", "train() ended", value)
 
     def _after_epoch(self, stint: Stint, report: EpochReport) -> TrialEnded | None:
         """Pauses, prunes or completes the trial, or lets it train on."""
         if report.epoch >= self.plan.max_epochs:
-            self.checkpoint(stint.trial).unlink(missing_ok=True)
             return self._end(stint.trial, TrialState.COMPLETE, "complete", "full length", report.value)
         if self.pauses:
             if report.epoch >= stint.end:
@@ -172,8 +180,9 @@ class TrialRunner:
         if stint.trial.should_prune():
             reason = f"not among the best at {report.epoch} epochs"
             return self._end(stint.trial, TrialState.PRUNED, "pruned", reason)
-        if self.out_of_time():
-            return self._end(stint.trial, TrialState.PRUNED, "pruned", "time budget spent")
+        if self.out_of_time() or report.epoch >= stint.end:
+            reason = "time budget spent" if self.out_of_time() else "epoch budget spent"
+            return self._end(stint.trial, TrialState.PRUNED, "pruned", reason)
         return None
 
     def _context(self, stint: Stint) -> TrialContext:
@@ -181,10 +190,9 @@ class TrialRunner:
         seed, path = stint.trial.user_attrs["seed"], self.checkpoint(stint.trial)
         if not (stint.start and can_resume(self.space)):
             return TrialContext(self.plan.max_epochs, seed, self.device, self.split)
-        if not self.space.uses_images:
-            return TrialContext(self.plan.max_epochs, seed, self.device, self.split, stint.start)
         if not path.exists():
-            return TrialContext(self.plan.max_epochs, seed, self.device, self.split)
+            start = 0 if self.space.uses_images else stint.start  # without images there may be nothing to save
+            return TrialContext(self.plan.max_epochs, seed, self.device, self.split, start)
         return TrialContext(self.plan.max_epochs, seed, self.device, self.split, stint.start, path)
 
     def checkpoint(self, trial: Trial | FrozenTrial) -> Path:
@@ -210,6 +218,8 @@ class TrialRunner:
 
     def _end(self, trial: Trial, state: TrialState, name: str, reason: str, value: float | None = None) -> TrialEnded:
         trial.set_user_attr(REASON, reason)
+        if "seed" in trial.user_attrs:
+            self.checkpoint(trial).unlink(missing_ok=True)  # nobody will go on with it
         told = self.study.tell(trial.number, value, state=state)
         ended = TrialEnded(trial.number, name, told.value, told.last_step or 0, reason)
         self.emit(ended)

@@ -33,6 +33,7 @@ class RecordedCurves(SearchSpace):
 
     direction = "minimize"
     uses_images = False
+    resumable = True
 
     def __init__(self, path: str) -> None:
         with np.load(path) as table:
@@ -45,7 +46,7 @@ class RecordedCurves(SearchSpace):
 
     def train(self, candidate: Row, context: TrialContext) -> Iterator[EpochReport]:
         """The recorded loss after each epoch; a NaN is told as divergence by the engine."""
-        for epoch in range(1, context.fidelity + 1):
+        for epoch in range(context.epochs_done + 1, context.fidelity + 1):
             yield EpochReport(epoch, float(self.losses[candidate.index, epoch - 1]))
 
 

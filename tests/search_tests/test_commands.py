@@ -83,6 +83,7 @@ BAD_INPUT = [
     ("run --time-budget soon", "a duration is a number with s, m, h or d"),
     ("run --trials 0", "a whole number of at least 1"),
     ("run --param-budget lots", "a count is a positive whole number"),
+    ("run --param-budget 300k,300k", "--param-budget must name each limit once; got 300000,300000"),
     ("run --param-budget 1k --data {toy}", "this space needs limits of at least"),
     ("run --eta 1", "--eta must be 2 or more; got 1"),
     ("run --min-epochs 9 --max-epochs 3", "--min-epochs must not exceed --max-epochs"),
@@ -100,6 +101,7 @@ BAD_INPUT = [
     ("retrain --epochs -3 --recipe resnet_fast", "a number above 0 is needed"),
     ("submit --model nowhere --pkl x.pkl", "a trained model is a folder with weights.pt"),
     ("submit --pkl x.pkl", "required: --model"),
+    ("report --study none", "the study must exist; got 'none'"),
     ("dashboard --study none", "the study must exist"),
     ("dashboard --port 99999", "a port is a whole number in 0..65535"),
 ]

@@ -1,0 +1,89 @@
+"""Several parameter limits in one study: each trial draws one of them and keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, zip_longest
+from typing import Any
+
+from optuna.trial import BaseTrial, FixedTrial
+
+from search.progress import fingerprint
+from spaces.base import EpochReport, Problem, SearchSpace, SpaceError, TrialContext, WarmStart, can_resume
+from spaces.registry import load_space
+
+LIMIT = "param_budget"
+"""The Optuna parameter that holds a trial's limit."""
+
+
+def space_for(reference: str, problem: Problem, limits: Sequence[int] = ()) -> SearchSpace:
+    """The space of that name made for the problem, or, given several parameter limits, one that searches them all.
+
+    Raises:
+        SpaceError: unknown, not importable, or without a method `suggest`.
+        InfeasibleError: no network fits a limit.
+    """
+    if not limits:
+        return load_space(reference, problem)
+    return SeveralLimits({limit: load_space(reference, replace(problem, param_budget=limit)) for limit in limits})
+
+
+class SeveralLimits(SearchSpace):
+    """One space a parameter limit; a trial's first parameter says which proposes it.
+
+    Args:
+        spaces: by limit; all from one reference, so that any of them can train what another proposed.
+    """
+
+    def __init__(self, spaces: Mapping[int, SearchSpace]) -> None:
+        self.spaces = dict(spaces)
+        self.any = next(iter(self.spaces.values()))
+        self.direction, self.uses_images, self.max_epochs = (
+            self.any.direction,
+            self.any.uses_images,
+            self.any.max_epochs,
+        )
+        self.param_budget, self.mac_budget = max(self.spaces), self.any.mac_budget
+        self.resumable = can_resume(self.any)
+
+    def suggest(self, trial: BaseTrial) -> Any:
+        """A candidate within the limit that the trial draws.
+
+        Raises:
+            SpaceError: the space proposed one above it.
+        """
+        limit = int(trial.suggest_categorical(LIMIT, tuple(self.spaces)))
+        candidate = self.spaces[limit].suggest(trial)
+        cost = getattr(candidate, "cost", None)
+        if cost is not None and cost.parameters > limit:
+            raise SpaceError(
+                f"a space for several --param-budget must propose within each, here {limit:,}",
+                got=f"{cost.parameters:,} parameters",
+                remedy="Give one limit, or solve for problem.param_budget as spaces.width.widest does",
+            )
+        return candidate
+
+    def train(self, candidate: Any, context: TrialContext) -> Iterator[EpochReport]:
+        """As the space trains it."""
+        return self.any.train(candidate, context)
+
+    def warm_starts(self) -> list[WarmStart]:
+        """The first known good point of every limit, then the second, and so on; equal candidates once."""
+        each = [[(limit, start) for start in space.warm_starts()] for limit, space in self.spaces.items()]
+        found: dict[str, WarmStart] = {}
+        for limit, start in filter(None, chain.from_iterable(zip_longest(*each))):
+            named = f"{start.name}, at most {limit:,} parameters"
+            limited = replace(start, name=named, params={LIMIT: limit, **start.params})
+            found.setdefault(self._identity(limited), limited)
+        return list(found.values())
+
+    def _identity(self, start: WarmStart) -> str:
+        """Equal for warm starts of one candidate; where parameters are left to the sampler, each is its own."""
+        trial = FixedTrial(dict(start.params))
+        for key, value in start.attributes.items():
+            trial.set_user_attr(key, value)
+        try:
+            return fingerprint(self.suggest(trial).to_dict())
+        except ValueError:  # what FixedTrial raises for a missing parameter
+            return start.name
