@@ -2,6 +2,7 @@
 
 The same network, batch size and augmentation (crop, flip, RandAugment(2, 9), random erasing) through the pipeline of
 `benchmarks/naive.py` and through `cifar.train`, in turn in one run; medians of several repeats, and their ratio.
+Compiled training is timed too. Some 12 minutes on two cores; `--only training` measures a part of it.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from benchmarks import naive
+from benchmarks import naive, step_profile
 from cifar.candidate import Candidate
 from cifar.data import ImageSet, PreparedData, TrainingSplit, load_training_split, prepare
 from cifar.device import Device, choose_device
@@ -34,6 +35,7 @@ AUGMENTATION = Augmentation(flip=True, crop_padding=4, randaugment_ops=2, randau
 TINY = "resnet_1_1_1_x_16_32_64"
 SECONDS = 10.0  # of one timed stretch
 EVALUATED = 1000  # images of one timed evaluation
+PARTS = ("training", "parts", "evaluation", "input", "scales")
 SCALES = (5_000, 20_000, 50_000)
 
 
@@ -47,12 +49,21 @@ def candidates() -> dict[str, Candidate]:
     }
 
 
-def in_turn(a: Callable[[], float], b: Callable[[], float], repeats: int) -> dict[str, float]:
-    """Images/s of both, measured A B A B ...; medians, and the median of the ratios pair by pair."""
-    pairs = [(a(), b()) for _ in range(repeats)]
-    naive_speed, trainer_speed = (statistics.median(side) for side in zip(*pairs, strict=True))
-    ratio = statistics.median(trainer / usual for usual, trainer in pairs)
-    return {"naive": round(naive_speed, 1), "trainer": round(trainer_speed, 1), "ratio": round(ratio, 2)}
+def in_turn(usual: Callable[[], float], *ours: Callable[[], float], repeats: int) -> list[dict[str, float]]:
+    """Images/s of the usual way and of each of ours, measured A B C A B C ...; for each of ours a row.
+
+    A row has the medians, and the median of the ratios of measurements that followed one another.
+    """
+    rounds = [[side() for side in (usual, *ours)] for _ in range(repeats)]
+    medians = [statistics.median(side) for side in zip(*rounds, strict=True)]
+    return [
+        {
+            "naive": round(medians[0], 1),
+            "trainer": round(medians[i], 1),
+            "ratio": round(statistics.median(row[i] / row[0] for row in rounds), 2),
+        }
+        for i in range(1, len(medians))
+    ]
 
 
 def timed(steps: Callable[[], Iterator[int]]) -> Callable[[], float]:
@@ -77,13 +88,20 @@ def trainer_steps(training: Training) -> Callable[[], Iterator[int]]:
     return steps
 
 
-def time_training(candidate: Candidate, split: TrainingSplit, device: Device, repeats: int) -> dict[str, float]:
-    """Training images/s, both ways."""
-    training = Training(candidate, split, device=device, epochs=1, seed=0)
+def time_training(
+    candidate: Candidate, split: TrainingSplit, device: Device, repeats: int
+) -> tuple[dict[str, float], dict[str, float] | None]:
+    """Training images/s, the usual way beside the trainer, and beside the compiled trainer if it can be compiled."""
+    training, compiled = (Training(candidate, split, device=device, epochs=1, seed=0) for _ in range(2))
+    started = time.perf_counter()
+    problem = compiled.compile()
+    print(problem or f"compiled in {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
     usual = naive.NaiveTraining(
         candidate.network.build(), candidate.recipe, split.train, training.normalization, device.torch_device
     )
-    return in_turn(timed(usual.steps), timed(trainer_steps(training)), repeats)
+    ours = [training] if problem else [training, compiled]
+    rows = in_turn(timed(usual.steps), *(timed(trainer_steps(one)) for one in ours), repeats=repeats)
+    return rows[0], None if problem else rows[1]
 
 
 def time_input(candidate: Candidate, split: TrainingSplit, device: Device, repeats: int) -> dict[str, float]:
@@ -101,7 +119,7 @@ def time_input(candidate: Candidate, split: TrainingSplit, device: Device, repea
             yield len(labels)
         synchronize(device)
 
-    return in_turn(timed(usual), timed(batched), repeats)
+    return in_turn(timed(usual), timed(batched), repeats=repeats)[0]
 
 
 def time_evaluation(candidate: Candidate, split: TrainingSplit, device: Device, repeats: int) -> dict[str, float]:
@@ -123,7 +141,7 @@ def time_evaluation(candidate: Candidate, split: TrainingSplit, device: Device, 
         return len(images) / (time.perf_counter() - started)
 
     usual(), trainer()  # warm up
-    return in_turn(usual, trainer, repeats)
+    return in_turn(usual, trainer, repeats=repeats)[0]
 
 
 def time_parts(candidate: Candidate, split: TrainingSplit, device: Device, repeats: int) -> dict[str, float]:
@@ -188,50 +206,77 @@ def time_scales(candidate: Candidate, data: PreparedData, device: Device) -> dic
     return speeds
 
 
+def measure(
+    parts: Collection[str], split: TrainingSplit, data: PreparedData, device: Device, repeats: int
+) -> dict[str, Any]:
+    """The parts that are asked for, of `PARTS`."""
+    named = candidates()
+    result: dict[str, Any] = {
+        "machine": f"{device.describe()}, {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
+        "training": {},
+        "training_compiled": {},
+        "parts": {},
+        "evaluation": {},
+        "input_pipeline": {},
+        "epoch_images_per_s": {},
+    }
+    for name, candidate in named.items():
+        print(f"timing {name} ...", file=sys.stderr, flush=True)
+        if "training" in parts:
+            result["training"][name], compiled = time_training(candidate, split, device, repeats)
+            if compiled:
+                result["training_compiled"][name] = compiled
+        if "parts" in parts:
+            result["parts"][name] = time_parts(candidate, split, device, repeats)
+        if "evaluation" in parts:
+            result["evaluation"][name] = time_evaluation(candidate, split, device, repeats)
+    if "input" in parts:
+        small = named["resnet_16_32_64"]
+        result["input_pipeline"] = {"crop_flip_randaugment_erasing": time_input(small, split, device, repeats)}
+    if "scales" in parts:
+        result["epoch_images_per_s"] = time_scales(named[TINY], data, device)
+    return result
+
+
 def main() -> int:
     """Measures, prints a table or JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=__doc__.splitlines()[0])
     parser.add_argument("--data", help="images, as for search.run")
     parser.add_argument("--repeats", type=int, default=3, help="measurements of each side; medians are printed")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--only", action="append", choices=PARTS, help="measure this part; may be given several times")
+    parser.add_argument("--profile", action="store_true", help="print instead where the time of a step goes")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
     device, data = choose_device(args.device), prepare(args.data)
     split = load_training_split(data, val_size=5000)
-    named = candidates()
-    small = named["resnet_16_32_64"]
-    result: dict[str, Any] = {
-        "machine": f"{device.describe()}, {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
-        "training": {},
-        "parts": {},
-        "evaluation": {},
-    }
-    for name, candidate in named.items():
-        print(f"timing {name} ...", file=sys.stderr, flush=True)
-        result["training"][name] = time_training(candidate, split, device, args.repeats)
-        result["parts"][name] = time_parts(candidate, split, device, args.repeats)
-        result["evaluation"][name] = time_evaluation(candidate, split, device, args.repeats)
-    print("timing the input pipeline and epochs of several sizes ...", file=sys.stderr, flush=True)
-    result["input_pipeline"] = {"crop_flip_randaugment_erasing": time_input(small, split, device, args.repeats)}
-    result["epoch_images_per_s"] = time_scales(named[TINY], data, device)
+    if args.profile:
+        result = step_profile.profiles(candidates(), split, device)
+        print(json.dumps(result, indent=2) if args.json else step_profile.table(result))
+        return 0
+    result = measure(args.only or PARTS, split, data, device, args.repeats)
     print(json.dumps(result, indent=2) if args.json else table(result))
     return 0
 
 
 def table(result: dict[str, Any]) -> str:
-    """The result as Markdown."""
-    lines = [result["machine"], "", "| images/s | naive | trainer | ratio |", "|---|---|---|---|"]
-    for part in ("training", "input_pipeline", "evaluation"):
-        for name, row in result[part].items():
-            lines.append(
-                f"| {part.replace('_', ' ')}: {name} | {row['naive']:,} | {row['trainer']:,} | {row['ratio']}x |"
-            )
-    lines += ["", "| seconds a step of 128 | forward | forward + backward | optimizer | whole step | share outside |"]
-    lines.append("|---|---|---|---|---|---|")
+    """The result as Markdown; what was not measured is left out."""
+    lines = [result["machine"]]
+    rows = [
+        f"| {part.replace('_', ' ')}: {name} | {row['naive']:,} | {row['trainer']:,} | {row['ratio']}x |"
+        for part in ("training", "training_compiled", "input_pipeline", "evaluation")
+        for name, row in result[part].items()
+    ]
+    if rows:
+        lines += ["", "| images/s | naive | trainer | ratio |", "|---|---|---|---|", *rows]
+    if result["parts"]:
+        columns = ("forward", "forward + backward", "optimizer", "whole step", "share outside")
+        lines += ["", f"| seconds a step of 128 | {' | '.join(columns)} |", "|---|---|---|---|---|---|"]
     for name, row in result["parts"].items():
         cells = " | ".join(f"{row[key]:.4f}" for key in ("forward", "forward_backward", "optimizer", "step"))
         lines.append(f"| {name} | {cells} | {100 * row['share_outside']:.1f} % |")
-    lines += ["", "| images an epoch | images/s |", "|---|---|"]
+    if result["epoch_images_per_s"]:
+        lines += ["", "| images an epoch | images/s |", "|---|---|"]
     lines += [f"| {int(size):,} | {speed:,} |" for size, speed in result["epoch_images_per_s"].items()]
     return "\n".join(lines)
 

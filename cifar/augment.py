@@ -10,8 +10,7 @@ erasing 30,000; 128 at a time, the latter 20,000.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -21,6 +20,7 @@ from torch import Tensor
 from cifar import image_ops as ops
 from cifar.image_ops import on_device
 from cifar.recipe import Augmentation
+from cifar.threads import one_thread
 
 BLACK = (0, 0, 0)
 MAGNITUDE_BINS = 31
@@ -61,22 +61,7 @@ OPERATIONS = (
 """What torchvision's RandAugment (arXiv 1909.13719) and TrivialAugmentWide (arXiv 2103.10158) choose from."""
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Lets PyTorch use one CPU thread inside.
-
-    An augmentation is hundreds of small steps. A second thread gains a third at best, and waiting for it at
-    each step was 50 times slower where other processes, such as other trials, kept the cores busy.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@_one_thread()
+@one_thread()
 def augment(
     images: Tensor, recipe: Augmentation, generator: torch.Generator, *, fill: tuple[int, int, int] = BLACK
 ) -> Tensor:

@@ -24,6 +24,10 @@ from cifar.roc import roc_curves
 
 CONFIDENCE = 0.95
 """Confidence of every interval in an `Evaluation`."""
+CPU_BATCH = 128
+"""Images of a forward pass on a CPU: 500 overflow the caches, 6 to 12 % slower with 5 M parameters on one core."""
+GPU_BATCH = 500
+"""Images of a forward pass elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def predict_probabilities(
     *,
     device: torch.device,
     autocast: torch.dtype | None = None,
-    batch_size: int = 500,
+    batch_size: int | None = None,
     tta: bool = False,
 ) -> Tensor:
     """Class probabilities of images.
@@ -88,7 +92,7 @@ def predict_probabilities(
         normalization: that of the network's training.
         device: where the network is.
         autocast: lower precision for the network, such as `torch.bfloat16`; None keeps float32.
-        batch_size: images a forward pass; the result does not depend on it, beyond rounding.
+        batch_size: images a forward pass; None suits the device. The result does not depend on it, beyond rounding.
         tta: test-time augmentation by the six views of `_six_view_logits`; six times the work.
 
     Returns:
@@ -96,6 +100,8 @@ def predict_probabilities(
     """
     if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
         raise ValueError(f"images must be uint8 (N, 3, H, W); got {images.dtype} {tuple(images.shape)}")
+    if batch_size is None:
+        batch_size = CPU_BATCH if device.type == "cpu" else GPU_BATCH
     if batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more; got {batch_size}")
     view_logits = _six_view_logits if tta else _plain_logits

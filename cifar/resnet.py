@@ -7,8 +7,9 @@ bottleneck (He et al., arXiv 1512.03385), pre-activation (arXiv 1603.05027); squ
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -20,11 +21,13 @@ from cifar.recipe import require
 BlockName = Literal["basic", "preact", "bottleneck"]
 ActivationName = Literal["relu", "silu", "gelu", "leaky_relu"]
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
+# In place where the backward pass needs no more than the output. Neither batch norm nor a convolution, which make what
+# is overwritten, look at their own output again.
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": partial(nn.ReLU, inplace=True),
     "silu": nn.SiLU,
     "gelu": nn.GELU,
-    "leaky_relu": nn.LeakyReLU,
+    "leaky_relu": partial(nn.LeakyReLU, inplace=True),
 }
 EXPANSION = 4  # bottleneck: output channels over inner channels, arXiv 1512.03385 table 1
 SQUEEZE = 16  # squeeze-and-excitation: reduction ratio, arXiv 1709.01507 section 6.4
@@ -263,7 +266,7 @@ class StochasticDepth(nn.Module):
 class SqueezeExcitation(nn.Module):
     """Channel attention: (B, C, H, W) times a factor in (0, 1) a channel."""
 
-    def __init__(self, channels: int, squeeze: int, activation: type[nn.Module]) -> None:
+    def __init__(self, channels: int, squeeze: int, activation: Callable[[], nn.Module]) -> None:
         super().__init__()
         self.fc1 = nn.Linear(channels, squeeze)
         self.act = activation()
@@ -311,7 +314,9 @@ class Block(nn.Module):
             out = norm(conv(out))
             if i < len(self.convs) - 1:
                 out = self.act(out)
-        result: Tensor = self.act(self.drop(self.se(out)) + self.shortcut(x))
+        out = self.drop(self.se(out))
+        out += self.shortcut(x)
+        result: Tensor = self.act(out)
         return result
 
     def _forward_preact(self, x: Tensor) -> Tensor:
@@ -320,7 +325,8 @@ class Block(nn.Module):
         short = x if isinstance(self.shortcut, nn.Identity) else self.shortcut(out)
         out = self.convs[0](out)
         out = self.convs[1](self.act(self.norms[1](out)))
-        result: Tensor = self.drop(self.se(out)) + short
+        result: Tensor = self.drop(self.se(out))
+        result += short
         return result
 
 

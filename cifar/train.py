@@ -12,7 +12,7 @@ import copy
 import itertools
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cifar.allocator import keep_freed_memory
 from cifar.augment import augment, mix
 from cifar.candidate import Candidate
 from cifar.data import TrainingSplit, channel_statistics
@@ -30,6 +31,7 @@ from cifar.networks import build_to_train
 from cifar.optim import Ema, build_optimizer, lr_factor, set_lr
 from cifar.recipe import Recipe
 from cifar.seeds import derive_seed
+from cifar.threads import in_rounds
 
 AUGMENTED_AT_ONCE = 2048  # images; the fixed cost of each operation is shared by several batches
 
@@ -97,6 +99,8 @@ class Training:
         self.recipe, self.device, self.seed = candidate.recipe, device, seed
         self.peak_lr = candidate.recipe.optimizer.peak_lr
         where = device.torch_device
+        if where.type == "cpu":
+            keep_freed_memory()
         self.images = split.train.images.to(where)  # uint8 (N, 3, H, W)
         self.labels = split.train.labels.to(where)  # int64 (N,)
         self.val_images, self.val_labels = split.val.images.to(where), split.val.labels
@@ -111,6 +115,7 @@ class Training:
             torch.manual_seed(derive_seed(seed, "weights"))
             network = build_to_train(candidate.network) if load_pretrained else candidate.network.build()
         self.network = network.to(where).to(memory_format=torch.channels_last)
+        self._forward: Callable[[Tensor], Tensor] = self.network  # in training; `compile` takes its place
         self.optimizer = build_optimizer(self.network, self.recipe.optimizer)
         self.scaler = torch.amp.GradScaler(where.type, enabled=device.needs_loss_scaling)
         self.ema = Ema(self.network, self.recipe.ema_decay) if self.recipe.ema_decay else None
@@ -143,6 +148,46 @@ class Training:
             lr = self.optimizer.param_groups[0]["lr"]
             seconds = time.perf_counter() - started
             yield EpochResult(self.epoch, loss, accuracy, val_loss, val_accuracy, lr, images, seconds)
+
+    def compile(self) -> str | None:
+        """Compiles training's passes through the network: tens of seconds once, then faster steps.
+
+        Weights and their names, evaluation and the moving average stay those of `network`. The compiled passes round
+        otherwise and draw dropout otherwise, so that a run continued with them differs from one that ran through.
+
+        Returns:
+            Why the network cannot be compiled, such as a missing C++ compiler, in one line; training then goes on
+            uncompiled. None if all went well.
+        """
+        # reduce-overhead captures CUDA graphs, which not every network allows
+        modes = ("reduce-overhead", "default") if self.device.torch_device.type == "cuda" else ("default",)
+        problem = None
+        for mode in modes:
+            torch._dynamo.reset()  # networks compiled before count towards the limit of recompilations
+            compiled = torch.compile(self.network, mode=mode, dynamic=False)
+            try:
+                self._try_passes(compiled)
+            except Exception as error:  # of many kinds, and the uncompiled network tells those of its own
+                reason, _, _ = str(error).partition("\n\n")  # what follows is advice on logging
+                problem = " ".join(f"{type(error).__name__}: {reason}".split())
+            else:
+                self._forward = compiled
+                return None
+        return problem
+
+    def _try_passes(self, forward: Callable[[Tensor], Tensor]) -> None:
+        """A forward and a backward pass that leave weights, statistics, gradients and generators as they were."""
+        images = torch.zeros(self.batch_size, *self.images.shape[1:], device=self.images.device)
+        before = copy.deepcopy(self.network.state_dict())
+        self.network.train()
+        try:
+            with torch.random.fork_rng(self._cuda_devices()):
+                with self._autocast():
+                    logits = forward(images.contiguous(memory_format=torch.channels_last))
+                logits.float().sum().backward()  # type: ignore[no-untyped-call]
+        finally:
+            self.network.load_state_dict(before)
+            self.optimizer.zero_grad(set_to_none=True)
 
     def steps(self, lrs: Iterable[float]) -> Iterator[float]:
         """Trains one step at each of these learning rates, whatever the schedule; yields each batch's mean loss.
@@ -189,7 +234,7 @@ class Training:
             one_hot = F.one_hot(labels, len(self.class_names)).float()  # (B, C)
             images, targets = mix(images, one_hot, self.recipe.augmentation, generator)
         with self._autocast():
-            logits = self.network(images).float()  # (B, C)
+            logits = self._forward(images).float()  # (B, C)
         loss = F.cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.step(self.optimizer)
@@ -204,13 +249,22 @@ class Training:
         """Augmented, normalised float32 (B, 3, H, W) in channels_last, with int64 (B,) labels."""
         order = torch.randperm(len(self.labels), generator=generator)[: self.steps_an_epoch * self.batch_size]
         batches_at_once = max(1, AUGMENTED_AT_ONCE // self.batch_size)
-        for chunk in torch.split(order, batches_at_once * self.batch_size):
-            index = chunk.to(self.images.device, non_blocking=True)
-            images = augment(self.images[index], self.recipe.augmentation, generator, fill=self.fill)
-            batches = torch.split(images, self.batch_size)
-            for batch, labels in zip(batches, torch.split(self.labels[index], self.batch_size), strict=True):
+        chunks = torch.split(order, batches_at_once * self.batch_size)
+        # a seed for each chunk, so that the images do not depend on how many chunks are augmented at the same time
+        seeds: list[int] = torch.randint(2**63 - 1, (len(chunks),), generator=generator).tolist()
+        threads = torch.get_num_threads() if self.images.device.type == "cpu" else 1
+        for chunk in in_rounds(self._augmented, list(zip(chunks, seeds, strict=True)), threads):
+            for batch, labels in zip(*(torch.split(part, self.batch_size) for part in chunk), strict=True):
                 ready = normalize(batch, self.normalization)
                 yield ready.contiguous(memory_format=torch.channels_last), labels
+
+    def _augmented(self, chunk: tuple[Tensor, int]) -> tuple[Tensor, Tensor]:
+        """Augmented uint8 images (B, 3, H, W) with int64 labels (B,), of int64 indices (B,) on the CPU and a seed."""
+        order, seed = chunk
+        index = order.to(self.images.device, non_blocking=True)
+        generator = torch.Generator().manual_seed(seed)
+        images = augment(self.images[index], self.recipe.augmentation, generator, fill=self.fill)
+        return images, self.labels[index]
 
     def _validate(self) -> tuple[float | None, float | None]:
         if not len(self.val_labels):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -108,6 +109,35 @@ def test_forward_and_backward(config: ResNetConfig) -> None:
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck", "preact"])
+@pytest.mark.parametrize("squeeze_excitation", [False, True])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
+def test_working_in_place_changes_no_gradient(
+    block: Any, squeeze_excitation: bool, activation: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = ResNetConfig(
+        (2, 1, 1), (8, 8, 16), stem=8, block=block, squeeze_excitation=squeeze_excitation, activation=activation
+    )
+    network = config.build()
+    with torch.no_grad():  # residual branches that count
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.uniform_(-0.5, 0.5)
+    apart = copy.deepcopy(network)
+    for module in apart.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = False
+    images = torch.randn(4, 3, 32, 32)
+    network(images).square().sum().backward()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "__iadd__", torch.Tensor.__add__)
+        apart(images).square().sum().backward()
+    for (name, parameter), other in zip(network.named_parameters(), apart.parameters(), strict=True):
+        assert parameter.grad is not None and other.grad is not None
+        assert torch.equal(parameter.grad, other.grad), name
 
 
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])

@@ -112,6 +112,67 @@ def test_training_leaves_the_global_generator_alone(split: TrainingSplit) -> Non
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize("threads", [2, 3])
+def test_batches_do_not_depend_on_the_number_of_threads(
+    split: TrainingSplit, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cifar.train.AUGMENTED_AT_ONCE", 64)  # 8 chunks
+
+    def batches() -> list[tuple[Tensor, Tensor]]:
+        return list(training(split, FULL)._batches(torch.Generator().manual_seed(0)))
+
+    expected = batches()
+    torch.set_num_threads(threads)
+    found = batches()
+    assert len(found) == 16
+    for (images, labels), (other_images, other_labels) in zip(found, expected, strict=True):
+        assert torch.equal(images, other_images) and torch.equal(labels, other_labels)
+
+
+def test_each_chunk_is_augmented_otherwise(split: TrainingSplit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cifar.train.AUGMENTED_AT_ONCE", 32)
+    one = split.train.images[:1].expand(len(split.train), -1, -1, -1)  # the same image, over and over
+    alike = TrainingSplit(ImageSet(one, split.train.labels), split.val, split.class_names)
+    first, second, *_ = training(alike)._batches(torch.Generator().manual_seed(0))
+    assert not torch.equal(first[0], second[0])
+
+
+class Refused(Exception):
+    """What the backend below raises."""
+
+
+def refuse(module: object, inputs: object) -> Any:
+    raise Refused("no compiler here\nmore words")
+
+
+def test_what_cannot_be_compiled_trains_uncompiled(split: TrainingSplit, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = training(split, epochs=1, dropout=0.3)
+    list(expected.run())
+    run = training(split, epochs=1, dropout=0.3)
+    before = torch.get_rng_state()
+    compiling = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda network, **_: compiling(network, backend=refuse))
+    problem = run.compile()
+    assert problem is not None and "Refused" in problem and "\n" not in problem
+    assert torch.equal(torch.get_rng_state(), before)
+    list(run.run())
+    assert same(weights(run), weights(expected))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # the compiler's own
+def test_compiled_training_gives_the_same_losses(split: TrainingSplit) -> None:
+    expected, run = training(split, epochs=2), training(split, epochs=2)
+    before = {key: value.clone() for key, value in weights(run).items()}
+    assert run.compile() is None
+    assert same(weights(run), before)
+    assert all(p.grad is None for p in run.network.parameters())
+    for result, plain in zip(run.run(), expected.run(), strict=True):
+        assert result.train_loss == pytest.approx(plain.train_loss, rel=0.02)
+    assert run.state_dict()["network"].keys() == expected.state_dict()["network"].keys()
+    assert weights(run).keys() == weights(expected).keys()
+
+
 def test_divergence_is_told(split: TrainingSplit) -> None:
     recipe = replace(RECIPE, optimizer=Optimizer("sgd", lr=1e30), schedule=Schedule("constant"))
     with pytest.raises(Diverged, match="NaN or infinite near step"):

@@ -1,0 +1,33 @@
+"""Freed memory stays with the process, so that each training step finds the last step's pages again.
+
+glibc hands every large tensor that is freed back to the system, and the next step pays for the same pages once more:
+each is zeroed by the kernel at its first touch (a page fault). A step of a small network had thousands of them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from functools import cache
+
+# malloc.h and mallopt(3)
+M_TRIM_THRESHOLD = -1  # bytes free at the end of the heap from which on they go back
+M_MMAP_THRESHOLD = -3  # bytes from which on an allocation is a mapping of its own, which goes back when it is freed
+LARGEST_MMAP_THRESHOLD = 32 * 2**20  # on 64-bit systems; glibc refuses more
+LARGEST_INT = 2**31 - 1
+
+
+@cache  # the setting is the process's, and of use from the first training on
+def keep_freed_memory() -> bool:
+    """Has malloc keep freed memory for the rest of the process; whether this system's malloc can be told so.
+
+    The process's memory then stays near its peak. Where the C library is not glibc this does nothing.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    if mallopt is None:
+        return False
+    settings = ((M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD), (M_TRIM_THRESHOLD, LARGEST_INT))
+    done = [mallopt(name, value) for name, value in settings]
+    return done == [1, 1]

@@ -1,0 +1,76 @@
+"""The throughput benchmark's arithmetic and, on toy images, its parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import step_profile, throughput
+from cifar.candidate import Candidate
+from cifar.data import PreparedData, load_training_split, prepare
+from cifar.device import choose_device
+from cifar.recipe import Augmentation, Recipe
+from cifar.resnet import ResNetConfig
+from cifar.toy import toy_npz
+
+CPU = choose_device("cpu")
+TOY = Candidate(
+    ResNetConfig((1, 1, 1), (8, 8, 8), stem=8, num_classes=4, image_size=16),
+    Recipe(batch_size=32, augmentation=Augmentation(crop_padding=2)),
+)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> PreparedData:
+    return prepare(toy_npz(tmp_path / "toy.npz", train=200, test=50, size=16), cache=tmp_path / "cache")
+
+
+def test_sides_are_measured_in_turn_and_compared_pair_by_pair() -> None:
+    order: list[str] = []
+
+    def side(name: str, *speeds: float) -> object:
+        given = iter(speeds)
+
+        def measure() -> float:
+            order.append(name)
+            return next(given)
+
+        return measure
+
+    rows = throughput.in_turn(
+        side("naive", 1.0, 2.0, 4.0),  # type: ignore[arg-type]
+        side("trainer", 3.0, 8.0, 8.0),  # type: ignore[arg-type]
+        side("compiled", 6.0, 12.0, 24.0),  # type: ignore[arg-type]
+        repeats=3,
+    )
+    assert order == ["naive", "trainer", "compiled"] * 3
+    assert rows == [
+        {"naive": 2.0, "trainer": 8.0, "ratio": 3.0},  # of 3, 4 and 2
+        {"naive": 2.0, "trainer": 12.0, "ratio": 6.0},
+    ]
+
+
+def test_nothing_asked_for_measures_nothing(data: PreparedData) -> None:
+    result = throughput.measure((), load_training_split(data, val_size=50), data, CPU, 1)
+    assert throughput.table(result) == result["machine"]
+    assert {"training", "training_compiled", "input_pipeline", "evaluation"} <= result.keys()
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # where there is one core
+def test_the_shares_of_a_step_sum_to_one(data: PreparedData) -> None:
+    found = step_profile.profiles({"toy": TOY}, load_training_split(data, val_size=50), CPU)
+    for side in ("naive", "trainer"):
+        row = found["steps"]["toy"][side]
+        assert sum(row[kind] for kind in (*step_profile.KINDS, "other")) == pytest.approx(1, abs=0.01)
+        assert row["convolution"] > 0 and row["batch norm"] > 0 and row["activation"] > 0
+        assert row["conv_gflops"] > 0
+    assert "| toy, trainer |" in step_profile.table(found)
+
+
+def test_matrix_products_have_a_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_profile, "SIDE", 64)
+    assert step_profile.matmul_speed(torch.float32, CPU) > 0
