@@ -23,6 +23,7 @@ from cifar.errors import Diverged
 from cifar.evaluate import predict_probabilities
 from cifar.train import Training
 from search.plan import rungs_from_top
+from search.rung_agreement import spearman
 from spaces.base import Problem
 from spaces.registry import load_space
 
@@ -68,8 +69,9 @@ def curves(space: str, data: str | None, count: int, epochs: int, size: int, dev
 def agreement(values: pd.Series[float], final: pd.Series[float]) -> dict[str, float]:
     """Spearman's correlation and its bootstrap standard error."""
     draws = np.random.default_rng(0).integers(len(final), size=(BOOTSTRAPS, len(final)))
-    samples = [values.iloc[d].corr(final.iloc[d], method="spearman") for d in draws]
-    return {"rho": round(values.corr(final, method="spearman"), 3), "stderr": round(float(np.nanstd(samples)), 3)}
+    found = [spearman(list(values.iloc[d]), list(final.iloc[d])) for d in draws]
+    samples = [rho for rho in found if rho is not None]
+    return {"rho": round(spearman(list(values), list(final)) or 0.0, 3), "stderr": round(float(np.std(samples)), 3)}
 
 
 def main() -> int:
