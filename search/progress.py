@@ -47,9 +47,9 @@ def is_paused(trial: FrozenTrial) -> bool:
 
 def distinct(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     """The trials without those that others continue, and without repeats."""
-    listed = list(trials)
-    continued = {t.user_attrs.get(CONTINUES) for t in listed}
-    return [t for t in listed if t.number not in continued and REPEAT_OF not in t.user_attrs]
+    first = [t for t in trials if REPEAT_OF not in t.user_attrs]
+    continued = {t.user_attrs[CONTINUES] for t in first if CONTINUES in t.user_attrs}
+    return [t for t in first if t.number not in continued] if continued else first
 
 
 def views(trials: Iterable[FrozenTrial], plan: Plan, *, maximize: bool, timed: bool) -> list[TrialView]:
@@ -78,12 +78,15 @@ def _view(trial: FrozenTrial, rungs: Sequence[int], maximize: bool, mean: float 
 
 
 def epochs_of(trial: FrozenTrial, first_rung: int) -> int:
-    """Epochs trained; of a paused trial those that it goes on from, of a running one those at which it will pause."""
+    """Epochs trained; of a paused trial those that it goes on from, of a running one those at which it will pause.
+
+    One that diverged or failed in its first epoch counts that one, so that a search of such trials ends.
+    """
     if is_paused(trial):
         return int(trial.user_attrs[PAUSED])
     if trial.state is TrialState.RUNNING:
         return int(trial.user_attrs.get(STINT, (0, first_rung))[1])
-    return trial.last_step or 0
+    return trial.last_step or int(trial.state.is_finished() and is_feasible(trial))
 
 
 def mean_epoch_seconds(trials: Iterable[FrozenTrial]) -> float | None:
@@ -100,8 +103,5 @@ def trained(trials: Iterable[FrozenTrial], first_rung: int) -> int:
 
 def known_result(trials: Iterable[FrozenTrial], fingerprint: str, number: int) -> FrozenTrial | None:
     """The trial, started before trial `number`, whose candidate is the same and did not fail."""
-    for trial in distinct(trials):
-        if trial.number < number and trial.user_attrs.get(FINGERPRINT) == fingerprint:
-            if trial.state is not TrialState.FAIL:
-                return trial
-    return None
+    same = [t for t in trials if t.number < number and t.user_attrs.get(FINGERPRINT) == fingerprint]
+    return next((t for t in distinct(same) if t.state is not TrialState.FAIL), None)

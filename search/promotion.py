@@ -141,6 +141,7 @@ class _State:
                 self.running[level] += 1
             elif trial.status is Status.PAUSED:
                 (self.pools[level] if level >= 0 else self.below).append(trial)
+        self.below.sort(key=lambda t: t.number)
         for rung, pool in zip(self.rungs, self.pools, strict=True):
             pool.sort(key=lambda t: (t.losses.get(rung, math.inf), t.number))
 

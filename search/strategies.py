@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from cifar.seeds import derive_seed
 from search.cached_storage import ForwardingStorage
 from search.plan import Plan
-from search.progress import PAUSED, distinct
+from search.progress import PAUSED, REPEAT_OF, distinct
 from search.settings import SearchSettings
 
 SEQUENCES = ("qmc",)  # samplers whose proposals follow from one seed and the number of the trial
@@ -51,7 +51,8 @@ class FreshSampler(BaseSampler):
         make: makes the sampler of a seed.
         seed: of the study.
         same_seed: whether all trials take the study's seed.
-        wary: whether to propose at random until a trial is complete, and `RANDOM_SHARE` of the time after that.
+        wary: whether to propose at random until a trial is complete, after a proposal that repeated an earlier one,
+            and `RANDOM_SHARE` of the time besides.
     """
 
     def __init__(
@@ -59,34 +60,40 @@ class FreshSampler(BaseSampler):
     ) -> None:
         self.make, self.seed, self.same_seed, self.wary = make, seed, same_seed, wary
         self.shown: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}
-        self.number, self.inner = -1, make(seed)
+        self.number, self.inner = -1, make(seed)  # of the trial that is being proposed
+        self.seen: optuna.Study | None = None
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._for(study, trial).infer_relative_search_space(self._view(study), trial)
+        inner, seen = self._for(study, trial)
+        return inner.infer_relative_search_space(seen, trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return self._for(study, trial).sample_relative(self._view(study), trial, search_space)
+        inner, seen = self._for(study, trial)
+        return inner.sample_relative(seen, trial, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        return self._for(study, trial).sample_independent(self._view(study), trial, param_name, param_distribution)
+        inner, seen = self._for(study, trial)
+        return inner.sample_independent(seen, trial, param_name, param_distribution)
 
-    def _for(self, study: optuna.Study, trial: FrozenTrial) -> BaseSampler:
-        if trial.number != self.number:
+    def _for(self, study: optuna.Study, trial: FrozenTrial) -> tuple[BaseSampler, optuna.Study]:
+        """The sampler of this trial and what it sees of the study, both made once a trial."""
+        if trial.number != self.number or self.seen is None:
             seed = self.seed if self.same_seed else derive_seed(self.seed, "sampler", trial.number)
-            at_random = self.wary and (random.Random(seed).random() < RANDOM_SHARE or not _any_complete(study))
+            at_random = self.wary and (random.Random(seed).random() < RANDOM_SHARE or _knows_too_little(study))
             self.number, self.inner = trial.number, RandomSampler(seed % 2**32) if at_random else self.make(seed)
-        return self.inner
-
-    def _view(self, study: optuna.Study) -> optuna.Study:
-        return optuna.Study(study.study_name, _PausedArePruned(study._storage, self.shown))
+            self.seen = optuna.Study(study.study_name, _PausedArePruned(study._storage, self.shown))
+        return self.inner, self.seen
 
 
-def _any_complete(study: optuna.Study) -> bool:
-    return any(t.state is TrialState.COMPLETE for t in study.get_trials(deepcopy=False))
+def _knows_too_little(study: optuna.Study) -> bool:
+    """Whether no trial is complete, or the last proposal repeated an earlier one: the model proposes what it knows."""
+    trials = study.get_trials(deepcopy=False)
+    repeated = len(trials) > 1 and REPEAT_OF in trials[-2].user_attrs  # the last is the trial to propose for
+    return repeated or not any(t.state is TrialState.COMPLETE for t in trials)
 
 
 class _PausedArePruned(ForwardingStorage):

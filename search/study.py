@@ -36,7 +36,7 @@ CANDIDATE = "candidate"
 REASON = "reason"
 WORKER = "worker"
 INTERRUPTED = "interrupted"
-KILLED = "its process was killed"
+KILLED = "its process ended"
 RETRY_OF = "retry_of"
 UNCLAIMED = timedelta(minutes=1)  # after which a running trial that names no worker is lost
 
@@ -173,8 +173,8 @@ def recover_lost_trials(study: optuna.Study, *, others: bool = False) -> int:
             requeue(study, trial)
         else:
             if not is_paused(trial):  # was going on when its process died
-                resumed(study, trial).set_user_attr(PAUSED, trial.user_attrs[STINT][0])
-            _tell(study, trial, TrialState.PRUNED, KILLED)
+                study._storage.set_trial_user_attr(trial._trial_id, PAUSED, trial.user_attrs[STINT][0])
+            _tell(study, trial, TrialState.PRUNED, _waited(trial) if is_paused(trial) else KILLED)
     return len(again)
 
 
@@ -185,11 +185,16 @@ def close_paused_trials(study: optuna.Study) -> None:
     """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if is_paused(trial) and _is_lost(trial):
-            _tell(study, trial, TrialState.PRUNED, f"waited at {trial.user_attrs[PAUSED]} epochs for promotion")
+            _tell(study, trial, TrialState.PRUNED, _waited(trial))
+
+
+def _waited(trial: FrozenTrial) -> str:
+    """The reason of a trial that is closed while it is paused."""
+    return f"waited at {trial.user_attrs.get(PAUSED)} epochs for promotion"
 
 
 def _tell(study: optuna.Study, trial: FrozenTrial, state: TrialState, reason: str) -> None:
-    resumed(study, trial).set_user_attr(REASON, reason)
+    study._storage.set_trial_user_attr(trial._trial_id, REASON, reason)
     study.tell(trial.number, state=state)
 
 
