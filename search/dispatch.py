@@ -63,6 +63,7 @@ class Dispatcher:
         self.epoch_seconds, self.shared = epoch_seconds, shared
         self.policy = Promotion(plan.rungs, plan.eta)
         self.endings: list[TrialEnded] = []
+        self.failures: list[TrialEnded] = []  # that no trial has got past since
         self.shortest: float | None = None  # seconds of the shortest stint that trained
         self.exhausted = False  # whether the space seems to have no candidate that was not tried
 
@@ -138,8 +139,8 @@ class Dispatcher:
             self.shortest = min(seconds, self.shortest or seconds)
         last = self.endings[-MOST_REPEATS:]
         self.exhausted |= len(last) == MOST_REPEATS and all(e.state == "repeated" for e in last)
-        last = self.endings[-MOST_FAILURES:]
-        if len(last) == MOST_FAILURES and all(e.state == "failed" and e.reason == ended.reason for e in last):
+        last = self._failures(ended)[-MOST_FAILURES:]
+        if len(last) == MOST_FAILURES and all(e.reason == ended.reason for e in last):
             raise StudyError(
                 f"trials must not fail {MOST_FAILURES} times in a row",
                 got=ended.reason,
@@ -151,3 +152,11 @@ class Dispatcher:
                 got=ended.reason,
                 remedy="Raise the limit",
             )
+
+    def _failures(self, ended: TrialEnded) -> list[TrialEnded]:
+        """Failures in a row: a trial that was trained for longer breaks it, one that paused before does not."""
+        if ended.state == "failed":
+            self.failures.append(ended)
+        elif ended.state in ("complete", "paused", "pruned"):
+            self.failures = [failed for failed in self.failures if failed.epoch >= ended.epoch]
+        return self.failures

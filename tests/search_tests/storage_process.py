@@ -12,3 +12,5 @@ def open_and_tell(settings: SearchSettings) -> None:
     """Creates or loads the study and runs three trials."""
     study = optuna.create_study(study_name=settings.study_name, storage=open_storage(settings), load_if_exists=True)
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
+    numbers = [trial.number for trial in study.get_trials(deepcopy=False)]
+    assert numbers == list(range(len(numbers)))  # none of other processes is missing in between

@@ -95,10 +95,20 @@ def test_what_the_user_says_stands() -> None:
     settings = SearchSettings(
         time_budget=600, mac_budget=50_000_000, train_size=3000, max_epochs=20, min_epochs=2, eta=4, val_size=2000
     )
-    made = make_plan(settings, CIFAR, 5_000_000, LAPTOP)
-    assert (made.mac_budget, made.train_size, made.max_epochs, made.min_epochs) == (50_000_000, 3000, 20, 2)
-    assert made.rungs == [2, 8, 20]
+    for pruner, ladder in (("promotion", [2, 5, 20]), ("hyperband", [2, 8, 20])):  # from above, from below
+        made = make_plan(replace(settings, pruner=pruner), CIFAR, 5_000_000, LAPTOP)
+        assert (made.mac_budget, made.train_size, made.max_epochs, made.min_epochs) == (50_000_000, 3000, 20, 2)
+        assert made.rungs == ladder
     assert make_plan(SearchSettings(time_budget=600, mac_budget=0), CIFAR, 5_000_000, LAPTOP).mac_budget is None
+
+
+@pytest.mark.parametrize(("pruner", "eta"), [("promotion", 2), ("hyperband", 3), ("none", 3)])
+def test_each_pruner_has_its_usual_reduction_factor(pruner: str, eta: int) -> None:
+    made = make_plan(SearchSettings(max_epochs=64, pruner=pruner), CIFAR, 5_000_000, LAPTOP)
+    assert made.eta == eta
+    assert made.from_top == (pruner == "promotion")
+    if pruner == "promotion":
+        assert made.rungs == [2, 4, 8, 16, 32, 64]  # not below a 32nd
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,14 +15,11 @@ from optuna.trial import TrialState
 
 from cifar.candidate import Candidate
 from cifar.data import prepare
-from search.engine import Engine, LocalEngine
 from search.session import run_search
 from search.settings import PRUNERS, SAMPLER_PACKAGES, SAMPLERS, SearchSettings, StudyError
-from search.study import CANDIDATE, REASON, choose_trials, counted, ranked, require_study
+from search.study import CANDIDATE, REASON, WORKER, choose_trials, counted, ranked
 
 Settings = Callable[..., SearchSettings]
-
-ENGINES: list[Callable[[], Engine]] = [LocalEngine]
 
 
 def finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
@@ -61,33 +54,13 @@ def test_a_search_never_reads_test_images(toy_search: Settings, toy: Path) -> No
     assert len(finished(run_search(toy_search(max_trials=2)))) == 2
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("workers", [1, 2])
-def test_engine_contract_number_of_trials(engine: Callable[[], Engine], workers: int, curves: str) -> None:
-    study = run_search(SearchSettings(space=curves, max_trials=12, workers=workers), engine=engine())
+def test_processes_side_by_side_run_as_many_trials_as_wanted(curves: str) -> None:
+    study = run_search(SearchSettings(space=curves, max_trials=12, workers=2))
     assert counted(study.trials) == 12
     assert not study.get_trials(states=(TrialState.RUNNING, TrialState.FAIL))
+    assert os.getpid() not in {t.user_attrs[WORKER]["pid"] for t in study.trials}
     assert {t.last_step for t in study.trials} > {1}  # more than one rung was reached
     assert all(t.last_step == 9 for t in study.get_trials(states=(TrialState.COMPLETE,)))
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_engine_contract_deadline(engine: Callable[[], Engine], workplace: Path) -> None:
-    slow = workplace / "slow.py"
-    slow.write_text(
-        "import time\nfrom spaces.base import EpochReport, SearchSpace\n"
-        "class C:\n    def to_dict(self): return {}\n"
-        "class S(SearchSpace):\n    uses_images = False\n    max_epochs = 1000\n"
-        "    def suggest(self, trial):\n        trial.suggest_float('x', 0, 1)\n        return C()\n"
-        "    def train(self, candidate, context):\n"
-        "        for epoch in range(1, 1001):\n"
-        "            time.sleep(0.05)\n            yield EpochReport(epoch, 1.0)\n"
-        "space = S()\n"
-    )
-    started = time.time()
-    study = run_search(SearchSettings(space=str(slow), time_budget=2.0, pruner="none"), engine=engine())
-    assert 1.5 < time.time() - started < 6
-    assert [t.user_attrs[REASON] for t in finished(study)][-1] == "time budget spent"
 
 
 def test_one_worker_and_one_seed_give_one_study(curves: str) -> None:
@@ -246,51 +219,6 @@ def test_trials_stopped_early_never_precede_complete_ones(curves: str) -> None:
     states = [t.state for t in ranked(study)]
     assert states == sorted(states, key=lambda s: s != TrialState.COMPLETE)
     assert TrialState.PRUNED in states
-
-
-SLOW_SPACE = (
-    "import time\nfrom spaces.base import EpochReport, SearchSpace\n"
-    "class C:\n    def to_dict(self): return {}\n"
-    "class S(SearchSpace):\n    uses_images = False\n    max_epochs = 4\n"
-    "    def suggest(self, trial):\n        self.x = trial.suggest_float('x', 0, 1)\n        return C()\n"
-    "    def train(self, candidate, context):\n"
-    "        for epoch in range(1, 5):\n            time.sleep(0.2)\n            yield EpochReport(epoch, self.x)\n"
-    "space = S()\n"
-)
-
-
-def start_slow_search(workplace: Path) -> tuple[subprocess.Popen[str], SearchSettings]:
-    """A running search of slow trials that has finished one and begun another."""
-    (workplace / "slow.py").write_text(SLOW_SPACE)
-    settings = SearchSettings(space="slow.py", max_trials=6, pruner="none")
-    line = [sys.executable, "-m", "search.run", "--space", "slow.py", "--trials", "6", "--pruner", "none"]
-    process = subprocess.Popen(line, cwd=workplace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    for text in process.stdout:
-        if text.startswith("trial 1") and "epoch 2" in text:
-            break
-    return process, settings
-
-
-@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_search_goes_on_and_loses_nothing(workplace: Path, sent: signal.Signals) -> None:
-    process, settings = start_slow_search(workplace)
-    process.send_signal(sent)
-    _, errors = process.communicate(timeout=30)
-    study = require_study(settings)
-    before = study.trials[1].params
-    assert len(finished(study)) >= 1
-    if sent == signal.SIGINT:
-        assert process.returncode == 130
-        assert "Traceback" not in errors
-        assert not study.get_trials(states=(TrialState.RUNNING,))
-    study = run_search(settings)
-    assert counted(study.trials) == 6
-    assert not study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING))
-    again = [t for t in study.trials if t.params == before and t.state == TrialState.COMPLETE]
-    assert len(again) == 1  # what was cut off was run again
-    pd.read_csv("studies/slow/trials.csv")
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy
+from optuna.trial import TrialState
 
 from search.settings import SearchSettings, StudyError
 from search.storage import open_storage, shown_url
@@ -18,11 +20,19 @@ from tests.search_tests.storage_process import open_and_tell
 def test_the_default_is_sqlite_in_write_ahead_mode() -> None:
     settings = SearchSettings()
     storage = open_storage(settings)
-    optuna.create_study(study_name="s", storage=storage)
+    used: list[int] = []
+
+    def look(connection: sqlite3.Connection, _record: object, _proxy: object) -> None:
+        used.extend(connection.execute("PRAGMA synchronous").fetchone())
+
+    sqlalchemy.event.listen(sqlalchemy.pool.Pool, "checkout", look)
+    try:
+        optuna.create_study(study_name="s", storage=storage)
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.pool.Pool, "checkout", look)
+    assert set(used) == {1}  # NORMAL
     with sqlite3.connect("studies/resnet_budget5m/study.db") as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    with storage.engine.connect() as used:  # type: ignore[attr-defined]
-        assert used.exec_driver_sql("PRAGMA synchronous").scalar() == 1  # NORMAL
 
 
 def test_several_processes_may_create_it_at_once() -> None:
@@ -34,7 +44,9 @@ def test_several_processes_may_create_it_at_once() -> None:
     for worker in workers:
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0, 0, 0, 0]
-    assert len(require_study(settings).trials) == 12
+    trials = require_study(settings).trials
+    assert [t.number for t in trials] == list(range(12))
+    assert {t.state for t in trials} == {TrialState.COMPLETE}
 
 
 def test_a_journal_file_serves_too(workplace: Path) -> None:
