@@ -115,6 +115,11 @@ class CachedStorage(ForwardingStorage):
         now = self.clock()
         self.look_at[study_id] = now + max(STALE_SECONDS, (now - started) / LOOKING_SHARE)
 
+    def read_again(self, trial_id: int) -> None:
+        """Reads what other processes wrote of one trial."""
+        if trial_id in self.study_of:
+            self._read(self.study_of[trial_id], trial_id)
+
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:

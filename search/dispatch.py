@@ -14,7 +14,7 @@ from search.plan import Plan
 from search.progress import PAUSED, STINT, mean_epoch_seconds, trained, views
 from search.promotion import Done, Promote, Promotion, Start, Status, TrialView, Wait
 from search.settings import StudyError
-from search.study import WORKER, counted, look_again, recover_lost_trials, reopened, resumed, this_worker
+from search.study import WORKER, counted, look_again, recover_lost_trials, reopened, resumed, taken, this_worker
 from search.trial import Stint
 
 MOST_FAILURES = 3  # in a row with the same reason: the cause is not the candidate
@@ -78,7 +78,8 @@ class Dispatcher:
         if isinstance(decision, Start):
             return self._start(decision.epochs)
         if isinstance(decision, Promote):
-            return self._promote(trials[decision.number], decision.epochs)
+            stored = trials[decision.number]
+            return Wait() if taken(self.study, stored) else self._promote(stored, decision.epochs)
         if isinstance(decision, Wait):  # perhaps for a trial whose process was killed
             recover_lost_trials(self.study, others=True)
         return decision

@@ -154,6 +154,21 @@ def look_again(study: optuna.Study) -> None:
         study._storage.refresh(study._study_id)
 
 
+def taken(study: optuna.Study, trial: FrozenTrial) -> bool:
+    """Whether another process has gone on with a paused trial since this one looked.
+
+    Workers of one call decide one after another. Two calls on one storage could still both go on with a trial within
+    the milliseconds between this question and the claim: Optuna's storages have no atomic one for running trials.
+    """
+    if trial.state is TrialState.PRUNED:
+        look_again(study)
+        return any(t.user_attrs.get(CONTINUES) == trial.number for t in study.get_trials(deepcopy=False))
+    if isinstance(study._storage, CachedStorage):
+        study._storage.read_again(trial._trial_id)
+    now = study._storage.get_trial(trial._trial_id)
+    return now.state is not TrialState.RUNNING or not is_paused(now)
+
+
 def recover_lost_trials(study: optuna.Study, *, others: bool = False) -> int:
     """Closes trials whose process on this machine is gone; returns how many must be trained again.
 
