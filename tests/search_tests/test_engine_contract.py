@@ -215,7 +215,7 @@ def test_a_study_that_is_continued_draws_nothing_twice(pruner: str, workplace: P
 
 
 ONCE = (  # in the third epoch of a trial that was paused after the second, or would have been
-    "if epoch == 4 and not Path('sent').exists(): Path('sent').touch(); os.kill(os.getpid(), signal.{signal})"
+    "if epoch == 4 and not Path('sent').exists(): Path('sent').touch(); signal.raise_signal(signal.{signal})"
 )
 
 
