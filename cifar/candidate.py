@@ -17,6 +17,11 @@ from cifar.recipe import RECIPES_FOLDER, Recipe, read_toml, recipe_names, requir
 from cifar.resnet import ResNetConfig
 
 
+def fingerprint(described: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits of a candidate's JSON form, equal for equal candidates in any process."""
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A network and its recipe."""
@@ -34,8 +39,7 @@ class Candidate:
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits, equal for equal candidates in any process."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return fingerprint(self.to_dict())
 
     def for_data(self, num_classes: int, image_size: int) -> Candidate:
         """The same candidate for data of other classes or size (height and width in pixels)."""

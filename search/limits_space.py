@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.trial import BaseTrial, FixedTrial
 
-from search.progress import fingerprint
+from cifar.candidate import fingerprint
 from spaces.base import EpochReport, Problem, SearchSpace, SpaceError, TrialContext, WarmStart, can_resume
 from spaces.registry import load_space
 

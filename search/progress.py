@@ -5,11 +5,8 @@ Everything is in the trials' own attributes, so any process that opens the study
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -28,11 +25,6 @@ FINGERPRINT = "fingerprint"
 """Hash of the candidate: equal for equal networks and recipes."""
 EPOCH_SECONDS = "epoch_seconds"
 """Wall-clock time of the trial's first epoch."""
-
-
-def fingerprint(candidate: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits, equal for equal candidates (their JSON form) in any process."""
-    return hashlib.sha256(json.dumps(candidate, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def is_feasible(trial: FrozenTrial) -> bool:

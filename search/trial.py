@@ -15,6 +15,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from cifar.candidate import fingerprint
 from cifar.complexity import Cost
 from cifar.data import TrainingSplit
 from cifar.device import Device
@@ -22,7 +23,7 @@ from cifar.errors import Diverged, UserError
 from cifar.seeds import derive_seed
 from search.events import EpochDone, Event, TrialEnded, TrialStarted
 from search.plan import Plan
-from search.progress import EPOCH_SECONDS, FINGERPRINT, PAUSED, REPEAT_OF, fingerprint, known_result
+from search.progress import EPOCH_SECONDS, FINGERPRINT, PAUSED, REPEAT_OF, known_result
 from search.study import CANDIDATE, INTERRUPTED, REASON, requeue
 from spaces.base import EpochReport, SearchSpace, TrialContext, can_resume
 
