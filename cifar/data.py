@@ -52,6 +52,7 @@ from cifar.archives import (
 )
 from cifar.download import socket_timeout
 from cifar.errors import DataError
+from cifar.folders import cache_folder
 
 CACHE_FORMAT = 1
 """Raised whenever decoding or ordering changes, so that older caches are rebuilt."""
@@ -111,7 +112,7 @@ def prepare(source: str | Path | None = None, *, cache: Path | None = None) -> P
     Raises:
         DataError: source missing, damaged, or in no accepted form; failed download; cache not writable.
     """
-    root = _cache_root(cache)
+    root = cache_folder(cache)
     given = source if source is not None else os.environ.get("CIFAR_DATA") or None
     path = Path(given).expanduser() if given is not None else _official_source(root)
     if not os.path.exists(path):  # Path.exists raises where a folder may not be searched
@@ -127,13 +128,6 @@ def prepare(source: str | Path | None = None, *, cache: Path | None = None) -> P
         test_count=meta.test_count,
         image_size=meta.image_size,
     )
-
-
-def _cache_root(cache: Path | None) -> Path:
-    if cache is not None:
-        return Path(cache).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "cifar-budget-search"
 
 
 def _write_decoded(folder: Path, decoded: Decoded) -> _Meta:

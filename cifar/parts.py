@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from cifar.batch_norm import Sequence
 from cifar.complexity import Cost, Layer, total_cost
 
 
@@ -24,14 +25,11 @@ class Part:
     """Its shapes, if it has parameters or changes the resolution."""
 
 
-class Residual(nn.Sequential):
+class Residual(Sequence):
     """The sum of the input and what the modules inside make of it."""
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = x
-        for module in self:
-            inner = module(inner)
-        return x + inner
+        return x + super().forward(x)
 
 
 def nested(parts: Iterable[Part], containers: Mapping[str, type[nn.Sequential]]) -> nn.Sequential:
@@ -39,16 +37,16 @@ def nested(parts: Iterable[Part], containers: Mapping[str, type[nn.Sequential]])
 
     Args:
         parts: in the order of the forward pass.
-        containers: the class of containers that are no plain `nn.Sequential`, by path.
+        containers: the class of containers that are no plain `Sequence`, by path.
     """
-    network = nn.Sequential()
+    network = Sequence()
     for part in parts:
         parent, path = network, ""
         *outer, name = part.name.split(".")
         for step in outer:
             path = f"{path}.{step}" if path else step
             if step not in dict(parent.named_children()):
-                parent.add_module(step, containers.get(path, nn.Sequential)())
+                parent.add_module(step, containers.get(path, Sequence)())
             parent = parent.get_submodule(step)  # type: ignore[assignment]
         parent.add_module(name, part.make())
     return network

@@ -15,6 +15,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from cifar.batch_norm import Sequence, norm_act
 from cifar.complexity import Cost, Layer, total_cost
 from cifar.recipe import require
 
@@ -303,28 +304,29 @@ class Block(nn.Module):
         if not spec.projects:
             return nn.Identity()
         conv = _build(spec.shortcut())
-        return nn.Sequential(conv) if self.preact else nn.Sequential(conv, nn.BatchNorm2d(spec.out_channels))
+        return Sequence(conv) if self.preact else Sequence(conv, nn.BatchNorm2d(spec.out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
         return self._forward_preact(x) if self.preact else self._forward_postact(x)
 
     def _forward_postact(self, x: Tensor) -> Tensor:
-        out = x
-        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            out = norm(conv(out))
-            if i < len(self.convs) - 1:
-                out = self.act(out)
-        out = self.drop(self.se(out))
-        out += self.shortcut(x)
+        out, last = x, len(self.convs) - 1
+        for i in range(last):
+            out = norm_act(self.norms[i], self.act, self.convs[i](out))
+        out, short = self.convs[last](out), self.shortcut(x)
+        if isinstance(self.se, nn.Identity) and not self.drop.p:
+            return norm_act(self.norms[last], self.act, out, short)
+        out = self.drop(self.se(norm_act(self.norms[last], None, out)))
+        out += short
         result: Tensor = self.act(out)
         return result
 
     def _forward_preact(self, x: Tensor) -> Tensor:
-        out = self.act(self.norms[0](x))
+        out = norm_act(self.norms[0], self.act, x)
         # the projection reads the activated input, the identity the raw one (arXiv 1603.05027, appendix)
         short = x if isinstance(self.shortcut, nn.Identity) else self.shortcut(out)
         out = self.convs[0](out)
-        out = self.convs[1](self.act(self.norms[1](out)))
+        out = self.convs[1](norm_act(self.norms[1], self.act, out))
         result: Tensor = self.drop(self.se(out))
         result += short
         return result
@@ -338,7 +340,7 @@ class ResNet(nn.Module):
         self.config = config
         activation = ACTIVATIONS[config.activation]
         preact = config.block == "preact"
-        self.stem = nn.Sequential()
+        self.stem = Sequence()
         self.stem.add_module("conv", nn.Conv2d(3, config.stem, 3, padding=1, bias=config.conv_bias))
         if not preact:
             self.stem.add_module("norm", nn.BatchNorm2d(config.stem))
@@ -369,6 +371,8 @@ class ResNet(nn.Module):
         x = self.stem(x)  # (B, stem, S, S)
         for stage in self.stages:
             x = stage(x)
-        x = self.pool(self.act(self.norm(x)))  # (B, C, side, side)
+        if self.config.block == "preact":
+            x = norm_act(self.norm, self.act, x)
+        x = self.pool(x)  # (B, C, side, side)
         logits: Tensor = self.fc(self.dropout(x.flatten(1)))
         return logits

@@ -41,10 +41,18 @@ space = Curves()
 """
 
 
+@pytest.fixture(scope="session")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is compiled, once for all tests."""
+    return tmp_path_factory.mktemp("kernels")
+
+
 @pytest.fixture(autouse=True)
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def workplace(tmp_path: Path, kernels: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty folder as working directory and cache; one thread, since the networks are tiny."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "cache/cifar-budget-search").mkdir(parents=True)
+    (tmp_path / "cache/cifar-budget-search/kernels").symlink_to(kernels)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("CIFAR_DATA", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
