@@ -1,13 +1,19 @@
 """The yardstick: what one would write without this tool, honestly.
 
 A map-style dataset of PIL images, torchvision transforms on one image at a time, a `DataLoader` with two workers,
-float32, NCHW: the pipeline of all five reference projects.
+float32, NCHW: the pipeline of all five reference projects. It is timed in a process of its own (`apart`), since the
+trainer's memory settings (`cifar.allocator`) hold for a whole process.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from multiprocessing import get_context
+from typing import Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +22,19 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from cifar.data import ImageSet
+from cifar.candidate import Candidate
+from cifar.data import ImageSet, PreparedData, TrainingSplit, load_training_split
+from cifar.device import Device
 from cifar.evaluate import Normalization
 from cifar.recipe import Augmentation, Recipe
+from cifar.train import normalization_for
 
 WORKERS = 2
+BATCH = 128
+VAL_SHARE = 0.1  # of the training images
+EVALUATED = 1000  # images of one timed evaluation
+
+T = TypeVar("T")
 
 
 class PilImages(Dataset[tuple[Tensor, int]]):
@@ -119,15 +133,84 @@ class NaiveTraining:
 def predict(network: nn.Module, data: ImageSet, normalization: Normalization, device: torch.device) -> Tensor:
     """float32 (N, C) logits by the usual evaluation loop."""
     network.eval()
-    batches = loader(data, plain_transform(normalization), 128, shuffle=False)
+    batches = loader(data, plain_transform(normalization), BATCH, shuffle=False)
     return torch.cat([network(images.to(device)).cpu() for images, _ in batches])
 
 
-def seconds_an_image(steps: Iterator[int], seconds: float) -> float:
-    """Seconds an image over about `seconds`, after the first step, which waits for the workers to start."""
-    next(steps)
-    started, images, passed = time.perf_counter(), 0, 0.0
-    while passed < seconds:
-        images += next(steps)
-        passed = time.perf_counter() - started
-    return passed / images
+def images_per_s(steps: Callable[[], Iterator[int]], seconds: float, wait: Callable[[], object] = int) -> float:
+    """Speed over about `seconds` after the first step, which waits for the workers to start.
+
+    Args:
+        steps: an epoch's steps, each with its number of images; repeated as needed.
+        seconds: how long to measure.
+        wait: returns once the device has done what it was given.
+    """
+
+    def endless() -> Iterator[int]:
+        while True:
+            yield from steps()
+
+    running = endless()
+    next(running)
+    wait()
+    started, images = time.perf_counter(), 0
+    while time.perf_counter() - started < seconds:
+        images += next(running)
+    wait()
+    return images / (time.perf_counter() - started)
+
+
+@cache
+def split_of(data: PreparedData) -> TrainingSplit:
+    """The images that both sides are timed with."""
+    return load_training_split(data, val_size=round(VAL_SHARE * data.train_count))
+
+
+@cache  # one measurement after the other continues the same training
+def usual_training(candidate: Candidate, data: PreparedData, device: Device) -> NaiveTraining:
+    """The usual pipeline for a candidate."""
+    train = split_of(data).train
+    normalization = normalization_for(candidate.recipe, train.images)
+    return NaiveTraining(candidate.network.build(), candidate.recipe, train, normalization, device.torch_device)
+
+
+def training_speed(candidate: Candidate, data: PreparedData, device: Device, seconds: float) -> float:
+    """Training images/s."""
+    return images_per_s(usual_training(candidate, data, device).steps, seconds)
+
+
+def input_speed(candidate: Candidate, data: PreparedData, device: Device, seconds: float) -> float:
+    """Images/s of the augmentation and the `DataLoader` alone."""
+    batches = usual_training(candidate, data, device).loader
+    return images_per_s(lambda: (len(labels) for _, labels in batches), seconds)
+
+
+def evaluation_speed(candidate: Candidate, data: PreparedData, device: Device) -> float:
+    """Images/s of one evaluation."""
+    usual, images = usual_training(candidate, data, device), evaluated(data)
+    started = time.perf_counter()
+    predict(usual.network, images, normalization_for(candidate.recipe, split_of(data).train.images), usual.device)
+    return len(images) / (time.perf_counter() - started)
+
+
+def evaluated(data: PreparedData) -> ImageSet:
+    """The images of one timed evaluation."""
+    val = split_of(data).val
+    return ImageSet(val.images[:EVALUATED], val.labels[:EVALUATED])
+
+
+class Apart(Protocol):
+    """Calls a function of a module in another process, always the same one."""
+
+    def __call__(self, work: Callable[..., T], /, *args: object) -> T: ...
+
+
+@contextmanager
+def apart() -> Iterator[Apart]:
+    """A process of its own, idle between calls."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+
+        def call(work: Callable[..., T], /, *args: object) -> T:
+            return pool.submit(work, *args).result()
+
+        yield call

@@ -12,22 +12,22 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import naive
 from cifar.candidate import Candidate
-from cifar.data import TrainingSplit
+from cifar.data import PreparedData
 from cifar.device import Device
 from cifar.optim import set_lr
 from cifar.train import Training
 
 KINDS = {  # of operations, by parts of their names
     "convolution": ("conv",),
-    "batch norm": ("batch_norm",),
+    "batch norm": ("batch_norm", "BatchNorm"),
     "activation": ("relu", "clamp_min", "threshold", "silu", "gelu"),
 }
 STEPS = 5
+WARM_UP_STEPS = 10  # until memory is reused
 SIDE = 2048  # of the matrices whose product is timed
 
 
@@ -51,7 +51,8 @@ def step_profile(step: Callable[[], object], macs: int, device: Device) -> dict[
             each. (The first layer's input needs no gradient: some 2 % of a small network.)
         device: where it runs.
     """
-    step(), step()
+    for _ in range(WARM_UP_STEPS):
+        step()
     on_cuda = device.torch_device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_cuda else [])]
     with profile(activities=activities) as profiled:
@@ -70,36 +71,37 @@ def _kind(operation: str) -> str:
     return next((kind for kind, words in KINDS.items() if any(word in operation for word in words)), "other")
 
 
-def profiles(named: dict[str, Candidate], split: TrainingSplit, device: Device) -> dict[str, Any]:
+def trainer_profile(candidate: Candidate, data: PreparedData, device: Device) -> dict[str, float]:
+    """`step_profile` of the trainer."""
+    training = Training(candidate, naive.split_of(data), device=device, epochs=1, seed=0)
+    training.network.train()
+    set_lr(training.optimizer, training.peak_lr, 0.01)
+    images, labels = next(training._batches(torch.Generator().manual_seed(0)))
+    macs = candidate.cost.macs * len(labels)
+    return step_profile(lambda: training._step(images, labels, torch.Generator().manual_seed(0)), macs, device)
+
+
+def usual_profile(candidate: Candidate, data: PreparedData, device: Device) -> dict[str, float]:
+    """`step_profile` of the usual pipeline, for a process of its own."""
+    usual = naive.usual_training(candidate, data, device)
+    images, labels = (batch.to(device.torch_device) for batch in next(iter(usual.loader)))
+    usual.network.train()
+    return step_profile(lambda: usual.step(images, labels), candidate.cost.macs * len(labels), device)
+
+
+def profiles(named: dict[str, Candidate], data: PreparedData, device: Device, apart: naive.Apart) -> dict[str, Any]:
     """The machine's matrix products, and both sides' steps of each candidate."""
     fast = device.autocast or torch.float32
-    found: dict[str, Any] = {
+    return {
         "matmul_gflops": {str(t).removeprefix("torch."): round(matmul_speed(t, device)) for t in (torch.float32, fast)},
-        "steps": {},
+        "steps": {
+            name: {
+                "naive": apart(usual_profile, candidate, data, device),
+                "trainer": trainer_profile(candidate, data, device),
+            }
+            for name, candidate in named.items()
+        },
     }
-    for name, candidate in named.items():
-        training = Training(candidate, split, device=device, epochs=1, seed=0)
-        training.network.train()
-        set_lr(training.optimizer, training.peak_lr, 0.01)
-        generator = torch.Generator().manual_seed(0)
-        images, labels = next(training._batches(generator))
-        macs = candidate.cost.macs * len(labels)
-        usual = naive.NaiveTraining(
-            candidate.network.build(), candidate.recipe, split.train, training.normalization, device.torch_device
-        )
-        plain = images.contiguous()
-
-        def ours(training: Training = training, batch: tuple[Tensor, Tensor] = (images, labels)) -> object:
-            return training._step(*batch, torch.Generator().manual_seed(0))
-
-        def theirs(usual: naive.NaiveTraining = usual, batch: tuple[Tensor, Tensor] = (plain, labels)) -> object:
-            return usual.step(*batch)
-
-        found["steps"][name] = {
-            "naive": step_profile(theirs, macs, device),
-            "trainer": step_profile(ours, macs, device),
-        }
-    return found
 
 
 def table(found: dict[str, Any]) -> str:

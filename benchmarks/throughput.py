@@ -1,7 +1,8 @@
 """How fast the trainer is beside the usual pipeline: `python -m benchmarks.throughput --data PATH`.
 
 The same network, batch size and augmentation (crop, flip, RandAugment(2, 9), random erasing) through the pipeline of
-`benchmarks/naive.py` and through `cifar.train`, in turn in one run; medians of several repeats, and their ratio.
+`benchmarks/naive.py`, in its own process, and through `cifar.train`, in turn in one run; medians of several repeats,
+and their ratio.
 Compiled training is timed too. Some 12 minutes on two cores; `--only training` measures a part of it.
 """
 
@@ -16,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,7 +25,7 @@ import torch.nn.functional as F
 
 from benchmarks import naive, step_profile
 from cifar.candidate import Candidate
-from cifar.data import ImageSet, PreparedData, TrainingSplit, load_training_split, prepare
+from cifar.data import PreparedData, load_training_split, prepare
 from cifar.device import Device, choose_device
 from cifar.evaluate import predict_probabilities
 from cifar.optim import set_lr
@@ -34,7 +36,6 @@ from cifar.train import Training, normalization_for
 AUGMENTATION = Augmentation(flip=True, crop_padding=4, randaugment_ops=2, randaugment_magnitude=9, erasing=0.5)
 TINY = "resnet_1_1_1_x_16_32_64"
 SECONDS = 10.0  # of one timed stretch
-EVALUATED = 1000  # images of one timed evaluation
 PARTS = ("training", "parts", "evaluation", "input", "scales")
 SCALES = (5_000, 20_000, 50_000)
 
@@ -44,7 +45,7 @@ def candidates() -> dict[str, Candidate]:
     found = {name: Candidate.named(name) for name in ("resnet24_budget5m", "resnet_16_32_64")}
     found[TINY] = Candidate(ResNetConfig(blocks=(1, 1, 1)), found["resnet_16_32_64"].recipe)
     return {
-        name: replace(c, recipe=replace(c.recipe, augmentation=AUGMENTATION, batch_size=128))
+        name: replace(c, recipe=replace(c.recipe, augmentation=AUGMENTATION, batch_size=naive.BATCH))
         for name, c in found.items()
     }
 
@@ -66,87 +67,73 @@ def in_turn(usual: Callable[[], float], *ours: Callable[[], float], repeats: int
     ]
 
 
-def timed(steps: Callable[[], Iterator[int]]) -> Callable[[], float]:
-    """A measurement of images/s over `SECONDS`."""
-    return lambda: 1 / naive.seconds_an_image(endless(steps), SECONDS)
-
-
-def endless(steps: Callable[[], Iterator[int]]) -> Iterator[int]:
-    """Epoch after epoch."""
-    while True:
-        yield from steps()
-
-
-def trainer_steps(training: Training) -> Callable[[], Iterator[int]]:
-    """The trainer's own steps, as `naive.NaiveTraining.steps` yields its."""
+def trainer_speed(training: Training) -> float:
+    """Training images/s of the trainer."""
 
     def steps() -> Iterator[int]:
         lrs = [training.peak_lr * 0.1] * training.steps_an_epoch
-        for _ in training.steps(lrs):
-            yield training.batch_size
+        return (training.batch_size for _ in training.steps(lrs))
 
-    return steps
+    return naive.images_per_s(steps, SECONDS, partial(synchronize, training.device))
 
 
 def time_training(
-    candidate: Candidate, split: TrainingSplit, device: Device, repeats: int
+    candidate: Candidate, data: PreparedData, device: Device, repeats: int, apart: naive.Apart
 ) -> tuple[dict[str, float], dict[str, float] | None]:
     """Training images/s, the usual way beside the trainer, and beside the compiled trainer if it can be compiled."""
+    split = naive.split_of(data)
     training, compiled = (Training(candidate, split, device=device, epochs=1, seed=0) for _ in range(2))
     started = time.perf_counter()
     problem = compiled.compile()
     print(problem or f"compiled in {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
-    usual = naive.NaiveTraining(
-        candidate.network.build(), candidate.recipe, split.train, training.normalization, device.torch_device
-    )
     ours = [training] if problem else [training, compiled]
-    rows = in_turn(timed(usual.steps), *(timed(trainer_steps(one)) for one in ours), repeats=repeats)
+    rows = in_turn(
+        lambda: apart(naive.training_speed, candidate, data, device, SECONDS),
+        *(partial(trainer_speed, one) for one in ours),
+        repeats=repeats,
+    )
     return rows[0], None if problem else rows[1]
 
 
-def time_input(candidate: Candidate, split: TrainingSplit, device: Device, repeats: int) -> dict[str, float]:
+def time_input(
+    candidate: Candidate, data: PreparedData, device: Device, repeats: int, apart: naive.Apart
+) -> dict[str, float]:
     """Images/s of augmentation and normalisation alone, both ways."""
-    training = Training(candidate, split, device=device, epochs=1, seed=0)
-    transform = naive.training_transform(AUGMENTATION, training.normalization)
-    loader = naive.loader(split.train, transform, 128, shuffle=True)
+    training = Training(candidate, naive.split_of(data), device=device, epochs=1, seed=0)
 
-    def usual() -> Iterator[int]:
-        for _, labels in loader:
-            yield len(labels)
+    def batches() -> Iterator[int]:
+        return (len(labels) for _, labels in training._batches(torch.Generator().manual_seed(0)))
 
-    def batched() -> Iterator[int]:
-        for _, labels in training._batches(torch.Generator().manual_seed(0)):
-            yield len(labels)
-        synchronize(device)
-
-    return in_turn(timed(usual), timed(batched), repeats=repeats)[0]
+    return in_turn(
+        lambda: apart(naive.input_speed, candidate, data, device, SECONDS),
+        lambda: naive.images_per_s(batches, SECONDS, partial(synchronize, device)),
+        repeats=repeats,
+    )[0]
 
 
-def time_evaluation(candidate: Candidate, split: TrainingSplit, device: Device, repeats: int) -> dict[str, float]:
+def time_evaluation(
+    candidate: Candidate, data: PreparedData, device: Device, repeats: int, apart: naive.Apart
+) -> dict[str, float]:
     """Evaluation images/s, both ways: float32 NCHW behind the usual loader, and the trainer's own evaluation."""
-    normalization = normalization_for(candidate.recipe, split.train.images)
-    network = candidate.network.build()
-    fast = candidate.network.build().to(device.torch_device).to(memory_format=torch.channels_last)
-    network.to(device.torch_device)
-    images = ImageSet(split.val.images[:EVALUATED], split.val.labels[:EVALUATED])
+    normalization = normalization_for(candidate.recipe, naive.split_of(data).train.images)
+    network = candidate.network.build().to(device.torch_device).to(memory_format=torch.channels_last)
+    images = naive.evaluated(data).images
 
     def usual() -> float:
-        started = time.perf_counter()
-        naive.predict(network, images, normalization, device.torch_device)
-        return len(images) / (time.perf_counter() - started)
+        return apart(naive.evaluation_speed, candidate, data, device)
 
     def trainer() -> float:
         started = time.perf_counter()
-        predict_probabilities(fast, images.images, normalization, device=device.torch_device, autocast=device.autocast)
+        predict_probabilities(network, images, normalization, device=device.torch_device, autocast=device.autocast)
         return len(images) / (time.perf_counter() - started)
 
     usual(), trainer()  # warm up
     return in_turn(usual, trainer, repeats=repeats)[0]
 
 
-def time_parts(candidate: Candidate, split: TrainingSplit, device: Device, repeats: int) -> dict[str, float]:
+def time_parts(candidate: Candidate, data: PreparedData, device: Device, repeats: int) -> dict[str, float]:
     """Seconds a step of each part on a ready batch, and the share of a whole step outside of them, in [0, 1]."""
-    training = Training(candidate, split, device=device, epochs=1, seed=0)
+    training = Training(candidate, naive.split_of(data), device=device, epochs=1, seed=0)
     images, labels = next(training._batches(torch.Generator().manual_seed(0)))
     training.network.train()
     set_lr(training.optimizer, training.peak_lr, 0.1)
@@ -160,13 +147,12 @@ def time_parts(candidate: Candidate, split: TrainingSplit, device: Device, repea
         forward().backward()  # type: ignore[no-untyped-call]
 
     rounds: dict[str, list[float]] = {name: [] for name in ("forward", "forward_backward", "optimizer", "step")}
-    whole = timed(trainer_steps(training))
     for _ in range(repeats):
         rounds["forward"].append(seconds_a_call(forward, device))
         rounds["forward_backward"].append(seconds_a_call(forward_backward, device))
         rounds["optimizer"].append(seconds_a_call(training.optimizer.step, device))
         training.optimizer.zero_grad(set_to_none=True)
-        rounds["step"].append(training.batch_size / whole())
+        rounds["step"].append(training.batch_size / trainer_speed(training))
     parts = {name: statistics.median(seconds) for name, seconds in rounds.items()}
     outside = 1 - (parts["forward_backward"] + parts["optimizer"]) / parts["step"]
     return {
@@ -206,9 +192,7 @@ def time_scales(candidate: Candidate, data: PreparedData, device: Device) -> dic
     return speeds
 
 
-def measure(
-    parts: Collection[str], split: TrainingSplit, data: PreparedData, device: Device, repeats: int
-) -> dict[str, Any]:
+def measure(parts: Collection[str], data: PreparedData, device: Device, repeats: int) -> dict[str, Any]:
     """The parts that are asked for, of `PARTS`."""
     named = candidates()
     result: dict[str, Any] = {
@@ -220,19 +204,20 @@ def measure(
         "input_pipeline": {},
         "epoch_images_per_s": {},
     }
-    for name, candidate in named.items():
-        print(f"timing {name} ...", file=sys.stderr, flush=True)
-        if "training" in parts:
-            result["training"][name], compiled = time_training(candidate, split, device, repeats)
-            if compiled:
-                result["training_compiled"][name] = compiled
-        if "parts" in parts:
-            result["parts"][name] = time_parts(candidate, split, device, repeats)
-        if "evaluation" in parts:
-            result["evaluation"][name] = time_evaluation(candidate, split, device, repeats)
-    if "input" in parts:
-        small = named["resnet_16_32_64"]
-        result["input_pipeline"] = {"crop_flip_randaugment_erasing": time_input(small, split, device, repeats)}
+    with naive.apart() as apart:
+        for name, candidate in named.items():
+            print(f"timing {name} ...", file=sys.stderr, flush=True)
+            if "training" in parts:
+                result["training"][name], compiled = time_training(candidate, data, device, repeats, apart)
+                if compiled:
+                    result["training_compiled"][name] = compiled
+            if "parts" in parts:
+                result["parts"][name] = time_parts(candidate, data, device, repeats)
+            if "evaluation" in parts:
+                result["evaluation"][name] = time_evaluation(candidate, data, device, repeats, apart)
+        if "input" in parts:
+            row = time_input(named["resnet_16_32_64"], data, device, repeats, apart)
+            result["input_pipeline"] = {"crop_flip_randaugment_erasing": row}
     if "scales" in parts:
         result["epoch_images_per_s"] = time_scales(named[TINY], data, device)
     return result
@@ -249,12 +234,12 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
     device, data = choose_device(args.device), prepare(args.data)
-    split = load_training_split(data, val_size=5000)
     if args.profile:
-        result = step_profile.profiles(candidates(), split, device)
+        with naive.apart() as apart:
+            result = step_profile.profiles(candidates(), data, device, apart)
         print(json.dumps(result, indent=2) if args.json else step_profile.table(result))
         return 0
-    result = measure(args.only or PARTS, split, data, device, args.repeats)
+    result = measure(args.only or PARTS, data, device, args.repeats)
     print(json.dumps(result, indent=2) if args.json else table(result))
     return 0
 

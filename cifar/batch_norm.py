@@ -65,7 +65,7 @@ def norm_act(norm: nn.Module, act: nn.Module | None, x: Tensor, residual: Tensor
         if residual is not None:
             out += residual
     else:
-        out = _Fused.apply(x, residual, norm.weight, norm.bias, norm, isinstance(act, nn.ReLU), kernel)
+        out = _FusedBatchNorm.apply(x, residual, norm.weight, norm.bias, norm, isinstance(act, nn.ReLU), kernel)
         if isinstance(act, nn.ReLU):
             return out
     return out if act is None else act(out)
@@ -98,7 +98,7 @@ def _alike(residual: Tensor, x: Tensor) -> bool:
     return same and residual.is_contiguous(memory_format=torch.channels_last)
 
 
-class _Fused(torch.autograd.Function):
+class _FusedBatchNorm(torch.autograd.Function):
     """Arguments: x, residual, weight, bias, norm, relu, kernel."""
 
     @staticmethod

@@ -116,7 +116,7 @@ def range_test(
         smoothed: list[float] = []
         keep = 1 - 1 / max(2.0, WINDOW_SHARE * steps)  # decay of the average
         average, diverged = 0.0, False
-        for step, loss in enumerate(training.steps(lrs), start=1):
+        for step, loss in enumerate((loss.item() for loss in training.steps(lrs)), start=1):
             average = keep * average + (1 - keep) * loss
             losses.append(loss)
             smoothed.append(average / (1 - keep**step))

@@ -189,10 +189,12 @@ class Training:
             self.network.load_state_dict(before)
             self.optimizer.zero_grad(set_to_none=True)
 
-    def steps(self, lrs: Iterable[float]) -> Iterator[float]:
-        """Trains one step at each of these learning rates, whatever the schedule; yields each batch's mean loss.
+    def steps(self, lrs: Iterable[float]) -> Iterator[Tensor]:
+        """Trains one step at each of these learning rates, whatever the schedule.
 
-        For `cifar.lr_range`. Passes follow one another as the steps need them; no epoch is counted. Seeds torch's
+        Yields each batch's mean loss, a scalar on the device: reading it waits for the step.
+
+        Passes follow one another as the steps need them; no epoch is counted. Seeds torch's
         global generator: fork it around all the steps.
         """
         torch.manual_seed(derive_seed(self.seed, "dropout", "steps"))
@@ -201,8 +203,7 @@ class Training:
         self.network.train()
         for lr, (images, labels) in zip(lrs, batches, strict=False):
             set_lr(self.optimizer, lr, 1.0)
-            loss, _ = self._step(images, labels, generator).tolist()
-            yield loss / len(labels)
+            yield self._step(images, labels, generator)[0] / len(labels)
 
     def _train_epoch(self) -> tuple[float, float, int]:
         """Mean loss, accuracy in [0, 1] and number of images of one pass."""

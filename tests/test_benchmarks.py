@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks import step_profile, throughput
+from benchmarks import naive, step_profile, throughput
 from cifar.candidate import Candidate
-from cifar.data import PreparedData, load_training_split, prepare
+from cifar.data import PreparedData, prepare
 from cifar.device import choose_device
 from cifar.recipe import Augmentation, Recipe
 from cifar.resnet import ResNetConfig
@@ -55,14 +56,19 @@ def test_sides_are_measured_in_turn_and_compared_pair_by_pair() -> None:
 
 
 def test_nothing_asked_for_measures_nothing(data: PreparedData) -> None:
-    result = throughput.measure((), load_training_split(data, val_size=50), data, CPU, 1)
+    result = throughput.measure((), data, CPU, 1)
     assert throughput.table(result) == result["machine"]
     assert {"training", "training_compiled", "input_pipeline", "evaluation"} <= result.keys()
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # where there is one core
 def test_the_shares_of_a_step_sum_to_one(data: PreparedData) -> None:
-    found = step_profile.profiles({"toy": TOY}, load_training_split(data, val_size=50), CPU)
+    with naive.apart() as apart:
+        found = step_profile.profiles({"toy": TOY}, data, CPU, apart)
+        assert apart(naive.training_speed, TOY, data, CPU, 0.1) > 0
+        assert apart(naive.input_speed, TOY, data, CPU, 0.1) > 0
+        assert apart(naive.evaluation_speed, TOY, data, CPU) > 0
+        assert apart(os.getpid) == apart(os.getpid) != os.getpid()
     for side in ("naive", "trainer"):
         row = found["steps"]["toy"][side]
         assert sum(row[kind] for kind in (*step_profile.KINDS, "other")) == pytest.approx(1, abs=0.01)
