@@ -1,8 +1,9 @@
 """The yardstick: what one would write without this tool, honestly.
 
 A map-style dataset of PIL images, torchvision transforms on one image at a time, a `DataLoader` with two workers,
-float32, NCHW: the pipeline of all five reference projects. It is timed in a process of its own (`apart`), since the
-trainer's memory settings (`cifar.allocator`) hold for a whole process.
+float32, NCHW: the pipeline of all five reference projects. Each network is timed in a fresh process (`apart`), as one
+would run it: the trainer's memory settings (`cifar.allocator`) hold for a whole process, and malloc adapts its own to
+what was freed before.
 """
 
 from __future__ import annotations
@@ -101,6 +102,7 @@ class NaiveTraining:
         self, network: nn.Module, recipe: Recipe, data: ImageSet, normalization: Normalization, device: torch.device
     ) -> None:
         self.network, self.recipe, self.device = network.to(device), recipe, device
+        self.normalization = normalization
         transform = training_transform(recipe.augmentation, normalization, data.images.shape[-1])
         self.loader = loader(data, transform, recipe.batch_size, shuffle=True)
         settings = recipe.optimizer
@@ -189,7 +191,7 @@ def evaluation_speed(candidate: Candidate, data: PreparedData, device: Device) -
     """Images/s of one evaluation."""
     usual, images = usual_training(candidate, data, device), evaluated(data)
     started = time.perf_counter()
-    predict(usual.network, images, normalization_for(candidate.recipe, split_of(data).train.images), usual.device)
+    predict(usual.network, images, usual.normalization, usual.device)
     return len(images) / (time.perf_counter() - started)
 
 
@@ -207,7 +209,7 @@ class Apart(Protocol):
 
 @contextmanager
 def apart() -> Iterator[Apart]:
-    """A process of its own, idle between calls."""
+    """A fresh process, idle between calls."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
 
         def call(work: Callable[..., T], /, *args: object) -> T:

@@ -89,19 +89,16 @@ def usual_profile(candidate: Candidate, data: PreparedData, device: Device) -> d
     return step_profile(lambda: usual.step(images, labels), candidate.cost.macs * len(labels), device)
 
 
-def profiles(named: dict[str, Candidate], data: PreparedData, device: Device, apart: naive.Apart) -> dict[str, Any]:
+def profiles(named: dict[str, Candidate], data: PreparedData, device: Device) -> dict[str, Any]:
     """The machine's matrix products, and both sides' steps of each candidate."""
     fast = device.autocast or torch.float32
-    return {
-        "matmul_gflops": {str(t).removeprefix("torch."): round(matmul_speed(t, device)) for t in (torch.float32, fast)},
-        "steps": {
-            name: {
-                "naive": apart(usual_profile, candidate, data, device),
-                "trainer": trainer_profile(candidate, data, device),
-            }
-            for name, candidate in named.items()
-        },
-    }
+    speeds = {str(t).removeprefix("torch."): round(matmul_speed(t, device)) for t in (torch.float32, fast)}
+    steps = {}
+    for name, candidate in named.items():
+        with naive.apart() as apart:
+            usual = apart(usual_profile, candidate, data, device)
+        steps[name] = {"naive": usual, "trainer": trainer_profile(candidate, data, device)}
+    return {"matmul_gflops": speeds, "steps": steps}
 
 
 def table(found: dict[str, Any]) -> str:

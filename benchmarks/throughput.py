@@ -1,7 +1,7 @@
 """How fast the trainer is beside the usual pipeline: `python -m benchmarks.throughput --data PATH`.
 
 The same network, batch size and augmentation (crop, flip, RandAugment(2, 9), random erasing) through the pipeline of
-`benchmarks/naive.py`, in its own process, and through `cifar.train`, in turn in one run; medians of several repeats,
+`benchmarks/naive.py`, in a fresh process, and through `cifar.train`, in turn in one run; medians of several repeats,
 and their ratio.
 Compiled training is timed too. Some 12 minutes on two cores; `--only training` measures a part of it.
 """
@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks import naive, step_profile
+from cifar.batch_norm import norm_act
 from cifar.candidate import Candidate
 from cifar.data import PreparedData, load_training_split, prepare
 from cifar.device import Device, choose_device
@@ -36,7 +37,8 @@ from cifar.train import Training, normalization_for
 AUGMENTATION = Augmentation(flip=True, crop_padding=4, randaugment_ops=2, randaugment_magnitude=9, erasing=0.5)
 TINY = "resnet_1_1_1_x_16_32_64"
 SECONDS = 10.0  # of one timed stretch
-PARTS = ("training", "parts", "evaluation", "input", "scales")
+PARTS = ("training", "parts", "evaluation", "input", "norm", "scales")
+NORMS = ((16, 32), (32, 16), (64, 8), (66, 32), (132, 16), (264, 8))  # channels and side of the maps
 SCALES = (5_000, 20_000, 50_000)
 
 
@@ -161,6 +163,26 @@ def time_parts(candidate: Candidate, data: PreparedData, device: Device, repeats
     }
 
 
+def time_norm(channels: int, side: int, device: Device, repeats: int) -> dict[str, float]:
+    """Milliseconds of batch norm, addition and ReLU, forward and backward: PyTorch's operations, and the kernel."""
+    shape, dtype = (naive.BATCH, channels, side, side), device.autocast or torch.float32
+    x, residual, gradient = (torch.randn(shape).to(dtype, memory_format=torch.channels_last) for _ in range(3))
+    x.requires_grad_(), residual.requires_grad_()
+    norm, relu = torch.nn.BatchNorm2d(channels), torch.nn.ReLU(inplace=True)
+    inputs = (x, residual, norm.weight, norm.bias)
+
+    def pytorch() -> None:
+        torch.autograd.grad(relu(norm(x).add_(residual)), inputs, gradient)
+
+    def ours() -> None:
+        torch.autograd.grad(norm_act(norm, relu, x, residual), inputs, gradient)
+
+    rounds = [(seconds_a_call(pytorch, device), seconds_a_call(ours, device)) for _ in range(repeats)]
+    before, after = (1000 * statistics.median(side) for side in zip(*rounds, strict=True))
+    ratio = statistics.median(a / b for a, b in rounds)
+    return {"pytorch": round(before, 3), "kernel": round(after, 3), "ratio": round(ratio, 2)}
+
+
 def seconds_a_call(part: Callable[[], object], device: Device) -> float:
     """Mean over as many calls as a quarter of `SECONDS` holds, at least two, after a first."""
     part()
@@ -202,22 +224,29 @@ def measure(parts: Collection[str], data: PreparedData, device: Device, repeats:
         "parts": {},
         "evaluation": {},
         "input_pipeline": {},
+        "batch_norm": {},
         "epoch_images_per_s": {},
     }
-    with naive.apart() as apart:
-        for name, candidate in named.items():
-            print(f"timing {name} ...", file=sys.stderr, flush=True)
+    for name, candidate in named.items():
+        print(f"timing {name} ...", file=sys.stderr, flush=True)
+        with naive.apart() as apart:
             if "training" in parts:
                 result["training"][name], compiled = time_training(candidate, data, device, repeats, apart)
                 if compiled:
                     result["training_compiled"][name] = compiled
-            if "parts" in parts:
-                result["parts"][name] = time_parts(candidate, data, device, repeats)
             if "evaluation" in parts:
                 result["evaluation"][name] = time_evaluation(candidate, data, device, repeats, apart)
-        if "input" in parts:
+        if "parts" in parts:
+            result["parts"][name] = time_parts(candidate, data, device, repeats)
+    if "input" in parts:
+        with naive.apart() as apart:
             row = time_input(named["resnet_16_32_64"], data, device, repeats, apart)
-            result["input_pipeline"] = {"crop_flip_randaugment_erasing": row}
+        result["input_pipeline"] = {"crop_flip_randaugment_erasing": row}
+    if "norm" in parts and device.torch_device.type == "cpu":
+        result["batch_norm"] = {
+            f"{channels} channels, {side} x {side}": time_norm(channels, side, device, repeats)
+            for channels, side in NORMS
+        }
     if "scales" in parts:
         result["epoch_images_per_s"] = time_scales(named[TINY], data, device)
     return result
@@ -235,8 +264,7 @@ def main() -> int:
     args = parser.parse_args()
     device, data = choose_device(args.device), prepare(args.data)
     if args.profile:
-        with naive.apart() as apart:
-            result = step_profile.profiles(candidates(), data, device, apart)
+        result = step_profile.profiles(candidates(), data, device)
         print(json.dumps(result, indent=2) if args.json else step_profile.table(result))
         return 0
     result = measure(args.only or PARTS, data, device, args.repeats)
@@ -260,6 +288,10 @@ def table(result: dict[str, Any]) -> str:
     for name, row in result["parts"].items():
         cells = " | ".join(f"{row[key]:.4f}" for key in ("forward", "forward_backward", "optimizer", "step"))
         lines.append(f"| {name} | {cells} | {100 * row['share_outside']:.1f} % |")
+    if result["batch_norm"]:
+        lines += ["", "| batch norm, addition and ReLU, ms | PyTorch | kernel | ratio |", "|---|---|---|---|"]
+    for shape, row in result["batch_norm"].items():
+        lines.append(f"| {shape} | {row['pytorch']:.2f} | {row['kernel']:.2f} | {row['ratio']}x |")
     if result["epoch_images_per_s"]:
         lines += ["", "| images an epoch | images/s |", "|---|---|"]
     lines += [f"| {int(size):,} | {speed:,} |" for size, speed in result["epoch_images_per_s"].items()]

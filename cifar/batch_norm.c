@@ -14,6 +14,7 @@
 
 #define LANES 16  /* elements of a vector */
 #define CHUNK 256 /* rows whose sums are taken in float */
+#define ROWS 32   /* rows that stay in the nearest cache while vector after vector of them is summed */
 #define TILE 128  /* elements that are written in one go, or somewhat more */
 
 typedef float floats __attribute__((vector_size(4 * LANES)));
@@ -69,10 +70,21 @@ static inline size_t tile_rows(size_t channels) {
     return rows;
 }
 
+/* Sums of a row's vectors have LANES places each, also where the last vector overlaps the one before. */
+static inline size_t places(size_t channels) { return (channels + LANES - 1) / LANES * LANES; }
+
+/* Vectors cover all channels; the last one is moved to the left to end with them. */
+static inline size_t first_channel(size_t place, size_t channels) { return least(place, channels - LANES); }
+
+static inline size_t place_of(size_t channel, size_t channels) {
+    size_t vector = channel / LANES * LANES;
+    return channel + vector - first_channel(vector, channels);
+}
+
 /* Floats of scratch memory that forward and backward need. */
 size_t scratch_size(size_t rows, size_t channels) {
     size_t chunks = (rows + CHUNK - 1) / CHUNK;
-    return 2 * chunks * channels + 3 * tile_rows(channels) * channels;
+    return 2 * chunks * places(channels) + 3 * tile_rows(channels) * channels;
 }
 
 /* What a tile is multiplied by or added to, from one row of it. */
@@ -81,22 +93,19 @@ static void repeat(float *tile, size_t channels) {
         memcpy(tile + row * channels, tile, channels * sizeof *tile);
 }
 
-/* Vectors that cover all channels; the last one is moved to the left to end with them. */
-static inline size_t first_lane(size_t vector, size_t channels) { return least(vector * LANES, channels - LANES); }
-
 /* Sums over some rows, from x on, of x - shift and of its square. */
 static void sum_rows(const element *x, const float *shift, size_t rows, size_t channels, float *sums, float *squares) {
-    for (size_t vector = 0; vector * LANES < channels; vector++) {
-        size_t c = first_lane(vector, channels);
+    for (size_t place = 0; place < places(channels); place += LANES) {
+        size_t c = first_channel(place, channels);
         const floats origin = load_floats(shift + c);
-        floats sum = {0}, square = {0};
+        floats sum = load_floats(sums + place), square = load_floats(squares + place);
         for (size_t row = 0; row < rows; row++) {
             floats value = load(x + row * channels + c) - origin;
             sum += value;
             square += value * value;
         }
-        memcpy(sums + c, &sum, sizeof sum);
-        memcpy(squares + c, &square, sizeof square);
+        memcpy(sums + place, &sum, sizeof sum);
+        memcpy(squares + place, &square, sizeof square);
     }
 }
 
@@ -120,7 +129,8 @@ void forward(
     const float *bias, float *running_mean, float *running_var, float momentum, float epsilon, float *mean,
     float *inverse_deviation, float *scratch) {
     const size_t chunks = (rows + CHUNK - 1) / CHUNK, span = tile_rows(channels) * channels, size = rows * channels;
-    float *scale = scratch + 2 * chunks * channels, *offset = scale + span;
+    const size_t wide = places(channels);
+    float *scale = scratch + 2 * chunks * wide, *offset = scale + span;
     const floats lowest = (floats){0} + (relu ? 0 : -INFINITY);
     for (size_t c = 0; c < channels; c += LANES) { /* sums of what is near zero keep more digits */
         floats row = load(x + least(c, channels - LANES));
@@ -130,16 +140,17 @@ void forward(
     {
 #pragma omp for schedule(static)
         for (size_t i = 0; i < chunks; i++) {
-            float *sums = scratch + 2 * i * channels;
-            const element *chunk = x + i * CHUNK * channels;
-            sum_rows(chunk, mean, least(CHUNK, rows - i * CHUNK), channels, sums, sums + channels);
+            float *sums = scratch + 2 * i * wide;
+            memset(sums, 0, 2 * wide * sizeof *sums);
+            for (size_t row = i * CHUNK; row < least((i + 1) * CHUNK, rows); row += ROWS)
+                sum_rows(x + row * channels, mean, least(ROWS, rows - row), channels, sums, sums + wide);
         }
 #pragma omp for schedule(static)
         for (size_t c = 0; c < channels; c++) {
             double sum = 0, square = 0;
             for (size_t i = 0; i < chunks; i++) {
-                sum += scratch[2 * i * channels + c];
-                square += scratch[(2 * i + 1) * channels + c];
+                sum += scratch[2 * i * wide + place_of(c, channels)];
+                square += scratch[(2 * i + 1) * wide + place_of(c, channels)];
             }
             double variance = fmax(0, square / rows - sum / rows * (sum / rows));
             mean[c] += (float)(sum / rows);
@@ -168,17 +179,17 @@ static inline floats masked(const element *gradient, const element *y, size_t i)
 static inline void sum_gradients(
     const element *gradient, const element *y, const element *x, const float *mean, size_t rows, size_t channels,
     float *sums, float *products) {
-    for (size_t vector = 0; vector * LANES < channels; vector++) {
-        size_t c = first_lane(vector, channels);
+    for (size_t place = 0; place < places(channels); place += LANES) {
+        size_t c = first_channel(place, channels);
         const floats origin = load_floats(mean + c);
-        floats sum = {0}, product = {0};
+        floats sum = load_floats(sums + place), product = load_floats(products + place);
         for (size_t i = c; i < rows * channels; i += channels) {
             floats value = masked(gradient, y, i);
             sum += value;
             product += value * (load(x + i) - origin);
         }
-        memcpy(sums + c, &sum, sizeof sum);
-        memcpy(products + c, &product, sizeof product);
+        memcpy(sums + place, &sum, sizeof sum);
+        memcpy(products + place, &product, sizeof product);
     }
 }
 
@@ -189,22 +200,26 @@ void backward(
     float *to_bias, float *scratch) {
     const size_t chunks = (rows + CHUNK - 1) / CHUNK, span = tile_rows(channels) * channels, size = rows * channels;
     /* to_x = gradient * by_gradient + x * by_x + constant */
-    float *by_gradient = scratch + 2 * chunks * channels, *by_x = by_gradient + span, *constant = by_x + span;
+    const size_t wide = places(channels);
+    float *by_gradient = scratch + 2 * chunks * wide, *by_x = by_gradient + span, *constant = by_x + span;
 #pragma omp parallel
     {
 #pragma omp for schedule(static)
         for (size_t i = 0; i < chunks; i++) {
-            size_t at = i * CHUNK * channels, count = least(CHUNK, rows - i * CHUNK);
-            float *sums = scratch + 2 * i * channels;
-            sum_gradients(
-                gradient + at, y ? y + at : NULL, x + at, mean, count, channels, sums, sums + channels);
+            float *sums = scratch + 2 * i * wide;
+            memset(sums, 0, 2 * wide * sizeof *sums);
+            for (size_t row = i * CHUNK; row < least((i + 1) * CHUNK, rows); row += ROWS) {
+                size_t at = row * channels, count = least(ROWS, rows - row);
+                sum_gradients(
+                    gradient + at, y ? y + at : NULL, x + at, mean, count, channels, sums, sums + wide);
+            }
         }
 #pragma omp for schedule(static)
         for (size_t c = 0; c < channels; c++) {
             double sum = 0, product = 0;
             for (size_t i = 0; i < chunks; i++) {
-                sum += scratch[2 * i * channels + c];
-                product += scratch[(2 * i + 1) * channels + c];
+                sum += scratch[2 * i * wide + place_of(c, channels)];
+                product += scratch[(2 * i + 1) * wide + place_of(c, channels)];
             }
             double inverse = inverse_deviation[c];
             to_bias[c] = (float)sum;

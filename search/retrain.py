@@ -64,8 +64,8 @@ def parser() -> Parser:
         "--compile",
         choices=("auto", "on", "off"),
         default="auto",
-        help="compile the network; auto does after the first epoch if 15 more minutes are to come on a CPU, 5 on "
-        "CUDA, and never with --deterministic: a compiled run that is continued ends in slightly other weights",
+        help="compile the network; auto does on CUDA, after the first epoch if 5 more minutes are to come, and never "
+        "with --deterministic: a compiled run that is continued ends in slightly other weights",
     )
     p.add_argument(
         "--out",

@@ -41,9 +41,9 @@ EVENTS = "tensorboard"
 TIMED_IMAGES = 2048  # of an epoch that is timed to fit a run into a time budget
 SAFETY = 0.92  # share of a time budget that is planned; the rest is for slower stretches and the report
 DEFAULT_EMA_DECAY = 0.999
-COMPILE_FROM = {"cpu": 900.0, "cuda": 300.0}
+COMPILE_FROM = {"cuda": 300.0}
 """Seconds left after the first epoch from which on `auto` compiles, by type of device; on others it never does.
-On a CPU compiling takes 23 to 42 s and gains from nothing to a fifth, by network and number of threads."""
+On a CPU a compiled step is slower than the trainer's own (benchmarks/README.md)."""
 
 Say = Callable[[str], None]
 CompileChoice = Literal["auto", "on", "off"]

@@ -63,8 +63,8 @@ def test_nothing_asked_for_measures_nothing(data: PreparedData) -> None:
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # where there is one core
 def test_the_shares_of_a_step_sum_to_one(data: PreparedData) -> None:
+    found = step_profile.profiles({"toy": TOY}, data, CPU)
     with naive.apart() as apart:
-        found = step_profile.profiles({"toy": TOY}, data, CPU, apart)
         assert apart(naive.training_speed, TOY, data, CPU, 0.1) > 0
         assert apart(naive.input_speed, TOY, data, CPU, 0.1) > 0
         assert apart(naive.evaluation_speed, TOY, data, CPU) > 0
