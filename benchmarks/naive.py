@@ -8,12 +8,12 @@ what was freed before.
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import cache
-from multiprocessing import get_context
 from typing import Protocol, TypeVar
 
 import torch
@@ -207,10 +207,16 @@ class Apart(Protocol):
     def __call__(self, work: Callable[..., T], /, *args: object) -> T: ...
 
 
+def _start_workers_by(method: str) -> None:
+    """A spawned process would spawn its own too, unlike a script: each worker would import PyTorch anew."""
+    multiprocessing.set_start_method(method, force=True)
+
+
 @contextmanager
 def apart() -> Iterator[Apart]:
     """A fresh process, idle between calls."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    spawn, usual = multiprocessing.get_context("spawn"), multiprocessing.get_start_method()
+    with ProcessPoolExecutor(1, mp_context=spawn, initializer=_start_workers_by, initargs=(usual,)) as pool:
 
         def call(work: Callable[..., T], /, *args: object) -> T:
             return pool.submit(work, *args).result()

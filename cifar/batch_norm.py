@@ -13,6 +13,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -161,7 +162,7 @@ def _compiled(dtype_flags: tuple[str, ...]) -> Path:
     Raises:
         OSError, subprocess.SubprocessError: no compiler, it fails, or the cache cannot be written.
     """
-    command = [os.environ.get("CC", "cc"), *FLAGS, *dtype_flags]
+    command = [*shlex.split(os.environ.get("CC", "cc")), *FLAGS, *dtype_flags]
     identity = [SOURCE.read_text(), *command, platform.machine(), _processor()]
     name = f"batch_norm-{hashlib.sha256(chr(0).join(identity).encode()).hexdigest()[:24]}.so"
     path = cache_folder() / "kernels" / name

@@ -463,6 +463,18 @@ def test_mixing_keeps_channels_last_and_the_global_generator(recipe: Augmentatio
 # Another device
 
 
+@pytest.mark.parametrize("recipe", [*EACH.values(), ALL], ids=[*EACH, "all"])
+def test_nothing_is_read_back_from_the_images(recipe: Augmentation) -> None:
+    # meta tensors have no values: whatever would wait for a GPU's fails on them
+    images = torch.empty(64, 3, 32, 32, dtype=torch.uint8, device="meta")
+    changed = augment(images, recipe, torch.Generator().manual_seed(0))
+    assert changed.device.type == "meta" and changed.shape == images.shape
+    recipe = dataclasses.replace(recipe, mixup=0.2, cutmix=1.0)
+    targets = torch.empty(64, 10, device="meta")
+    mixed, mixed_targets = mix(images.float(), targets, recipe, torch.Generator().manual_seed(0))
+    assert mixed.shape == images.shape and mixed_targets.shape == targets.shape
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("recipe", [*EACH.values(), ALL], ids=[*EACH, "all"])
 def test_cuda_gives_the_cpus_images_without_waiting(recipe: Augmentation) -> None:
