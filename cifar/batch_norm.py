@@ -110,10 +110,14 @@ class _FusedBatchNorm(torch.autograd.Function):
         rows, channels = x.numel() // x.shape[1], x.shape[1]
         scratch = torch.empty(kernel.scratch_size(rows, channels))
         kernel.forward(
-            *(x.data_ptr(), residual.data_ptr() if residual is not None else None, y.data_ptr()),
-            *(rows, channels, relu, weight.data_ptr(), bias.data_ptr()),
-            *(norm.running_mean.data_ptr(), norm.running_var.data_ptr(), norm.momentum, norm.eps),
-            *(mean.data_ptr(), inverse_deviation.data_ptr(), scratch.data_ptr()),
+            *_addresses(x, residual, y),
+            rows,
+            channels,
+            relu,
+            *_addresses(weight, bias, norm.running_mean, norm.running_var),
+            norm.momentum,
+            norm.eps,
+            *_addresses(mean, inverse_deviation, scratch),
         )
         ctx.save_for_backward(x, y if relu else None, weight, mean, inverse_deviation)
         ctx.kernel, ctx.added = kernel, residual is not None
@@ -128,24 +132,29 @@ class _FusedBatchNorm(torch.autograd.Function):
         masked = torch.empty_like(x) if ctx.added and y is not None else None
         scratch = torch.empty(ctx.kernel.scratch_size(rows, channels))
         ctx.kernel.backward(
-            *(gradient.data_ptr(), y.data_ptr() if y is not None else None, x.data_ptr(), to_x.data_ptr()),
-            *(masked.data_ptr() if masked is not None else None, rows, channels),
-            *(weight.data_ptr(), mean.data_ptr(), inverse_deviation.data_ptr()),
-            *(to_weight.data_ptr(), to_bias.data_ptr(), scratch.data_ptr()),
+            *_addresses(gradient, y, x, to_x, masked),
+            rows,
+            channels,
+            *_addresses(weight, mean, inverse_deviation, to_weight, to_bias, scratch),
         )
         to_residual = (masked if masked is not None else gradient) if ctx.added else None
         return to_x, to_residual, to_weight, to_bias, None, None, None
 
 
+def _addresses(*tensors: Tensor | None) -> list[int | None]:
+    return [None if tensor is None else tensor.data_ptr() for tensor in tensors]
+
+
 @cache
 def _kernel(dtype: torch.dtype) -> ctypes.CDLL | None:
     """The compiled kernel for activations of a type; None where it cannot be had."""
-    # a second OpenMP library would start threads of its own, which wait for PyTorch's
-    if not sys.platform.startswith("linux") or "libgomp" not in Path("/proc/self/maps").read_text():
+    if not sys.platform.startswith("linux") or _openmp_libraries() != {"libgomp"}:
         return None
     try:
         kernel = ctypes.CDLL(str(_compiled(DTYPE_FLAGS[dtype])))
     except (OSError, subprocess.SubprocessError):
+        return None
+    if _openmp_libraries() != {"libgomp"}:  # Clang brings its own
         return None
     pointer, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_float
     kernel.scratch_size.restype = size
@@ -154,6 +163,12 @@ def _kernel(dtype: torch.dtype) -> ctypes.CDLL | None:
     kernel.backward.argtypes = [*[pointer] * 5, size, size, *[pointer] * 6]
     kernel.forward.restype = kernel.backward.restype = None
     return kernel
+
+
+def _openmp_libraries() -> set[str]:
+    """Those that this process has loaded; each has threads of its own, which would wait for one another's cores."""
+    loaded = Path("/proc/self/maps").read_text()
+    return {name for name in ("libgomp", "libomp", "libiomp5") if f"/{name}" in loaded}
 
 
 def _compiled(dtype_flags: tuple[str, ...]) -> Path:

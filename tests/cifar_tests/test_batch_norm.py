@@ -210,3 +210,10 @@ def test_compiled_once_a_machine_and_done_without_where_it_cannot(
     assert not any((tmp_path / "other/cifar-budget-search/kernels").iterdir())
     (tmp_path / "file").touch()
     assert not kernel_found(tmp_path / "file", "cc")
+
+
+@needs_kernel
+def test_no_second_openmp_library_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    libraries = iter([{"libgomp"}, {"libgomp", "libomp"}])  # as a kernel compiled by Clang would bring
+    monkeypatch.setattr(batch_norm, "_openmp_libraries", lambda: next(libraries))
+    assert batch_norm._kernel.__wrapped__(torch.float32) is None
