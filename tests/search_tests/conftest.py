@@ -48,12 +48,15 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def workplace(tmp_path: Path, kernels: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder as working directory and cache; one thread, since the networks are tiny."""
+def workplace(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, kernels: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """An empty folder as working directory, and another as cache; one thread, since the networks are tiny."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "cache/cifar-budget-search").mkdir(parents=True)
-    (tmp_path / "cache/cifar-budget-search/kernels").symlink_to(kernels)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    cache = tmp_path_factory.mktemp("cache")
+    (cache / "cifar-budget-search").mkdir()
+    (cache / "cifar-budget-search/kernels").symlink_to(kernels)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     monkeypatch.delenv("CIFAR_DATA", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     threads = torch.get_num_threads()
