@@ -2,8 +2,7 @@
 
 The same network, batch size and augmentation (crop, flip, RandAugment(2, 9), random erasing) through the pipeline of
 `benchmarks/naive.py`, in a fresh process, and through `cifar.train`, in turn in one run; medians of several repeats,
-and their ratio.
-Compiled training is timed too. Some 12 minutes on two cores; `--only training` measures a part of it.
+and their ratio. Compiled training is timed too. Some 16 minutes on two cores; `--only training` measures a part of it.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import platform
 import shutil
 import sys
 from pathlib import Path
@@ -210,6 +211,23 @@ def test_compiled_once_a_machine_and_done_without_where_it_cannot(
     assert not any((tmp_path / "other/cifar-budget-search/kernels").iterdir())
     (tmp_path / "file").touch()
     assert not kernel_found(tmp_path / "file", "cc")
+
+
+@needs_kernel
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the options are those of x86-64")
+@pytest.mark.parametrize("without", ["-mno-avx512bf16", "-mno-avx512f", "-mno-avx"])
+def test_other_processors_round_alike(without: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, residual = (channels_last(3, 20, 8, 8).to(torch.bfloat16) for _ in range(2))
+    x[0, 0, 0, 0] = float("nan")
+    expected = norm_act(nn.BatchNorm2d(20), nn.ReLU(), x, residual)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CC", f"cc {without} -Wno-psabi")
+    kernel = batch_norm._kernel.__wrapped__(torch.bfloat16)
+    assert kernel is not None
+    monkeypatch.setattr(batch_norm, "_kernel", lambda _: kernel)
+    found = norm_act(nn.BatchNorm2d(20), nn.ReLU(), x, residual)
+    # a product and a sum are rounded once or twice, by processor: bfloat16 has 8 digits
+    torch.testing.assert_close(found, expected, rtol=2**-7, atol=2**-7, equal_nan=True)
 
 
 @needs_kernel
