@@ -19,10 +19,10 @@ import torch
 from benchmarks import naive
 from benchmarks.throughput import AUGMENTATION
 from cifar.candidate import Candidate
-from cifar.data import TrainingSplit, load_training_split, prepare
-from cifar.device import Device, choose_device
+from cifar.data.prepare import TrainingSplit, load_training_split, prepare
+from cifar.networks.resnet import ResNetConfig
 from cifar.optim import lr_factor, set_lr
-from cifar.resnet import ResNetConfig
+from cifar.runtime.device import Device, choose_device
 from cifar.train import Training, normalization_for
 
 

@@ -17,13 +17,13 @@ import numpy as np
 import optuna
 import pandas as pd
 
-from cifar.data import load_training_split, prepare
-from cifar.device import choose_device
+from cifar.data.prepare import load_training_split, prepare
 from cifar.errors import Diverged
 from cifar.evaluate import predict_probabilities
+from cifar.runtime.device import choose_device
 from cifar.train import Training
-from search.plan import rungs_from_top
-from search.rung_agreement import spearman
+from search.planning.planner import rungs_from_top
+from search.reporting.rank_correlation import spearman
 from spaces.base import Problem
 from spaces.registry import load_space
 

@@ -2,8 +2,8 @@
 
 A map-style dataset of PIL images, torchvision transforms on one image at a time, a `DataLoader` with two workers,
 float32, NCHW: the pipeline of all five reference projects. Each network is timed in a fresh process (`apart`), as one
-would run it: the trainer's memory settings (`cifar.allocator`) hold for a whole process, and malloc adapts its own to
-what was freed before.
+would run it: the trainer's memory settings (`cifar.runtime.allocator`) hold for a whole process, and malloc adapts its
+own to what was freed before.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from cifar.candidate import Candidate
-from cifar.data import ImageSet, PreparedData, TrainingSplit, load_training_split
-from cifar.device import Device
+from cifar.data.prepare import ImageSet, PreparedData, TrainingSplit, load_training_split
 from cifar.evaluate import Normalization
 from cifar.recipe import Augmentation, Recipe
+from cifar.runtime.device import Device
 from cifar.train import normalization_for
 
 WORKERS = 2

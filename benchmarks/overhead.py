@@ -23,11 +23,11 @@ import numpy as np
 import optuna
 from optuna.trial import BaseTrial
 
-from search.dispatch import Dispatcher, Limits
-from search.engine import SearchJob, run_trials
-from search.plan import plan_without_images
+from search.engine.engine import SearchJob, run_trials
+from search.engine.scheduler import Dispatcher, Limits
+from search.planning.planner import plan_without_images
 from search.settings import SearchSettings
-from search.study import create_study, require_study
+from search.study.study import create_study, require_study
 from spaces.base import EpochReport, Problem, SearchSpace, TrialContext
 
 REPORTS = 20  # epochs of a trial

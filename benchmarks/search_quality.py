@@ -31,11 +31,11 @@ from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import BaseTrial, TrialState
 
-from cifar.complexity import Cost
-from search.engine import SearchJob, run_trials
-from search.plan import plan_without_images
+from cifar.networks.complexity import Cost
+from search.engine.engine import SearchJob, run_trials
+from search.planning.planner import plan_without_images
 from search.settings import SearchSettings
-from search.study import ranked
+from search.study.study import ranked
 from spaces.base import EpochReport, Problem, SearchSpace, TrialContext
 
 BUDGETS = (4, 8, 16, 32, 64)  # in full trials
@@ -173,7 +173,7 @@ class Meter:
 
 def ranked_or_paused(study: optuna.Study) -> optuna.trial.FrozenTrial | None:
     """The trial that a closed study would rank first."""
-    from search.study import close_paused_trials
+    from search.study.study import close_paused_trials
 
     close_paused_trials(study)
     return next(iter(ranked(study)), None)

@@ -16,9 +16,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import naive
 from cifar.candidate import Candidate
-from cifar.data import PreparedData
-from cifar.device import Device
+from cifar.data.prepare import PreparedData
 from cifar.optim import set_lr
+from cifar.runtime.device import Device
 from cifar.train import Training
 
 KINDS = {  # of operations, by parts of their names

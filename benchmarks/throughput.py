@@ -23,14 +23,14 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks import naive, step_profile
-from cifar.batch_norm import norm_act
 from cifar.candidate import Candidate
-from cifar.data import PreparedData, load_training_split, prepare
-from cifar.device import Device, choose_device
+from cifar.data.prepare import PreparedData, load_training_split, prepare
 from cifar.evaluate import predict_probabilities
+from cifar.networks.batch_norm import norm_act
+from cifar.networks.resnet import ResNetConfig
 from cifar.optim import set_lr
 from cifar.recipe import Augmentation
-from cifar.resnet import ResNetConfig
+from cifar.runtime.device import Device, choose_device
 from cifar.train import Training, normalization_for
 
 AUGMENTATION = Augmentation(flip=True, crop_padding=4, randaugment_ops=2, randaugment_magnitude=9, erasing=0.5)

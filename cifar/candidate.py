@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from cifar.complexity import Cost
 from cifar.config import from_dict, to_dict
 from cifar.errors import ConfigError
-from cifar.networks import NetworkConfig, network_from_dict
+from cifar.networks.complexity import Cost
+from cifar.networks.registry import NetworkConfig, network_from_dict
+from cifar.networks.resnet import ResNetConfig
 from cifar.recipe import RECIPES_FOLDER, Recipe, read_toml, recipe_names, require
-from cifar.resnet import ResNetConfig
 
 
 def fingerprint(described: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cifar.errors import ConfigError
-from cifar.roc import roc_curves
+from cifar.stats.roc import roc_curves
 
 CONFIDENCE = 0.95
 """Confidence of every interval in an `Evaluation`."""
@@ -316,7 +316,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation, probabilities: Tensor
     """
     import pandas as pd
 
-    from cifar.checkpoint import write_json, write_text  # that module imports this one
+    from cifar.files import write_json, write_text
 
     names = [row.name for row in evaluation.classes]
     _check(probabilities, labels, len(names))

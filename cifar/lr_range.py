@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from cifar.candidate import Candidate
-from cifar.data import ImageSet, TrainingSplit
-from cifar.device import Device
+from cifar.data.prepare import ImageSet, TrainingSplit
 from cifar.errors import ConfigError
 from cifar.recipe import require
+from cifar.runtime.device import Device
 from cifar.train import Training
 
 LOWEST, HIGHEST, STEPS = 1e-5, 10.0, 100

@@ -20,18 +20,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cifar.allocator import keep_freed_memory
-from cifar.augment import augment, mix
+from cifar.augmentation.augment import augment, mix
 from cifar.candidate import Candidate
-from cifar.data import TrainingSplit, channel_statistics
-from cifar.device import Device
+from cifar.data.prepare import TrainingSplit, channel_statistics
 from cifar.errors import Diverged
 from cifar.evaluate import Normalization, normalize, predict_probabilities
-from cifar.networks import build_to_train
+from cifar.networks.registry import build_to_train
 from cifar.optim import Ema, build_optimizer, lr_factor, set_lr
 from cifar.recipe import Recipe
-from cifar.seeds import derive_seed
-from cifar.threads import in_rounds
+from cifar.runtime.allocator import keep_freed_memory
+from cifar.runtime.device import Device
+from cifar.runtime.seeds import derive_seed
+from cifar.runtime.threads import in_rounds
 
 AUGMENTED_AT_ONCE = 2048  # images; the fixed cost of each operation is shared by several batches
 

@@ -50,7 +50,7 @@ def make_server(settings: SearchSettings, host: str, port: int) -> tuple[WSGISer
     """
     import optuna_dashboard
 
-    from search.study import require_study
+    from search.study.study import require_study
 
     study = require_study(settings)
     application = guarded(optuna_dashboard.wsgi(study._storage), only_loopback=host in LOOPBACK)

@@ -50,10 +50,10 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses, tests, writes the files, prints the suggestion."""
     args = parser().parse_args(argv)
-    from cifar.checkpoint import write_text
-    from cifar.data import load_training_split, prepare
-    from cifar.device import choose_device
+    from cifar.data.prepare import load_training_split, prepare
+    from cifar.files import write_text
     from cifar.lr_range import check_range, range_test
+    from cifar.runtime.device import choose_device
     from search.retrain import default_folder, recipe_candidate, trial_candidates
 
     check_range(args.low, args.high, args.steps)
@@ -148,7 +148,7 @@ class RangePage:
 
 def html_text(page: RangePage) -> str:
     """The page, self-contained."""
-    from search import page as html
+    from search.reporting.pages import html
 
     result = page.result
     caption = (
@@ -180,7 +180,7 @@ def html_text(page: RangePage) -> str:
 
 
 def _curve(page: RangePage) -> go.Figure:
-    from search.page import new_figure
+    from search.reporting.pages.html import new_figure
 
     result = page.result
     figure = new_figure()

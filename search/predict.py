@@ -46,10 +46,10 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses, reads every picture, predicts, and only then prints."""
     args = parser().parse_args(argv)
-    from cifar.data import channel_statistics
-    from cifar.device import choose_device
+    from cifar.data.prepare import channel_statistics
     from cifar.evaluate import Normalization, predict_probabilities
-    from search.models import open_model
+    from cifar.runtime.device import choose_device
+    from search.retraining.models import open_model
 
     device = choose_device(args.device)
     model = open_model(args.model, args.space)
@@ -80,8 +80,8 @@ def read_pictures(paths: Sequence[Path], size: int) -> tuple[list[Path], Tensor]
     """
     import torch
 
+    from cifar.data.pictures import find_pictures, read_picture, shown
     from cifar.errors import DataError
-    from cifar.pictures import find_pictures, read_picture, shown
 
     files, images = [], []
     for path, named in find_pictures(paths):
@@ -138,7 +138,7 @@ def print_table(predictions: Sequence[Prediction], top: int) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from cifar.pictures import shown
+    from cifar.data.pictures import shown
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("picture", overflow="fold")

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.cli import Parser, run_command
+from search.format import format_duration
 from search.settings import SearchSettings
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from search.comparison import Comparison, Pair
-    from search.finished_run import FinishedRun
+    from search.retraining.comparison import Comparison, Pair
+    from search.retraining.finished_run import FinishedRun
 
 
 def parser() -> Parser:
@@ -55,10 +56,10 @@ def report_study(name: str, storage: str | None, out: Path | None) -> list[Path]
     """Prints the report of a study and writes it into `out`, or the study's folder; the files' paths."""
     from rich.console import Console
 
-    from search.report_sections import sections
-    from search.sections import print_sections
-    from search.study import require_study
-    from search.study_report import study_report, write_study_report
+    from search.reporting.study_report import study_report, write_study_report
+    from search.reporting.study_sections import sections
+    from search.reporting.tables import print_sections
+    from search.study.study import require_study
 
     settings = SearchSettings(study=name, storage=storage)
     report = study_report(require_study(settings), settings.folder)
@@ -70,7 +71,7 @@ def report_study(name: str, storage: str | None, out: Path | None) -> list[Path]
 
 def compare_runs(runs: Sequence[str], out: Path) -> list[Path]:
     """Prints a comparison of finished runs and writes it into `out`; the files' paths."""
-    from search.comparison import compare, write_comparison
+    from search.retraining.comparison import compare, write_comparison
 
     comparison = compare(_runs(runs))
     paths = write_comparison(out, comparison)
@@ -80,7 +81,7 @@ def compare_runs(runs: Sequence[str], out: Path) -> list[Path]:
 
 def _runs(given: Sequence[str]) -> list[FinishedRun]:
     """The runs, named by their folders; where two folders have one name, as they were given."""
-    from search.finished_run import find_run, load_run
+    from search.retraining.finished_run import find_run, load_run
 
     folders = [find_run(text) for text in given]
     counts = Counter(folder.resolve().name for folder in folders)
@@ -92,7 +93,7 @@ def print_comparison(comparison: Comparison) -> None:
     """Prints the runs, the tests and the differences by class."""
     from rich.console import Console
 
-    from search.comparison import CAVEAT, letter
+    from search.retraining.comparison import CAVEAT, letter
 
     console = Console(highlight=False)
     console.print(_run_table(comparison))
@@ -109,8 +110,7 @@ def _run_table(comparison: Comparison) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from search.comparison import letter
-    from search.plan import spoken
+    from search.retraining.comparison import letter
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")
@@ -126,13 +126,13 @@ def _run_table(comparison: Comparison) -> Table:
             f"{100 * low:.2f} to {100 * high:.2f}",
             f"{run.parameters:,}",
             f"{run.macs / 1e6:,.1f} M",
-            spoken(run.seconds),
+            format_duration(run.seconds),
         )
     return table
 
 
 def _pair_lines(comparison: Comparison, pair: Pair, name: str) -> list[str]:
-    from search.comparison import p_words, points
+    from search.retraining.comparison import p_words, points
 
     test, p = pair.test, p_words(pair.test.p)
     if len(comparison.pairs) > 1:
@@ -148,7 +148,7 @@ def _class_table(pair: Pair, name: str) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from search.comparison import points
+    from search.retraining.comparison import points
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("class", overflow="fold")

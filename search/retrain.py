@@ -17,9 +17,9 @@ from search.settings import STUDIES_FOLDER, SearchSettings
 
 if TYPE_CHECKING:
     from cifar.candidate import Candidate
-    from cifar.data import PreparedData
-    from search.retraining import RetrainSettings
-    from search.run_report import Outcome
+    from cifar.data.prepare import PreparedData
+    from search.retraining.retrainer import RetrainSettings
+    from search.retraining.run_record import Outcome
 
 VAL_SIZE = 5000
 """Validation images that are kept where there is something to choose by them."""
@@ -79,14 +79,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parses, trains each candidate, prints its report."""
     args = parser().parse_args(argv)
     if args.list_recipes:
-        from search.recipe_table import print_recipes
+        from search.reporting.recipe_table import print_recipes
 
         print_recipes()
         return
-    from cifar.data import prepare
-    from cifar.device import choose_device
-    from cifar.seeds import use_deterministic_algorithms
-    from search.retraining import RetrainSettings, retrain
+    from cifar.data.prepare import prepare
+    from cifar.runtime.device import choose_device
+    from cifar.runtime.seeds import use_deterministic_algorithms
+    from search.retraining.retrainer import RetrainSettings, retrain
 
     device = choose_device(args.device)
     if args.deterministic:
@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         outcomes[run.name][run.seed] = outcome
         (print_briefly if args.seeds > 1 else print_outcome)(outcome)
         if args.recipe in recipe_names() and args.out is None:
-            from search.reference_card import record
+            from search.reporting.reference_card import record
 
             print(f"card    {record(args.recipe, outcome)}")
     if len(runs) > 1:
@@ -170,8 +170,8 @@ def require_folders(args: Namespace, runs: Sequence[PlannedRun], data: PreparedD
     Raises:
         StudyError: one is taken by another run, or --out cannot hold the runs.
     """
-    from search.retraining import require_same_run
-    from search.run_report import RUN
+    from search.retraining.retrainer import require_same_run
+    from search.retraining.run_record import RUN
     from search.settings import StudyError
 
     taken = [path for path in (args.out, *args.out.parents) if path.exists() and not path.is_dir()] if args.out else []
@@ -219,8 +219,8 @@ def announcement(args: Namespace, runs: Sequence[PlannedRun], settings: RetrainS
 
 def report_finals(args: Namespace, outcomes: Mapping[str, Mapping[int, Outcome]]) -> None:
     """Compares the candidates and prints what came out; with several seeds, writes it too."""
-    from search.finalists import compare_finalists, finalist
-    from search.finalists_report import print_finals, write_finals
+    from search.reporting.finalists_report import print_finals, write_finals
+    from search.retraining.finalists import compare_finalists, finalist
 
     finals = compare_finalists([finalist(name.replace("-", " ", 1), runs) for name, runs in outcomes.items()])
     print_finals(finals)
@@ -248,7 +248,7 @@ def transferred(candidate: Candidate, args: object) -> Candidate:
     """The candidate with --weights and --unfreeze, for networks that start from ImageNet weights."""
     from dataclasses import replace
 
-    from cifar.transfer import with_options
+    from cifar.networks.imagenet import with_options
 
     weights, unfreeze = (getattr(args, name) for name in ("weights", "unfreeze"))
     return replace(candidate, network=with_options(candidate.network, weights=weights, unfreeze=unfreeze))
@@ -257,8 +257,8 @@ def transferred(candidate: Candidate, args: object) -> Candidate:
 def trial_candidates(args: object) -> tuple[Named, str | None]:
     """The candidates of the chosen trials, and the data source of their study."""
     from cifar.candidate import Candidate
-    from search.models import register_networks
-    from search.study import CANDIDATE, SOURCE, choose_trials, require_study
+    from search.retraining.models import register_networks
+    from search.study.study import CANDIDATE, SOURCE, choose_trials, require_study
 
     study_name, storage, space, wanted = (getattr(args, name) for name in ("study", "storage", "space", "trial"))
     register_networks(space)

@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     auto = args["workers"] is None
     args |= {"auto_workers": auto, "workers": args["workers"] or 1}
     settings = SearchSettings(max_trials=args.pop("trials"), warm_start=not args.pop("no_warm_start"), **args)
-    from search.display import choose_display
+    from search.reporting.terminal import choose_display
     from search.session import run_search
 
     display = choose_display(quiet)
@@ -108,9 +108,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def closing_lines(study: optuna.Study, settings: SearchSettings) -> list[str]:
     """The best trial and what to do next."""
-    from search.card import card_path
-    from search.storage import shown_url
-    from search.study import ranked, reached, stored_plan
+    from search.reporting.study_card import card_path
+    from search.study.storage import shown_url
+    from search.study.study import ranked, reached, stored_plan
 
     trials = ranked(study)
     if not trials:

@@ -14,15 +14,11 @@ from dataclasses import replace
 
 import optuna
 
-from cifar.data import PreparedData, prepare
-from cifar.device import Device, choose_device
-from search.calls import close_call, measured_epoch, open_call
-from search.card import write_card
-from search.display import Display, QuietDisplay
-from search.engine import Engine, LocalEngine, SearchJob
-from search.expectation import shortfalls
-from search.limits_space import space_for
-from search.plan import (
+from cifar.data.prepare import PreparedData, prepare
+from cifar.runtime.device import Device, choose_device
+from search.engine.engine import Engine, LocalEngine, SearchJob
+from search.planning.forecast import shortfalls
+from search.planning.planner import (
     Forecast,
     Plan,
     Speed,
@@ -33,9 +29,12 @@ from search.plan import (
     measure_speed,
     plan_without_images,
 )
-from search.progress import trained
+from search.planning.workers import best_number, measure_workers
+from search.reporting.study_card import write_card
+from search.reporting.terminal import Display, QuietDisplay
 from search.settings import DEFAULT_TRIALS, SearchSettings
-from search.study import (
+from search.study.session_log import close_call, measured_epoch, open_call
+from search.study.study import (
     check_continues,
     close_paused_trials,
     counted,
@@ -46,8 +45,9 @@ from search.study import (
     stored_plan,
     write_trials_csv,
 )
-from search.workers import best_number, measure_workers
+from search.study.trials import trained
 from spaces.base import Problem, SearchSpace, can_resume
+from spaces.multi_limit import space_for
 
 
 def run_search(settings: SearchSettings, display: Display | None = None, engine: Engine | None = None) -> optuna.Study:

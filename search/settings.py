@@ -30,7 +30,7 @@ class SearchSettings:
     storage: str | None = None
     """Optuna storage URL or path of a journal file; None keeps `studies/<study>/study.db`."""
     data: str | None = None
-    """Data source, see `cifar.data.prepare`; None is CIFAR_DATA or official CIFAR-10."""
+    """Data source, see `cifar.data.prepare.prepare`; None is CIFAR_DATA or official CIFAR-10."""
     time_budget: float | None = None
     """Seconds after which no trial goes on."""
     max_trials: int | None = None

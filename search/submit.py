@@ -11,7 +11,7 @@ from search.cli import Parser, run_command
 
 if TYPE_CHECKING:
     from cifar.checkpoint import TrainedModel
-    from cifar.kaggle import KagglePickle
+    from cifar.kaggle.test_pickle import KagglePickle
 
 
 def parser() -> Parser:
@@ -43,11 +43,11 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses, reads the pickle, predicts, writes the CSV."""
     args = parser().parse_args(argv)
-    from cifar.device import choose_device
     from cifar.evaluate import Normalization, predict_probabilities
-    from cifar.kaggle import normalisation_shift, read_pickle
-    from cifar.submission import sample_ids, write_submission
-    from search.models import open_model
+    from cifar.kaggle.submission import sample_ids, write_submission
+    from cifar.kaggle.test_pickle import normalisation_shift, read_pickle
+    from cifar.runtime.device import choose_device
+    from search.retraining.models import open_model
 
     device = choose_device(args.device)
     header = _header(args.header, args.sample)
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _header(given: str | None, sample: Path | None) -> tuple[str, str]:
-    from cifar.submission import DEFAULT_HEADER, header_from_sample, parse_header
+    from cifar.kaggle.submission import DEFAULT_HEADER, header_from_sample, parse_header
 
     if given:
         return parse_header(given)

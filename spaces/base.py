@@ -14,9 +14,9 @@ from typing import Any, Literal, Protocol
 from optuna.trial import BaseTrial
 
 from cifar.candidate import Candidate
-from cifar.data import TrainingSplit
-from cifar.device import Device
+from cifar.data.prepare import TrainingSplit
 from cifar.errors import Diverged, UserError
+from cifar.runtime.device import Device
 
 
 class SpaceError(UserError):

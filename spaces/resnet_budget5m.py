@@ -18,8 +18,8 @@ from optuna.trial import BaseTrial, FixedTrial
 
 from cifar.candidate import Candidate
 from cifar.errors import InfeasibleError
+from cifar.networks.resnet import ActivationName, BlockName, ResNetConfig
 from cifar.recipe import Augmentation, Optimizer, OptimizerName, Recipe, Schedule, ScheduleName, recipe_names
-from cifar.resnet import ActivationName, BlockName, ResNetConfig
 from spaces.base import Problem, SearchSpace, WarmStart
 from spaces.width import MIN_WIDTH, Limits, round_width, widest
 

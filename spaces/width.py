@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cifar.complexity import Cost
 from cifar.errors import InfeasibleError
-from cifar.resnet import ResNetConfig
+from cifar.networks.complexity import Cost
+from cifar.networks.resnet import ResNetConfig
 
 MIN_WIDTH = 4  # channels of the narrowest stage that is proposed
 STEPS_A_CHANNEL = 64  # resolution of the scale; finer than any rounding of widths below 4,096 channels can show

@@ -10,11 +10,11 @@ import torch
 
 from benchmarks import naive, step_profile, throughput
 from cifar.candidate import Candidate
-from cifar.data import PreparedData, prepare
-from cifar.device import choose_device
+from cifar.data.prepare import PreparedData, prepare
+from cifar.data.toy import toy_npz
+from cifar.networks.resnet import ResNetConfig
 from cifar.recipe import Augmentation, Recipe
-from cifar.resnet import ResNetConfig
-from cifar.toy import toy_npz
+from cifar.runtime.device import choose_device
 
 CPU = choose_device("cpu")
 TOY = Candidate(

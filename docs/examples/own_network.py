@@ -11,8 +11,8 @@ from optuna.trial import BaseTrial
 from torch import nn
 
 from cifar.candidate import Candidate
-from cifar.complexity import Cost, measure_cost
-from cifar.networks import register
+from cifar.networks.complexity import Cost, measure_cost
+from cifar.networks.registry import register
 from cifar.recipe import Optimizer, Recipe, Schedule
 from spaces.base import Problem, SearchSpace
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from cifar.candidate import Candidate
-from cifar.data import TrainingSplit, load_training_split, prepare
-from cifar.device import Device
+from cifar.data.prepare import TrainingSplit, load_training_split, prepare
+from cifar.data.toy import toy_npz
 from cifar.errors import ConfigError
 from cifar.lr_range import RangeTest, range_test, suggest_lr
+from cifar.networks.resnet import ResNetConfig
 from cifar.recipe import Augmentation, Optimizer, Recipe, Schedule
-from cifar.resnet import ResNetConfig
-from cifar.toy import toy_npz
+from cifar.runtime.device import Device
 from cifar.train import Training
 
 CPU = Device(torch.device("cpu"), None)

@@ -12,12 +12,12 @@ import pytest
 from torch import nn
 
 from cifar.candidate import Candidate
-from cifar.complexity import Cost, measure_cost
 from cifar.config import from_dict, to_dict
 from cifar.errors import ConfigError, DataError, UserError
-from cifar.networks import NETWORKS, register
+from cifar.networks.complexity import Cost, measure_cost
+from cifar.networks.registry import NETWORKS, register
+from cifar.networks.resnet import ResNetConfig
 from cifar.recipe import Augmentation, Recipe, recipe_names
-from cifar.resnet import ResNetConfig
 
 
 @pytest.mark.parametrize("name", recipe_names())

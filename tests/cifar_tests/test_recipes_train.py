@@ -18,17 +18,17 @@ from PIL import Image
 
 import cifar.train
 from cifar.candidate import Candidate
-from cifar.data import ImageSet, TrainingSplit, channel_statistics, load_training_split, prepare
-from cifar.device import Device, choose_device
+from cifar.data.prepare import ImageSet, TrainingSplit, channel_statistics, load_training_split, prepare
+from cifar.data.toy import toy_npz
 from cifar.errors import ConfigError
+from cifar.networks.imagenet import TransferConfig
+from cifar.networks.reference import CnnConfig
+from cifar.networks.resnet import ResNetConfig
 from cifar.optim import lr_factor
 from cifar.recipe import Augmentation, Optimizer, Recipe, Schedule, Statistics, recipe_names
-from cifar.reference_networks import CnnConfig
-from cifar.resnet import ResNetConfig
-from cifar.seeds import use_deterministic_algorithms
-from cifar.toy import toy_npz
+from cifar.runtime.device import Device, choose_device
+from cifar.runtime.seeds import use_deterministic_algorithms
 from cifar.train import EpochResult, Training
-from cifar.transfer import TransferConfig
 
 CPU = Device(torch.device("cpu"), None)
 IMAGES = 320  # real ones, of which a recipe trains on 256 or less

@@ -12,14 +12,15 @@ from torch import Tensor
 
 from cifar import checkpoint
 from cifar.candidate import Candidate
-from cifar.data import ImageSet, PreparedData, TrainingSplit, load_test, load_training_split, prepare
-from cifar.device import choose_device
+from cifar.data.prepare import ImageSet, PreparedData, TrainingSplit, load_test, load_training_split, prepare
+from cifar.data.toy import toy_npz
 from cifar.errors import CheckpointError, ConfigError, Diverged
 from cifar.evaluate import evaluate, predict_probabilities
+from cifar.files import atomic_write, write_text
+from cifar.networks.resnet import ResNetConfig
 from cifar.recipe import Augmentation, Optimizer, Recipe, Schedule
-from cifar.resnet import ResNetConfig
-from cifar.seeds import derive_seed
-from cifar.toy import toy_npz
+from cifar.runtime.device import choose_device
+from cifar.runtime.seeds import derive_seed
 from cifar.train import GIVEN_STATISTICS, Training, normalization_for
 
 CPU = choose_device("cpu")
@@ -301,8 +302,8 @@ def test_weights_of_another_network_are_refused(split: TrainingSplit, tmp_path: 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
-    checkpoint.write_text(path, "old")
-    with pytest.raises(ZeroDivisionError), checkpoint.atomic_write(path) as file:
+    write_text(path, "old")
+    with pytest.raises(ZeroDivisionError), atomic_write(path) as file:
         file.write(b"half")
         raise ZeroDivisionError
     assert path.read_text() == "old"

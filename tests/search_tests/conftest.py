@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cifar.toy import toy_npz
+from cifar.data.toy import toy_npz
 from search.settings import SearchSettings
 
 CURVES_SPACE = """

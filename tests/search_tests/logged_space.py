@@ -7,8 +7,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from search.engine import Emit, Engine, LocalEngine, SearchJob, work
-from search.events import EpochDone, Event
+from search.engine.engine import Emit, Engine, LocalEngine, SearchJob, work
+from search.engine.events import EpochDone, Event
 
 SPACE = """
 import os, signal

@@ -16,7 +16,7 @@ import pytest
 from search.dashboard import make_server
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
-from search.study import require_study
+from search.study.study import require_study
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (

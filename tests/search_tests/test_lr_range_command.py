@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from cifar.data import prepare
+from cifar.data.prepare import prepare
 from cifar.errors import UserError
 from cifar.lr_range import RangeTest
 from search import lr_range

@@ -15,11 +15,11 @@ from PIL import Image
 
 from cifar.candidate import Candidate
 from cifar.checkpoint import TrainedModel, save_model
-from cifar.data import ImageSet, load_test, load_training_split, prepare
-from cifar.device import Device
+from cifar.data.prepare import ImageSet, load_test, load_training_split, prepare
 from cifar.evaluate import predict_probabilities
+from cifar.networks.resnet import ResNetConfig
 from cifar.recipe import Augmentation, Optimizer, Recipe, Schedule
-from cifar.resnet import ResNetConfig
+from cifar.runtime.device import Device
 from cifar.train import Training
 from search import predict
 from search.cli import run_command
@@ -31,7 +31,7 @@ NAMES = ("upright", "leaning", "[bold]low[/bold]", "flat with quite a long name"
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainedModel, ImageSet]:
     """A small network that has learnt the toy images, and test images."""
-    from cifar.toy import toy_npz
+    from cifar.data.toy import toy_npz
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

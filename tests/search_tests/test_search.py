@@ -14,10 +14,10 @@ import pytest
 from optuna.trial import TrialState
 
 from cifar.candidate import Candidate
-from cifar.data import prepare
+from cifar.data.prepare import prepare
 from search.session import run_search
 from search.settings import PRUNERS, SAMPLER_PACKAGES, SAMPLERS, SearchSettings, StudyError
-from search.study import CANDIDATE, REASON, WORKER, choose_trials, counted, ranked
+from search.study.study import CANDIDATE, REASON, WORKER, choose_trials, counted, ranked
 
 Settings = Callable[..., SearchSettings]
 
@@ -107,7 +107,7 @@ def test_a_study_does_not_continue_under_other_rules(
 
 
 def test_a_study_does_not_continue_with_other_images(toy_search: Settings, workplace: Path) -> None:
-    from cifar.toy import toy_npz
+    from cifar.data.toy import toy_npz
 
     run_search(toy_search(max_trials=1))
     other = toy_npz(workplace / "other.npz", train=400, test=100, size=16, seed=5)
@@ -116,7 +116,7 @@ def test_a_study_does_not_continue_with_other_images(toy_search: Settings, workp
 
 
 SPACE_WITH = """
-from cifar.complexity import Cost
+from cifar.networks.complexity import Cost
 from cifar.errors import Diverged
 from spaces.base import EpochReport, SearchSpace
 

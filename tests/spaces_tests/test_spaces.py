@@ -13,8 +13,8 @@ from optuna.trial import FixedTrial
 
 from cifar.candidate import Candidate
 from cifar.errors import InfeasibleError
+from cifar.networks.resnet import ResNetConfig
 from cifar.recipe import recipe_names
-from cifar.resnet import ResNetConfig
 from spaces.base import Problem, SearchSpace, SpaceError
 from spaces.registry import BUILT_IN, load_space
 from spaces.resnet_budget5m import RECIPE_ATTRIBUTE, ResNetSpace

@@ -1,0 +1,1 @@
+"""Training-time augmentation of whole batches of uint8 images."""

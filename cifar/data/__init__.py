@@ -1,0 +1,1 @@
+"""What images are trained on: found, downloaded, decoded once, cached, split."""

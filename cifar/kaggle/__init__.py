@@ -1,0 +1,1 @@
+"""A Kaggle competition: its test pickle read safely, its submission CSV written and checked."""

@@ -1,0 +1,1 @@
+"""The machine that trains: device, threads, memory, seeds, cache folder."""

@@ -1,0 +1,1 @@
+"""Statistics of accuracies: intervals, paired tests, Student's t, ROC curves."""

@@ -1,0 +1,167 @@
+"""Samplers and pruners by name, and how the sampler is asked."""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+import warnings
+from collections.abc import Callable, Container
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from cifar.runtime.seeds import derive_seed
+from search.planning.planner import Plan
+from search.settings import SearchSettings
+from search.study.cached_storage import ForwardingStorage
+from search.study.trials import PAUSED, REPEAT_OF, distinct
+
+SEQUENCES = ("qmc",)  # samplers whose proposals follow from one seed and the number of the trial
+LEARNING = ("tpe", "gp")  # samplers that may be misled by the values of short runs
+RANDOM_SHARE = 0.25  # of the proposals; BOHB takes a third (https://automl.github.io/HpBandSter, `random_fraction`)
+
+
+def use_strategies(study: optuna.Study, settings: SearchSettings, plan: Plan) -> None:
+    """Gives the study its sampler and pruner."""
+
+    def make(seed: int) -> BaseSampler:
+        return make_sampler(settings.sampler, seed % 2**32, plan.startup_trials)
+
+    study.sampler = FreshSampler(
+        make,
+        settings.seed,
+        same_seed=settings.sampler in SEQUENCES,
+        wary=settings.pruner == "promotion" and settings.sampler in LEARNING,
+    )
+    study.pruner = make_pruner(settings.pruner, plan)
+
+
+class FreshSampler(BaseSampler):
+    """Asks a sampler that is made for each trial, with a seed of its own, and shows it paused trials as pruned ones.
+
+    A proposal then follows from the study's seed, the trial's number and the trials before: a study that is continued
+    does not draw again what it drew before.
+
+    Args:
+        make: makes the sampler of a seed.
+        seed: of the study.
+        same_seed: whether all trials take the study's seed.
+        wary: whether to propose at random until a trial is complete, after a proposal that repeated an earlier one,
+            and `RANDOM_SHARE` of the time besides.
+    """
+
+    def __init__(
+        self, make: Callable[[int], BaseSampler], seed: int, *, same_seed: bool = False, wary: bool = False
+    ) -> None:
+        self.make, self.seed, self.same_seed, self.wary = make, seed, same_seed, wary
+        self.shown: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}
+        self.number, self.inner = -1, make(seed)  # of the trial that is being proposed
+        self.seen: optuna.Study | None = None
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        inner, seen = self._for(study, trial)
+        return inner.infer_relative_search_space(seen, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        inner, seen = self._for(study, trial)
+        return inner.sample_relative(seen, trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        inner, seen = self._for(study, trial)
+        return inner.sample_independent(seen, trial, param_name, param_distribution)
+
+    def _for(self, study: optuna.Study, trial: FrozenTrial) -> tuple[BaseSampler, optuna.Study]:
+        """The sampler of this trial and what it sees of the study, both made once a trial."""
+        if trial.number != self.number or self.seen is None:
+            seed = self.seed if self.same_seed else derive_seed(self.seed, "sampler", trial.number)
+            at_random = self.wary and (random.Random(seed).random() < RANDOM_SHARE or _knows_too_little(study))
+            self.number, self.inner = trial.number, RandomSampler(seed % 2**32) if at_random else self.make(seed)
+            self.seen = optuna.Study(study.study_name, _PausedArePruned(study._storage, self.shown))
+        return self.inner, self.seen
+
+
+def _knows_too_little(study: optuna.Study) -> bool:
+    """Whether no trial is complete, or the last proposal repeated an earlier one: the model proposes what it knows."""
+    trials = study.get_trials(deepcopy=False)
+    repeated = len(trials) > 1 and REPEAT_OF in trials[-2].user_attrs  # the last is the trial to propose for
+    return repeated or not any(t.state is TrialState.COMPLETE for t in trials)
+
+
+class _PausedArePruned(ForwardingStorage):
+    """Shows paused trials as pruned with what they reported, and hides those that others repeat or continue."""
+
+    def __init__(self, backend: optuna.storages.BaseStorage, shown: dict[int, tuple[FrozenTrial, FrozenTrial]]) -> None:
+        super().__init__(backend)
+        self.shown = shown  # by number: the stored trial and how it was shown, which holds while it is the same
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        trials = [self._show(t) for t in distinct(self.backend.get_all_trials(study_id, deepcopy=False))]
+        trials = [t for t in trials if states is None or t.state in states]
+        return copy.deepcopy(trials) if deepcopy else trials
+
+    def _show(self, trial: FrozenTrial) -> FrozenTrial:
+        if trial.state is not TrialState.RUNNING or not trial.user_attrs.get(PAUSED):
+            return trial
+        known = self.shown.get(trial.number)
+        if known is None or known[0] is not trial:
+            changed = copy.copy(trial)
+            changed.state, changed.value = TrialState.PRUNED, trial.intermediate_values[trial.user_attrs[PAUSED]]
+            self.shown[trial.number] = known = (trial, changed)
+        return known[1]
+
+
+def make_sampler(name: str, seed: int, startup_trials: int) -> BaseSampler:
+    """The sampler of that name, one of `search.settings.SAMPLERS`.
+
+    Args:
+        name: tpe, random, qmc, gp, cmaes or nsga2.
+        seed: in 0..2**32-1.
+        startup_trials: random ones before TPE or the Gaussian process learns; counts trials of any origin.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if name == "tpe":
+            # group: the space is conditional, and parameters that never occur together are modelled apart
+            return optuna.samplers.TPESampler(n_startup_trials=startup_trials, seed=seed, multivariate=True, group=True)
+        if name == "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        if name == "qmc":
+            return optuna.samplers.QMCSampler(seed=seed, warn_independent_sampling=False)
+        if name == "gp":
+            return optuna.samplers.GPSampler(
+                n_startup_trials=startup_trials, seed=seed, warn_independent_sampling=False
+            )
+        if name == "cmaes":
+            return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+        return optuna.samplers.NSGAIISampler(seed=seed)
+
+
+def make_pruner(name: str, plan: Plan) -> BasePruner:
+    """The pruner of that name, one of `search.settings.PRUNERS`, on the plan's rungs."""
+    if name == "hyperband":
+        return HyperbandPruner(plan.min_epochs, _hyperband_max(plan), plan.eta)
+    if name == "successive_halving":
+        return SuccessiveHalvingPruner(plan.min_epochs, plan.eta)
+    if name == "median":
+        return MedianPruner(n_warmup_steps=plan.min_epochs)
+    return NopPruner()
+
+
+def _hyperband_max(plan: Plan) -> int:
+    """R as Optuna needs it: its floored logarithm loses a bracket where R / r is a power of eta, as at 243 / 3."""
+    brackets = 1
+    while plan.min_epochs * plan.eta**brackets <= plan.max_epochs:
+        brackets += 1
+    counted = math.floor(math.log(plan.max_epochs / plan.min_epochs, plan.eta)) + 1
+    return plan.max_epochs if counted == brackets else plan.max_epochs + 1

@@ -1,0 +1,125 @@
+"""A study's card: `studies/<name>/README.md`, generated from the study, with what was searched and what came out."""
+
+from __future__ import annotations
+
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from cifar.files import write_text
+from cifar.runtime.device import Device
+from search.format import format_duration, format_limits
+from search.planning.planner import Plan
+from search.reporting.fronts import best_by_limit, front_section, limits_section, standings
+from search.reporting.resource_usage import training_seconds
+from search.reporting.tables import Section, markdown
+from search.settings import SearchSettings
+from search.study.storage import shown_url
+from search.study.study import CANDIDATE, SEED, SOURCE, SPACE, ranked, reached
+
+TOP = 10  # trials in the table
+
+
+def card_path(settings: SearchSettings) -> Path:
+    """Where a study's card lies."""
+    return settings.folder / "README.md"
+
+
+def write_card(study: optuna.Study, settings: SearchSettings, plan: Plan, device: Device) -> None:
+    """Writes the card; nothing in it is typed by hand."""
+    write_text(card_path(settings), "\n".join(_lines(study, settings, plan, device)) + "\n")
+
+
+def _lines(study: optuna.Study, settings: SearchSettings, plan: Plan, device: Device) -> list[str]:
+    trials = study.get_trials(deepcopy=False)
+    attributes = study.user_attrs
+    facts = {
+        "space": f"`{attributes[SPACE]}`",
+        "data": _data(plan, attributes.get(SOURCE)),
+        "limits": f"{_limit(plan)} parameters, {_number(plan.mac_budget)} multiply-accumulates an image",
+        "rungs": f"{', '.join(map(str, plan.rungs))} epochs, eta {plan.eta}",
+        "sampler and pruner": f"{settings.sampler}, {settings.pruner}; seed {attributes[SEED]}",
+        "trials": _counts(trials),
+        "training time": f"about {format_duration(training_seconds(trials))}",
+        "hardware": f"{device.describe()} ({platform.machine()}, {platform.system()})",
+        "written": time.strftime("%Y-%m-%d %H:%M"),
+        "storage": f"`{shown_url(settings)}`",
+    }
+    return [
+        f"# Study `{study.study_name}`",
+        "",
+        "Written by `python -m search.run`; values are of the last epoch of each trial, on validation images.",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {key} | {value} |" for key, value in facts.items()),
+        "",
+        "## Best trials",
+        "",
+        "Complete trials first, then those stopped early, longest first: values of different lengths do not compare.",
+        "",
+        "| trial | state | epochs | value | parameters | MACs | network | optimizer | schedule |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(_row(trial) for trial in ranked(study)[:TOP]),
+        *_more(study, plan),
+    ]
+
+
+def _more(study: optuna.Study, plan: Plan) -> list[str]:
+    """The best trial of every limit and the Pareto front, where the space has a cost."""
+    found, percent = standings(study), plan.train_size > 0
+    sections: list[Section] = []
+    if plan.param_budgets:
+        sections.append(limits_section(best_by_limit(found, plan.param_budgets), percent))
+    if found:
+        sections.append(front_section(found, percent, TOP))
+    return ["", *markdown(sections)][:-1]
+
+
+def _data(plan: Plan, source: str | None) -> str:
+    if source is None:
+        return "none"
+    return f"{plan.train_size:,} training and {plan.val_limit:,} validation images of `{Path(source).name}`"
+
+
+def _row(trial: FrozenTrial) -> str:
+    attributes = trial.user_attrs
+    network, optimizer, schedule = _described(attributes.get(CANDIDATE, {}))
+    cells = [
+        str(trial.number),
+        trial.state.name.lower(),
+        str(reached(trial)),
+        f"{trial.value:.4f}",
+        _number(attributes.get("parameters"), ""),
+        _number(attributes.get("macs"), ""),
+        network,
+        optimizer,
+        schedule,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _described(candidate: dict[str, Any]) -> tuple[str, str, str]:
+    """Network, optimizer and schedule of a stored candidate; empty where it has no such part."""
+    network, recipe = candidate.get("network", {}), candidate.get("recipe", {})
+    if not (isinstance(network, dict) and isinstance(recipe, dict) and "channels" in network and "optimizer" in recipe):
+        return "", "", ""
+    shape = f"{'-'.join(map(str, network['blocks']))} x {'-'.join(map(str, network['channels']))} {network['block']}"
+    return shape, f"{recipe['optimizer']['name']} {recipe['optimizer']['lr']:.3g}", recipe["schedule"]["name"]
+
+
+def _counts(trials: list[FrozenTrial]) -> str:
+    states = [trial.state for trial in trials]
+    return ", ".join(f"{states.count(s)} {s.name.lower()}" for s in TrialState if s in states) or "none"
+
+
+def _limit(plan: Plan) -> str:
+    return format_limits(plan.param_budgets) if plan.param_budgets else _number(plan.param_budget)
+
+
+def _number(value: int | None, missing: str = "any number of") -> str:
+    return missing if value is None else f"{value:,}"

@@ -1,0 +1,1 @@
+"""Candidates trained in full: runs, their records, seeds, finalists, comparisons."""

@@ -1,0 +1,1 @@
+"""The Optuna study: storage, what it and its trials hold, and how a killed one is recovered."""

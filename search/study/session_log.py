@@ -1,0 +1,81 @@
+"""What was expected of each call of a search, kept in the study beside what the call took."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import optuna
+
+from cifar.config import from_dict, to_dict
+from search.planning.forecast import disk, trials_reaching
+from search.planning.planner import Forecast, Plan
+from search.settings import SearchSettings
+from search.study.trials import distinct, mean_epoch_seconds
+
+FORECAST = "forecast "
+"""Begins the study attribute of a call; the time when it began follows, since calls may run at the same time."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the search."""
+
+    reaching: tuple[int, ...]
+    """Trials expected to be trained up to each rung; the first is all that are expected to start."""
+    seconds: float | None
+    """Expected to pass until its end; None is unknown."""
+    disk: int | None
+    """Bytes of checkpoints expected when it ends; None is unknown."""
+    resumes: bool
+    """Whether the space goes on from a checkpoint; otherwise promoted trials are trained from the start."""
+    epoch_seconds: float | None = None
+    """Expected of an epoch; None is unknown."""
+    spent: float | None = None
+    """Seconds that passed; None while it runs, or where it was killed."""
+
+
+def open_call(
+    study: optuna.Study, plan: Plan, outlook: Forecast | None, settings: SearchSettings, *, resumes: bool
+) -> tuple[str, Call]:
+    """Records what is expected of a call that begins; its key for `close_call`."""
+    key = f"{FORECAST}{time.time():.3f}"
+    reaching: tuple[int, ...] = ()
+    space_taken = seconds = epoch_seconds = None
+    if outlook is not None:
+        reaching = tuple(trials_reaching(plan, settings.pruner, outlook.trials)) if outlook.trials else ()
+        seconds, epoch_seconds = outlook.seconds or None, outlook.epoch_seconds or None
+        space_taken = disk(plan, settings.pruner, outlook.trials, mean_parameters(study))
+    call = Call(reaching, seconds, space_taken, resumes, epoch_seconds)
+    study.set_user_attr(key, to_dict(call))
+    return key, call
+
+
+def close_call(study: optuna.Study, key: str, call: Call, spent: float) -> None:
+    """Records what a call took.
+
+    Args:
+        study: of the call.
+        key: from `open_call`.
+        call: likewise.
+        spent: seconds.
+    """
+    study.set_user_attr(key, to_dict(replace(call, spent=round(spent, 1))))
+
+
+def calls(study: optuna.Study) -> list[Call]:
+    """The study's calls as they began; none of a study that recorded none."""
+    attributes = study.user_attrs
+    keys = sorted(key for key in attributes if key.startswith(FORECAST))
+    return [from_dict(Call, attributes[key], where=f"{key} of study {study.study_name}") for key in keys]
+
+
+def mean_parameters(study: optuna.Study) -> float | None:
+    """Of the networks tried so far; None before the first."""
+    found = [t.user_attrs["parameters"] for t in study.get_trials(deepcopy=False) if "parameters" in t.user_attrs]
+    return sum(found) / len(found) if found else None
+
+
+def measured_epoch(study: optuna.Study) -> float | None:
+    """Mean seconds of the epochs that the study has trained; None before the first."""
+    return mean_epoch_seconds(distinct(study.get_trials(deepcopy=False)))

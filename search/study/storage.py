@@ -1,0 +1,91 @@
+"""Durable storage of studies.
+
+The default is SQLite in write-ahead mode: it survives a killed process and a full disk, and with `synchronous =
+NORMAL` one commit costs no disk flush (a power cut may lose the last commits but never damages the file;
+https://www.sqlite.org/pragma.html#pragma_synchronous).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import optuna
+import sqlalchemy
+from filelock import FileLock
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from sqlalchemy.engine import make_url
+
+from search.settings import SearchSettings, StudyError
+from search.study.cached_storage import CachedStorage
+
+DATABASE = "study.db"
+LOCK_SECONDS = 60.0
+
+
+def storage_url(settings: SearchSettings) -> str:
+    """The URL or journal path of the study's storage, as `optuna-dashboard` takes it."""
+    return settings.storage or f"sqlite:///{(settings.folder / DATABASE).as_posix()}"
+
+
+def shown_url(settings: SearchSettings) -> str:
+    """`storage_url` without a password."""
+    url = storage_url(settings)
+    return make_url(url).render_as_string(hide_password=True) if "://" in url else url
+
+
+def exists(settings: SearchSettings) -> bool:
+    """Whether the storage may hold anything; True for servers, which only a connection can tell."""
+    url = storage_url(settings)
+    database = make_url(url).database if url.startswith("sqlite") else url if "://" not in url else None
+    return database is None or Path(database).exists()
+
+
+def open_storage(settings: SearchSettings) -> BaseStorage:
+    """The storage, created where it does not exist; safe when several processes start at once.
+
+    Raises:
+        StudyError: not an Optuna storage, unreachable, or damaged.
+    """
+    url = storage_url(settings)
+    try:
+        if "://" not in url:
+            return JournalStorage(JournalFileBackend(url))
+        database = _sqlite(url) if url.startswith("sqlite") else url
+        return CachedStorage(optuna.storages.get_storage(database))
+    except (
+        sqlalchemy.exc.SQLAlchemyError,
+        sqlite3.Error,
+        ImportError,
+        ValueError,
+        OSError,
+        RuntimeError,
+    ) as error:
+        reason = str(error).splitlines()[0]
+        raise StudyError(
+            "--storage must be a reachable, undamaged Optuna storage",
+            got=f"{shown_url(settings)} ({reason})",
+            remedy="Give a URL such as sqlite:///study.db or postgresql://user@host/db, or leave it out",
+        ) from error
+
+
+def _sqlite(url: str) -> RDBStorage:
+    database = make_url(url).database
+    if not database or database == ":memory:":
+        raise ValueError("a search needs a database file")
+    path = Path(database)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # two processes that create the schema at once make one of them fail
+    with FileLock(path.with_suffix(".lock"), timeout=LOCK_SECONDS):
+        with closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")  # stays in the file
+        storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}})
+    storage.engine.dispose()  # its connections so far lack the setting below, which is one of each connection
+    sqlalchemy.event.listen(storage.engine, "connect", _set_synchronous)
+    return storage
+
+
+def _set_synchronous(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute("PRAGMA synchronous=NORMAL")

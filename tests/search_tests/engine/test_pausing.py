@@ -1,0 +1,149 @@
+"""A trial that is paused and goes on ends as one that was trained in one go, to the last bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from optuna.trial import TrialState
+
+from cifar.candidate import Candidate
+from cifar.checkpoint import load
+from cifar.data.prepare import TrainingSplit, load_training_split, prepare
+from cifar.networks.resnet import ResNetConfig
+from cifar.recipe import Augmentation, Optimizer, Recipe, Schedule
+from cifar.runtime.device import choose_device
+from search.planning.planner import Speed
+from search.session import run_search
+from search.settings import SearchSettings
+from search.study.study import CANDIDATE, reached
+from search.study.trials import CONTINUES, PAUSED
+from spaces.base import EpochReport, TrialContext, train_on_images
+
+EPOCHS = 4
+NETWORK = ResNetConfig(blocks=(1, 1, 1), channels=(4, 8, 8), stem=4, dropout=0.2).with_classes(4, 16)
+SGD = Optimizer(name="sgd", lr=0.1, momentum=0.9, nesterov=True)
+ADAMW = Optimizer(name="adamw", lr=3e-3, weight_decay=0.05)
+ONE_CYCLE = Schedule(name="one_cycle", warmup_epochs=1)
+RECIPES = {
+    "sgd": Recipe(epochs=EPOCHS, batch_size=32, optimizer=SGD, schedule=ONE_CYCLE),
+    "adamw": Recipe(epochs=EPOCHS, batch_size=32, optimizer=ADAMW, label_smoothing=0.1),
+    "sgd, average": Recipe(epochs=EPOCHS, batch_size=32, optimizer=SGD, ema_decay=0.9),
+    "adamw, average, mixing": Recipe(
+        epochs=EPOCHS, batch_size=32, optimizer=ADAMW, ema_decay=0.9, augmentation=Augmentation(mixup=0.3, cutmix=1.0)
+    ),
+    "sgd, best": Recipe(
+        epochs=EPOCHS,
+        batch_size=32,
+        optimizer=SGD,
+        keep="best",
+        augmentation=Augmentation(randaugment_ops=1, erasing=0.3, mixup=0.2),
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def deterministic() -> Iterator[None]:
+    """Equal seeds give equal weights; as before afterwards."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(before)
+
+
+@pytest.fixture(autouse=True)
+def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches begin at once, and their plans do not depend on the machine."""
+    monkeypatch.setattr("search.session.measure_speed", lambda device: Speed(((1_000_000, 1e-4), (10_000_000, 1e-3))))
+
+
+@pytest.fixture
+def split(toy: Path) -> TrainingSplit:
+    return load_training_split(prepare(str(toy)), val_size=60, train_size=100, val_limit=60)
+
+
+def context(split: TrainingSplit) -> TrialContext:
+    return TrialContext(fidelity=EPOCHS, seed=5, device=choose_device("cpu"), split=split)
+
+
+def figures(report: EpochReport) -> tuple[int, float, dict[str, float]]:
+    """Of an epoch, but how long it took."""
+    return report.epoch, report.value, {k: v for k, v in report.details.items() if k != "seconds"}
+
+
+def assert_same(left: Any, right: Any) -> None:
+    """Equal bit by bit."""
+    assert type(left) is type(right)
+    if isinstance(left, torch.Tensor):
+        assert torch.equal(left, right)
+    elif isinstance(left, dict):
+        assert left.keys() == right.keys()
+        for key in left:
+            assert_same(left[key], right[key])
+    elif isinstance(left, list | tuple):
+        assert len(left) == len(right)
+        for one, other in zip(left, right, strict=True):
+            assert_same(one, other)
+    else:
+        assert left == right
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_pausing_after_every_epoch_changes_nothing(name: str, split: TrainingSplit, workplace: Path) -> None:
+    candidate = Candidate(NETWORK, RECIPES[name])
+    whole = []
+    for report in train_on_images(candidate, context(split)):
+        whole.append(figures(report))
+        assert report.save is not None
+        report.save(workplace / "whole.pt")
+    assert [epoch for epoch, _, _ in whole] == [1, 2, 3, 4]
+    parts, given = [], context(split)
+    for epoch in range(1, EPOCHS + 1):
+        torch.rand(epoch)  # what is drawn between two stints does not matter
+        report = next(iter(train_on_images(candidate, given)))
+        parts.append(figures(report))
+        assert report.save is not None
+        path = workplace / f"{epoch}.pt"
+        report.save(path)
+        given = replace(context(split), epochs_done=epoch, checkpoint=path)
+    assert parts == whole
+    assert_same(load(workplace / "4.pt"), load(workplace / "whole.pt"))
+    other = next(iter(train_on_images(candidate, replace(context(split), seed=6))))
+    assert figures(other) != whole[0]  # the comparison can fail
+
+
+def test_promoted_trials_of_a_search_report_what_one_go_reports(
+    toy_search: Callable[..., SearchSettings], toy: Path
+) -> None:
+    settings = toy_search(max_trials=3, max_epochs=4, train_size=64, deterministic=True)
+    study = run_search(settings)
+    waiting = [t for t in study.trials if t.state is TrialState.PRUNED and t.user_attrs.get(PAUSED)]
+    files = {path.stem for path in (settings.folder / "checkpoints").iterdir()}
+    assert files == {f"{t.user_attrs['seed']:016x}" for t in waiting}
+    assert len(waiting) == 2
+    study = run_search(replace(settings, epoch_budget=100))  # goes on with closed trials, too
+    assert sum(CONTINUES in t.user_attrs for t in study.trials) == 2
+    assert not list((settings.folder / "checkpoints").iterdir())
+    split = load_training_split(prepare(str(toy)), val_size=100, train_size=64, val_limit=100)
+    for trial in study.get_trials(states=(TrialState.COMPLETE,)):
+        candidate = Candidate.from_dict(trial.user_attrs[CANDIDATE], where="trial")
+        given = TrialContext(4, trial.user_attrs["seed"], choose_device("cpu"), split)
+        whole = {report.epoch: report.value for report in train_on_images(candidate, given)}
+        assert trial.intermediate_values == whole
+    assert len(study.get_trials(states=(TrialState.COMPLETE,))) == 3
+
+
+def test_a_trial_whose_checkpoint_is_gone_is_trained_from_the_start(toy_search: Callable[..., SearchSettings]) -> None:
+    settings = toy_search(max_trials=1, max_epochs=2, epoch_budget=1, train_size=64, deterministic=True)
+    study = run_search(settings)
+    (path,) = (settings.folder / "checkpoints").glob("*.pt")
+    path.unlink()
+    study = run_search(replace(settings, epoch_budget=None))
+    assert [reached(t) for t in study.trials] == [1, 2]
+    assert study.trials[1].intermediate_values[1] == study.trials[0].intermediate_values[1]
+    whole = run_search(replace(settings, study="whole", epoch_budget=None))
+    assert whole.trials[0].intermediate_values == study.trials[1].intermediate_values

@@ -1,0 +1,237 @@
+"""From a finished study to a report and a submission, as commands, on toy images."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cifar.checkpoint import load_model
+from cifar.data.prepare import ImageSet, load_test, prepare
+from cifar.train import Training
+from search.retrain import main as retrain_main
+from search.retraining.retrainer import COMPILE_FROM
+from search.session import run_search
+from search.settings import SearchSettings
+from search.submit import main as submit_main
+from tests.search_tests.conftest import Command
+
+Settings = Callable[..., SearchSettings]
+
+RUN = Path("studies/toy/runs/trial-0-seed0")
+RETRAIN = ["--study", "toy", "--device", "cpu", "--epochs", "3"]
+
+
+@pytest.fixture
+def study(toy_search: Settings) -> SearchSettings:
+    settings = toy_search(max_trials=1)
+    run_search(settings)
+    return settings
+
+
+def test_retrain_writes_a_whole_report(study: SearchSettings, toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    retrain_main([*RETRAIN, "--trial", "best", "--tta"])
+    printed = capsys.readouterr().out
+    metrics = json.loads((RUN / "test_metrics.json").read_text())
+    predictions = pd.read_csv(RUN / "test_predictions.csv")
+    assert len(predictions) == 100
+    assert metrics["accuracy"] == pytest.approx((predictions["true"] == predictions["predicted"]).mean())
+    assert f"{100 * metrics['accuracy']:.2f} %" in printed
+    per_class = pd.read_csv(RUN / "test_per_class.csv")
+    assert len(per_class) == 4
+    assert ((per_class["low"] <= per_class["accuracy"]) & (per_class["accuracy"] <= per_class["high"])).all()
+    confusion = pd.read_csv(RUN / "test_confusion.csv", index_col=0)
+    assert confusion.to_numpy().sum() == 100
+    history = pd.read_csv(RUN / "history.csv")
+    assert list(history["epoch"]) == [1, 2, 3]
+    assert history["images"].sum() == pytest.approx(3 * 400, abs=3 * 256)  # train and validation images
+    assert (RUN / "test_tta_metrics.json").exists()
+    page = (RUN / "report.html").read_text()
+    assert f"{100 * metrics['accuracy']:.2f}" in page
+    assert not (RUN / "checkpoint.pt").exists()
+    model = load_model(RUN)
+    assert len(model.class_names) == 4
+
+
+def test_retraining_again_reports_the_same_run(study: SearchSettings, capsys: pytest.CaptureFixture[str]) -> None:
+    retrain_main([*RETRAIN])
+    before = (RUN / "weights.pt").read_bytes()
+    first = capsys.readouterr().out
+    retrain_main([*RETRAIN])
+    assert (RUN / "weights.pt").read_bytes() == before
+    assert "epoch" not in capsys.readouterr().out.split("class")[0]
+    assert "epoch   1/3" in first
+
+
+def test_other_settings_do_not_overwrite_a_run(study: SearchSettings, command: Command) -> None:
+    retrain_main([*RETRAIN])
+    before = (RUN / "weights.pt").read_bytes()
+    result = command("retrain", "--study", "toy", "--epochs", "4")
+    assert result.returncode == 2
+    assert "continues with the settings that it began with" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert (RUN / "weights.pt").read_bytes() == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_killed_run_ends_in_the_same_weights(study: SearchSettings, workplace: Path) -> None:
+    options = ["--study", "toy", "--device", "cpu", "--epochs", "6", "--deterministic", "--keep", "ema"]
+    line = [sys.executable, "-m", "search.retrain", *options, "--out", "killed"]
+    process = subprocess.Popen(line, cwd=workplace, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for text in process.stdout:
+        if text.startswith("epoch   3/6"):  # the checkpoint of epoch 2 is there, that of 3 may be
+            break
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (workplace / "killed" / "weights.pt").exists()
+    retrain_main([*options, "--out", "killed"])
+    retrain_main([*options, "--out", "through"])
+    a, b = (torch.load(workplace / name / "weights.pt", weights_only=True) for name in ("killed", "through"))
+    assert all(torch.equal(a[key], b[key]) for key in b)
+    assert list(pd.read_csv(workplace / "killed" / "history.csv")["epoch"]) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_time_budget_shortens_the_run(study: SearchSettings) -> None:
+    retrain_main(["--study", "toy", "--device", "cpu", "--time-budget", "2s"])
+    history = pd.read_csv(RUN / "history.csv")
+    assert history["seconds"].sum() < 10
+    assert json.loads((RUN / "run.json").read_text())["epochs"] < 60
+
+
+def test_a_run_that_cannot_be_compiled_says_so_and_goes_on(
+    study: SearchSettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Training, "compile", lambda _: "no C++ compiler")
+    retrain_main([*RETRAIN, "--compile", "on"])
+    printed = capsys.readouterr().out
+    assert printed.count("not compiled, which costs only speed: no C++ compiler") == 1
+    assert "epoch   3/3" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "enough", "compiled"),
+    [
+        ("", 0.0, True),
+        ("", math.inf, False),
+        ("--compile off", 0.0, False),
+        ("--compile on", math.inf, True),
+        ("--deterministic", 0.0, False),
+    ],
+)
+def test_long_runs_are_compiled_after_the_first_epoch(
+    study: SearchSettings,
+    options: str,
+    enough: float,
+    compiled: bool,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(COMPILE_FROM, "cpu", enough)
+    monkeypatch.setattr(Training, "compile", lambda _: None)
+    torch.use_deterministic_algorithms(False)  # the mode is the process's, and other tests ask for it
+    try:
+        retrain_main([*RETRAIN, *options.split()])
+    finally:
+        torch.use_deterministic_algorithms(False)
+    lines = capsys.readouterr().out.splitlines()
+    found = [i for i, line in enumerate(lines) if line.startswith("compiled in")]
+    assert len(found) == compiled
+    if compiled:
+        assert lines[found[0] + 1].startswith("epoch   1/3" if "on" in options else "epoch   2/3")
+
+
+def test_validation_images_can_be_kept_for_the_best_weights(study: SearchSettings) -> None:
+    retrain_main([*RETRAIN, "--keep", "best", "--val-size", "100"])
+    history = pd.read_csv(RUN / "history.csv")
+    assert history["val_accuracy"].notna().all()
+
+
+def test_top_k_compares(toy_search: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    run_search(toy_search(max_trials=3))
+    retrain_main(["--study", "toy", "--device", "cpu", "--epochs", "1", "--trial", "top-2"])
+    assert len(list(Path("studies/toy/runs").iterdir())) == 2
+    assert "one seed each: no verdict" in capsys.readouterr().out
+
+
+def pickles(test: ImageSet, folder: Path) -> dict[str, Path]:
+    """The test images in both years' layouts."""
+    images = test.images.numpy()
+    ids = np.arange(len(images))
+    contents = {
+        "2025": {b"data": np.ascontiguousarray(images.transpose(0, 2, 3, 1)), b"ids": ids},
+        "2024": {b"data": images.reshape(len(images), -1), b"ids": ids},
+    }
+    paths = {}
+    for year, content in contents.items():
+        paths[year] = folder / f"test-{year}.pkl"
+        paths[year].write_bytes(pickle.dumps(content))
+    return paths
+
+
+def test_submissions_from_both_layouts(
+    study: SearchSettings, toy: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    retrain_main([*RETRAIN])
+    predicted = pd.read_csv(RUN / "test_predictions.csv")["predicted"].to_numpy()
+    names = list(load_model(RUN).class_names)
+    for year, path in pickles(load_test(prepare(str(toy))), workplace).items():
+        capsys.readouterr()
+        submit_main(["--model", str(RUN), "--pkl", str(path), "--out", f"{year}.csv", "--device", "cpu"])
+        printed = capsys.readouterr().out
+        assert ("CHW" if year == "2024" else "HWC") in printed
+        assert "shift in training std" in printed
+        table = pd.read_csv(f"{year}.csv")
+        assert list(table.columns) == ["ID", "Labels"]
+        assert list(table["ID"]) == list(range(100))
+        assert [names[label] for label in table["Labels"]] == [str(name) for name in predicted]
+
+
+def test_submission_options(study: SearchSettings, toy: Path, workplace: Path) -> None:
+    retrain_main([*RETRAIN])
+    path = pickles(load_test(prepare(str(toy))), workplace)["2025"]
+    common = ["--model", str(RUN), "--pkl", str(path), "--device", "cpu"]
+    submit_main([*common, "--out", "a.csv", "--header", "Id,Category", "--normalization", "own", "--tta"])
+    assert Path("a.csv").read_text().startswith("Id,Category\n0,")
+    sample = workplace / "sample.csv"
+    sample.write_text("ID,Label\n" + "".join(f"{i},0\n" for i in reversed(range(100))))
+    submit_main([*common, "--out", "b.csv", "--sample", str(sample)])
+    assert Path("b.csv").read_text().startswith("ID,Label\n99,")
+
+
+def test_a_hostile_pickle_executes_nothing(study: SearchSettings, workplace: Path, command: Command) -> None:
+    retrain_main([*RETRAIN])
+
+    class Hostile:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, ("executed",)
+
+    path = workplace / "hostile.pkl"
+    path.write_bytes(pickle.dumps({b"data": Hostile()}))
+    result = command("submit", "--model", str(RUN), "--pkl", str(path), "--out", "s.csv")
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert not (workplace / "executed").exists()
+    assert not (workplace / "s.csv").exists()
+
+
+def test_only_retraining_reads_test_images() -> None:
+    root = Path(__file__).parents[3]
+    readers = [
+        path.relative_to(root).as_posix()
+        for package in ("cifar", "spaces", "search")
+        for path in (root / package).rglob("*.py")
+        if "load_test" in path.read_text()
+    ]
+    assert sorted(readers) == ["cifar/data.py", "search/retraining.py"]

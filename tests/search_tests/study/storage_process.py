@@ -1,0 +1,16 @@
+"""What a process of `test_storage` does; apart, so that a new process imports little."""
+
+from __future__ import annotations
+
+import optuna
+
+from search.settings import SearchSettings
+from search.study.storage import open_storage
+
+
+def open_and_tell(settings: SearchSettings) -> None:
+    """Creates or loads the study and runs three trials."""
+    study = optuna.create_study(study_name=settings.study_name, storage=open_storage(settings), load_if_exists=True)
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
+    numbers = [trial.number for trial in study.get_trials(deepcopy=False)]
+    assert numbers == list(range(len(numbers)))  # none of other processes is missing in between

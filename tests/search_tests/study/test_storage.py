@@ -1,0 +1,81 @@
+"""Durable storage: write-ahead SQLite, journal files, several processes at once, and what is refused."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sqlite3
+from pathlib import Path
+
+import optuna
+import pytest
+import sqlalchemy
+from optuna.trial import TrialState
+
+from search.settings import SearchSettings, StudyError
+from search.study.storage import open_storage, shown_url
+from search.study.study import find_study, require_study
+from tests.search_tests.study.storage_process import open_and_tell
+
+
+def test_the_default_is_sqlite_in_write_ahead_mode() -> None:
+    settings = SearchSettings()
+    storage = open_storage(settings)
+    used: list[int] = []
+
+    def look(connection: sqlite3.Connection, _record: object, _proxy: object) -> None:
+        used.extend(connection.execute("PRAGMA synchronous").fetchone())
+
+    sqlalchemy.event.listen(sqlalchemy.pool.Pool, "checkout", look)
+    try:
+        optuna.create_study(study_name="s", storage=storage)
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.pool.Pool, "checkout", look)
+    assert set(used) == {1}  # NORMAL
+    with sqlite3.connect("studies/resnet_budget5m/study.db") as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_several_processes_may_create_it_at_once() -> None:
+    settings = SearchSettings(study="shared")
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=open_and_tell, args=(settings,)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0, 0, 0]
+    trials = require_study(settings).trials
+    assert [t.number for t in trials] == list(range(12))
+    assert {t.state for t in trials} == {TrialState.COMPLETE}
+
+
+def test_a_journal_file_serves_too(workplace: Path) -> None:
+    settings = SearchSettings(storage=str(workplace / "study.journal"))
+    open_and_tell(settings)
+    assert len(require_study(settings).trials) == 3
+
+
+def test_looking_for_a_study_creates_nothing(workplace: Path) -> None:
+    assert find_study(SearchSettings()) is None
+    with pytest.raises(StudyError, match=r"the study must exist; got 'resnet_budget5m'.*search\.run"):
+        require_study(SearchSettings())
+    assert not (workplace / "studies").exists()
+
+
+def test_a_damaged_database_is_refused_in_one_line(workplace: Path) -> None:
+    (workplace / "bad.db").write_bytes(b"this is no database" * 100)
+    with pytest.raises(StudyError, match="must be a reachable, undamaged Optuna storage") as caught:
+        open_storage(SearchSettings(storage=f"sqlite:///{workplace}/bad.db"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["nonsense://x", "sqlite://", "redis://localhost"])
+def test_unusable_urls_are_refused(url: str) -> None:
+    with pytest.raises(StudyError, match="--storage"):
+        open_storage(SearchSettings(storage=url))
+
+
+def test_passwords_are_not_shown() -> None:
+    shown = shown_url(SearchSettings(storage="postgresql://me:secret@host/db"))
+    assert "secret" not in shown
+    assert "me" in shown
