@@ -131,8 +131,8 @@ def test_too_few_epochs_for_the_first_rung_start_nothing(workplace: Path) -> Non
 def search_until(epochs: int, settings: SearchSettings, engine: Engine) -> optuna.Study:
     """A search whose deadline passes when so many epochs are trained."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("engine", "dispatch"):
-            patch.setattr(f"search.{module}.time", CountingClock(Path.cwd(), epochs))
+        for module in ("engine", "scheduler"):
+            patch.setattr(f"search.engine.{module}.time", CountingClock(Path.cwd(), epochs))
         return run_search(settings, engine=engine)
 
 

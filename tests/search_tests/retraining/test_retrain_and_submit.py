@@ -234,4 +234,4 @@ def test_only_retraining_reads_test_images() -> None:
         for path in (root / package).rglob("*.py")
         if "load_test" in path.read_text()
     ]
-    assert sorted(readers) == ["cifar/data.py", "search/retraining.py"]
+    assert sorted(readers) == ["cifar/data/prepare.py", "search/retraining/retrainer.py"]
