@@ -59,7 +59,7 @@ class PilImages(Dataset[tuple[Tensor, int]]):
 
 
 def training_transform(aug: Augmentation, normalization: Normalization, size: int = 32) -> v2.Compose:
-    """torchvision's transforms for the parts of a recipe's augmentation that the reference recipes use."""
+    """Torchvision's transforms for the parts of a recipe's augmentation that the reference recipes use."""
     steps: list[nn.Module] = []
     if aug.flip:
         steps.append(v2.RandomHorizontalFlip())

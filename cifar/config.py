@@ -19,7 +19,8 @@ UNKNOWN_KEY = "unexpected_keyword_argument"  # pydantic's name of the error
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A JSON-ready dictionary of a (nested) dataclass; tuples become lists."""
-    assert is_dataclass(config) and not isinstance(config, type)
+    assert is_dataclass(config)
+    assert not isinstance(config, type)
     result: dict[str, Any] = json.loads(json.dumps(asdict(config)))
     return result
 

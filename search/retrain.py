@@ -258,7 +258,8 @@ def trial_candidates(args: object) -> tuple[Named, str | None]:
     """The candidates of the chosen trials, and the data source of their study."""
     from cifar.candidate import Candidate
     from search.retraining.models import register_networks
-    from search.study.study import CANDIDATE, SOURCE, choose_trials, require_study
+    from search.study.attributes import CANDIDATE, SOURCE
+    from search.study.study import choose_trials, require_study
 
     study_name, storage, space, wanted = (getattr(args, name) for name in ("study", "storage", "space", "trial"))
     register_networks(space)

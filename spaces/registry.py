@@ -90,7 +90,8 @@ def _module_of_file(path: Path) -> ModuleType:
         raise SpaceError("a space's file must exist", got=path, remedy="Check the path")
     name = f"space_file_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

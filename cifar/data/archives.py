@@ -43,7 +43,7 @@ TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST_BATCH = "test_batch"
 META_BATCH = "batches.meta"
 OFFICIAL_FILES = (*TRAIN_BATCHES, TEST_BATCH, META_BATCH)
-CIFAR10_CLASSES = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 ACCEPTED_FORMS = (
     f"the official {OFFICIAL_FOLDER} folder or {OFFICIAL_ARCHIVE}, an image folder "
     "train/<class>/*.jpg|png (or a tar, tar.gz, tar.xz or zip of one), or an .npz with train_images and "
@@ -226,7 +226,7 @@ def _read_tar_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
 
 
 def _require_end_of_archive(source: Path, archive: tarfile.TarFile) -> None:
-    """tarfile takes a damaged header for the end; a real end is zeros to the sound end of the file."""
+    """Tarfile takes a damaged header for the end; a real end is zeros to the sound end of the file."""
     assert archive.fileobj is not None
     archive.fileobj.seek(archive.offset)
     tail = archive.fileobj.read(-1)
@@ -331,7 +331,7 @@ def official_md5() -> dict[str, str]:
 
 
 def torchvision_cifar10() -> Any:
-    """torchvision's class of the official data, for its URL and checksums; imported late: it takes a second.
+    """Torchvision's class of the official data, for its URL and checksums; imported late: it takes a second.
 
     Raises:
         DataError: torchvision is missing, or was built for another torch.

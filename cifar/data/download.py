@@ -11,7 +11,7 @@ TIMEOUT = 30.0  # seconds without an answer after which a download has failed
 
 @contextmanager
 def socket_timeout() -> Iterator[None]:
-    """torchvision and torch.hub set no timeout: a silent server would hold the program forever."""
+    """Torchvision and torch.hub set no timeout: a silent server would hold the program forever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)
     try:

@@ -98,10 +98,7 @@ class TransferConfig:
 
         if self.weights == RANDOM:
             return
-        if self.weights == IMAGENET:
-            state = imagenet_weights(self.architecture)
-        else:
-            state = read_state_dict(Path(self.weights))
+        state = imagenet_weights(self.architecture) if self.weights == IMAGENET else read_state_dict(Path(self.weights))
         load_weights(network, state, f"{self.weights}, read as {self.architecture}", head=HEAD)
 
     def cost(self) -> Cost:

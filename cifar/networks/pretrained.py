@@ -18,7 +18,7 @@ SHOWN_MISMATCHES = 3
 
 
 def imagenet_weights(architecture: str) -> dict[str, Tensor]:
-    """torchvision's official IMAGENET1K_V1 state dict, from torch's download cache or the network.
+    """Torchvision's official IMAGENET1K_V1 state dict, from torch's download cache or the network.
 
     Raises:
         DataError: the download failed.

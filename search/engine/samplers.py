@@ -18,8 +18,9 @@ from optuna.trial import FrozenTrial, TrialState
 from cifar.runtime.seeds import derive_seed
 from search.planning.planner import Plan
 from search.settings import SearchSettings
+from search.study.attributes import PAUSED, REPEAT_OF
 from search.study.cached_storage import ForwardingStorage
-from search.study.trials import PAUSED, REPEAT_OF, distinct
+from search.study.trials import distinct
 
 SEQUENCES = ("qmc",)  # samplers whose proposals follow from one seed and the number of the trial
 LEARNING = ("tpe", "gp")  # samplers that may be misled by the values of short runs

@@ -14,8 +14,9 @@ from search.engine.promotion import Done, Promote, Promotion, Start, Status, Tri
 from search.engine.trial_job import Stint
 from search.planning.planner import Plan
 from search.settings import StudyError
-from search.study.study import WORKER, counted, look_again, recover_lost_trials, reopened, resumed, taken, this_worker
-from search.study.trials import PAUSED, STINT, mean_epoch_seconds, trained, views
+from search.study.attributes import PAUSED, STINT, WORKER
+from search.study.study import counted, look_again, recover_lost_trials, reopened, resumed, taken, this_worker
+from search.study.trials import mean_epoch_seconds, trained, views
 
 MOST_FAILURES = 3  # in a row with the same reason: the cause is not the candidate
 MOST_INFEASIBLE = 1000  # in a row: the space does not know the limit

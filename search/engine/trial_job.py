@@ -23,8 +23,9 @@ from cifar.runtime.device import Device
 from cifar.runtime.seeds import derive_seed
 from search.engine.events import EpochDone, Event, TrialEnded, TrialStarted
 from search.planning.planner import Plan
-from search.study.study import CANDIDATE, INTERRUPTED, REASON, requeue
-from search.study.trials import EPOCH_SECONDS, FINGERPRINT, PAUSED, REPEAT_OF, known_result
+from search.study.attributes import CANDIDATE, EPOCH_SECONDS, FINGERPRINT, PAUSED, REASON, REPEAT_OF
+from search.study.study import INTERRUPTED, requeue
+from search.study.trials import known_result
 from spaces.base import EpochReport, SearchSpace, TrialContext, can_resume
 
 

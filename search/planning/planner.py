@@ -145,7 +145,8 @@ def rungs(min_epochs: int, max_epochs: int, eta: int) -> list[int]:
 
 def rungs_from_top(min_epochs: int, max_epochs: int, eta: int) -> list[int]:
     """R, R/eta, R/eta^2, ... not below r, rounded up, rising: trials of the last rungs are trained R/eta longer, not
-    almost to R as where a ladder from below ends."""
+    almost to R as where a ladder from below ends.
+    """
     found, divisor = [max_epochs], eta
     while -(-max_epochs // divisor) >= min_epochs and found[-1] > 1:
         found.append(-(-max_epochs // divisor))

@@ -9,8 +9,9 @@ from itertools import zip_longest
 from optuna.trial import FrozenTrial, TrialState
 
 from search.planning.planner import Plan
+from search.study.attributes import CONTINUES, EPOCH_SECONDS, PAUSED, REPEAT_OF, STINT
 from search.study.session_log import Call
-from search.study.trials import CONTINUES, EPOCH_SECONDS, PAUSED, REPEAT_OF, STINT, distinct, is_feasible
+from search.study.trials import distinct, is_feasible
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from search.reporting.fronts import best_by_limit, front_section, limits_section
 from search.reporting.resource_usage import training_seconds
 from search.reporting.tables import Section, markdown
 from search.settings import SearchSettings
+from search.study.attributes import CANDIDATE, SEED, SOURCE, SPACE
 from search.study.storage import shown_url
-from search.study.study import CANDIDATE, SEED, SOURCE, SPACE, ranked, reached
+from search.study.study import ranked, reached
 
 TOP = 10  # trials in the table
 

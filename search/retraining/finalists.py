@@ -176,7 +176,9 @@ def compare_finalists(finalists: Sequence[Finalist]) -> Finals:
 
 
 def _test(better: Finalist, other: Finalist) -> PairedT:
-    assert better.validation and other.validation and better.seeds == other.seeds
+    assert better.validation
+    assert other.validation
+    assert better.seeds == other.seeds
     pairs = zip(better.validation.values, other.validation.values, strict=True)
     images = better.val_images  # whole images, so that equal differences are equal in floating point too
     return paired_t([round((a - b) * images) / images for a, b in pairs])

@@ -11,10 +11,8 @@ from cifar.config import from_dict, to_dict
 from search.planning.forecast import disk, trials_reaching
 from search.planning.planner import Forecast, Plan
 from search.settings import SearchSettings
+from search.study.attributes import FORECAST
 from search.study.trials import distinct, mean_epoch_seconds
-
-FORECAST = "forecast "
-"""Begins the study attribute of a call; the time when it began follows, since calls may run at the same time."""
 
 
 @dataclass(frozen=True)

@@ -23,21 +23,26 @@ from cifar.config import from_dict
 from cifar.files import atomic_write
 from search.planning.planner import Plan
 from search.settings import SearchSettings, StudyError
+from search.study.attributes import (
+    CANDIDATE,
+    CONTINUES,
+    DATA,
+    PAUSED,
+    PLAN,
+    REASON,
+    RETRY_OF,
+    SEED,
+    SOURCE,
+    SPACE,
+    STINT,
+    WORKER,
+)
 from search.study.cached_storage import CachedStorage
 from search.study.storage import exists, open_storage, shown_url
-from search.study.trials import CONTINUES, PAUSED, STINT, distinct, is_feasible, is_paused
+from search.study.trials import distinct, is_feasible, is_paused
 
-PLAN = "plan"
-SPACE = "space"
-DATA = "data"
-SOURCE = "data_source"
-SEED = "seed"
-CANDIDATE = "candidate"
-REASON = "reason"
-WORKER = "worker"
 INTERRUPTED = "interrupted"
 KILLED = "its process ended"
-RETRY_OF = "retry_of"
 UNCLAIMED = timedelta(minutes=1)  # after which a running trial that names no worker is lost
 
 

@@ -12,19 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.engine.promotion import Status, TrialView
 from search.planning.planner import Plan
-
-PAUSED = "paused"
-"""Epochs that the trial's checkpoint holds; 0 while it has none to go on from."""
-STINT = "stint"
-"""[epochs, epochs]: where a running trial began or went on, and where it will pause."""
-CONTINUES = "continues"
-"""Number of the trial, closed when its search ended, that this one goes on with."""
-REPEAT_OF = "repeat_of"
-"""Number of the trial whose candidate this one repeats and whose result it reuses."""
-FINGERPRINT = "fingerprint"
-"""Hash of the candidate: equal for equal networks and recipes."""
-EPOCH_SECONDS = "epoch_seconds"
-"""Wall-clock time of the trial's first epoch."""
+from search.study.attributes import CONTINUES, EPOCH_SECONDS, FINGERPRINT, PAUSED, REPEAT_OF, STINT
 
 
 def is_feasible(trial: FrozenTrial) -> bool:

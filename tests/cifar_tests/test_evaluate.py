@@ -134,7 +134,8 @@ def test_modes_come_back_after_an_error() -> None:
     network = nn.Sequential(nn.Linear(3, 3)).train()
     with pytest.raises(RuntimeError):
         predict_probabilities(network, some_images(), STATISTICS, device=CPU)
-    assert network.training and network[0].training
+    assert network.training
+    assert network[0].training
 
 
 def test_the_network_sees_channels_last_batches_and_the_result_is_an_ordinary_tensor() -> None:
@@ -142,15 +143,18 @@ def test_the_network_sees_channels_last_batches_and_the_result_is_an_ordinary_te
     result = predict_probabilities(network, some_images(5), STATISTICS, device=CPU, batch_size=2, tta=True)
     assert [len(batch) for batch in network.batches] == 6 * [2] + 6 * [2] + 6 * [1]
     assert all(batch.is_contiguous(memory_format=torch.channels_last) for batch in network.batches)
-    assert not result.is_inference() and not result.requires_grad
-    assert result.dtype == torch.float32 and result.device == CPU
+    assert not result.is_inference()
+    assert not result.requires_grad
+    assert result.dtype == torch.float32
+    assert result.device == CPU
 
 
 def test_autocast_changes_only_the_precision() -> None:
     network, images = small_network(), some_images()
     exact = predict_probabilities(network, images, STATISTICS, device=CPU)
     rough = predict_probabilities(network, images, STATISTICS, device=CPU, autocast=torch.bfloat16)
-    assert rough.dtype == torch.float32 and not torch.equal(rough, exact)
+    assert rough.dtype == torch.float32
+    assert not torch.equal(rough, exact)
     torch.testing.assert_close(rough, exact, rtol=0.1, atol=0.02)
 
 
@@ -275,8 +279,10 @@ def test_the_figures_agree_with_each_other(count: int, classes: int, seed: int) 
     assert result.accuracy == pytest.approx((probabilities.argmax(1) == labels).float().mean().item())
     for index, row in enumerate(result.classes):
         assert row.support == sum(result.confusion[index]) == int((labels == index).sum())
-        assert row.recall == row.accuracy and row.low <= row.accuracy <= row.high
-        assert min(row.precision, row.recall) <= row.f1 + 1e-12 and row.f1 <= max(row.precision, row.recall) + 1e-12
+        assert row.recall == row.accuracy
+        assert row.low <= row.accuracy <= row.high
+        assert min(row.precision, row.recall) <= row.f1 + 1e-12
+        assert row.f1 <= max(row.precision, row.recall) + 1e-12
     for value in (result.macro_precision, result.macro_recall, result.macro_f1):
         assert 0 <= value <= 1
     expected = nn.functional.nll_loss(probabilities.double().log(), labels).item()
@@ -321,7 +327,8 @@ def test_written_files_read_back(tmp_path: Path) -> None:
     assert per_class["f1"].tolist() == pytest.approx([row.f1 for row in result.classes])
 
     confusion = pd.read_csv(folder / "test_confusion.csv", index_col="true")
-    assert confusion.loc["owl", "cat"] == 1 and confusion.to_numpy().tolist() == metrics["confusion"]
+    assert confusion.loc["owl", "cat"] == 1
+    assert confusion.to_numpy().tolist() == metrics["confusion"]
 
     areas = pd.read_csv(folder / "test_roc_auc.csv")
     assert areas["name"].tolist() == list(HAND_NAMES)

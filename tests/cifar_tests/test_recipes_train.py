@@ -104,7 +104,8 @@ def test_every_recipe_trains_an_epoch_on_real_images(name: str, some_real_images
     (result,) = training.run()
     assert math.isfinite(result.train_loss)
     assert result.images == len(split.train) // training.batch_size * training.batch_size
-    assert result.val_loss is not None and math.isfinite(result.val_loss)
+    assert result.val_loss is not None
+    assert math.isfinite(result.val_loss)
     frozen = {key for key, p in training.network.named_parameters() if not p.requires_grad}
     after = training.final_network().state_dict()
     for key, value in before.items():
@@ -275,7 +276,8 @@ def test_erasing_is_black_and_cutout_the_mean(toy: TrainingSplit) -> None:
     grey = ((cut - 128 / 255).abs() < 1e-4).all(1).float().mean((1, 2))
     assert 0.02 <= black.mean() <= 0.33
     assert (black > 0.01).float().mean() > 0.99
-    assert grey.max() <= (8 * 8 + 2) / 256 and grey.min() >= 16 / 256  # clipped at the border, a quarter at least
+    assert grey.max() <= (8 * 8 + 2) / 256
+    assert grey.min() >= 16 / 256
     assert (plain.abs() < 1e-4).all(1).float().mean() < 0.01
 
 
@@ -286,7 +288,8 @@ def test_mixup_and_cutmix_mix_images_and_keep_the_loss_high(toy: TrainingSplit) 
         mixing = {} if name == "none" else {name: 1.0}
         _, results = run(tiny(augmentation=Augmentation(**quiet, **mixing)), toy, epochs=12)  # type: ignore[arg-type]
         losses[name] = results[-1].train_loss
-        assert results[-1].val_accuracy is not None and results[-1].val_accuracy > 0.45  # chance is 0.25
+        assert results[-1].val_accuracy is not None
+        assert results[-1].val_accuracy > 0.45
     assert min(losses["mixup"], losses["cutmix"]) > losses["none"] + 0.2
     plain = fed(tiny(statistics="half"), toy)
     mixed = fed(tiny(statistics="half", augmentation=Augmentation(**quiet, mixup=1.0)), toy)

@@ -66,7 +66,8 @@ def test_it_learns(split: TrainingSplit, data: PreparedData) -> None:
     results = list(run.run())
     assert [r.epoch for r in results] == list(range(1, 9))
     assert results[-1].train_loss < 0.6 * results[0].train_loss
-    assert results[-1].val_accuracy is not None and results[-1].val_accuracy > 0.6  # chance is 0.25
+    assert results[-1].val_accuracy is not None
+    assert results[-1].val_accuracy > 0.6
     test = load_test(data)
     probabilities = predict_probabilities(run.final_network(), test.images, run.normalization, device=CPU.torch_device)
     assert evaluate(probabilities, test.labels, split.class_names).accuracy > 0.6
@@ -127,7 +128,8 @@ def test_batches_do_not_depend_on_the_number_of_threads(
     found = batches()
     assert len(found) == 16
     for (images, labels), (other_images, other_labels) in zip(found, expected, strict=True):
-        assert torch.equal(images, other_images) and torch.equal(labels, other_labels)
+        assert torch.equal(images, other_images)
+        assert torch.equal(labels, other_labels)
 
 
 def test_each_chunk_is_augmented_otherwise(split: TrainingSplit, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +156,9 @@ def test_what_cannot_be_compiled_trains_uncompiled(split: TrainingSplit, monkeyp
     compiling = torch.compile
     monkeypatch.setattr(torch, "compile", lambda network, **_: compiling(network, backend=refuse))
     problem = run.compile()
-    assert problem is not None and "Refused" in problem and "\n" not in problem
+    assert problem is not None
+    assert "Refused" in problem
+    assert "\n" not in problem
     assert torch.equal(torch.get_rng_state(), before)
     list(run.run())
     assert same(weights(run), weights(expected))
@@ -211,7 +215,8 @@ def test_a_data_set_smaller_than_a_batch_trains(split: TrainingSplit) -> None:
 def test_without_validation_images_there_is_no_validation(split: TrainingSplit) -> None:
     none = TrainingSplit(split.train, ImageSet(split.val.images[:0], split.val.labels[:0]), split.class_names)
     (result,) = training(none, replace(RECIPE, val_size=0), epochs=1).run()
-    assert result.val_accuracy is None and result.val_loss is None
+    assert result.val_accuracy is None
+    assert result.val_loss is None
 
 
 def test_early_stopping_and_the_best_weights(split: TrainingSplit) -> None:

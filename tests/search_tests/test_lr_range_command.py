@@ -60,7 +60,8 @@ def test_it_writes_both_files_and_prints_the_suggestion(
     table = pd.read_csv("found/lr_range.csv")
     assert list(table.columns) == ["step", "lr", "loss", "smoothed"]
     steps = re.search(r"(\d+) steps, (reached the highest rate|diverged at \S+)", printed)
-    assert steps and int(steps[1]) == len(table)
+    assert steps
+    assert int(steps[1]) == len(table)
     assert table["lr"][0] == 1e-5
     least = table["lr"].to_numpy()[table["smoothed"].to_numpy().argmin()]
     suggested = f"{0.1 * least:.3g}"

@@ -17,7 +17,8 @@ from cifar.candidate import Candidate
 from cifar.data.prepare import prepare
 from search.session import run_search
 from search.settings import PRUNERS, SAMPLER_PACKAGES, SAMPLERS, SearchSettings, StudyError
-from search.study.study import CANDIDATE, REASON, WORKER, choose_trials, counted, ranked
+from search.study.attributes import CANDIDATE, REASON, WORKER
+from search.study.study import choose_trials, counted, ranked
 
 Settings = Callable[..., SearchSettings]
 

@@ -468,11 +468,13 @@ def test_nothing_is_read_back_from_the_images(recipe: Augmentation) -> None:
     # meta tensors have no values: whatever would wait for a GPU's fails on them
     images = torch.empty(64, 3, 32, 32, dtype=torch.uint8, device="meta")
     changed = augment(images, recipe, torch.Generator().manual_seed(0))
-    assert changed.device.type == "meta" and changed.shape == images.shape
+    assert changed.device.type == "meta"
+    assert changed.shape == images.shape
     recipe = dataclasses.replace(recipe, mixup=0.2, cutmix=1.0)
     targets = torch.empty(64, 10, device="meta")
     mixed, mixed_targets = mix(images.float(), targets, recipe, torch.Generator().manual_seed(0))
-    assert mixed.shape == images.shape and mixed_targets.shape == targets.shape
+    assert mixed.shape == images.shape
+    assert mixed_targets.shape == targets.shape
 
 
 @pytest.mark.gpu

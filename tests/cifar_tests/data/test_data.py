@@ -237,8 +237,10 @@ def test_npz_round_trips(
     for stored, name in zip(everything(prepared), arrays, strict=True):
         assert (stored == arrays[name]).all()
     test = load_test(prepared)
-    assert test.images.dtype == torch.uint8 and test.labels.dtype == torch.int64
-    assert (test.images.numpy() == arrays["test_images"]).all() and len(test) == 4
+    assert test.images.dtype == torch.uint8
+    assert test.labels.dtype == torch.int64
+    assert (test.images.numpy() == arrays["test_images"]).all()
+    assert len(test) == 4
 
 
 def test_source_from_the_environment(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +272,8 @@ def test_changed_source_is_decoded_anew(tmp_path: Path, cache: Path) -> None:
     first = prepare(source, cache=cache)
     npz(source, **npz_arrays(train=24))
     second = prepare(source, cache=cache)
-    assert second.folder != first.folder and second.train_count == 24
+    assert second.folder != first.folder
+    assert second.train_count == 24
 
 
 def test_archives_too_great_to_hash_are_known_by_their_ends(
@@ -328,7 +331,8 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path: Path, cache: Path) 
         file.write_bytes(b"x")
     os.utime(old, (time.time() - 7200,) * 2)
     prepare(source, cache=cache)
-    assert not old.exists() and young.exists()
+    assert not old.exists()
+    assert young.exists()
 
 
 PREPARE_AND_SPLIT = """
@@ -347,7 +351,8 @@ def test_processes_may_start_together(tmp_path: Path, cache: Path) -> None:
     command = [sys.executable, "-c", PREPARE_AND_SPLIT, str(source), str(cache)]
     workers = [subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) for _ in range(3)]
     for worker in workers:
-        assert worker.stdout and worker.stdout.readline() == "ready\n"
+        assert worker.stdout
+        assert worker.stdout.readline() == "ready\n"
     for worker in workers:
         assert worker.stdin
         worker.stdin.write("go\n")
@@ -477,7 +482,8 @@ def test_seeds_differ_and_val_sizes_nest(numbered: PreparedData) -> None:
 
 def test_no_validation(numbered: PreparedData) -> None:
     split = load_training_split(numbered, val_size=0, val_limit=5)
-    assert len(split.val) == 0 and split.val.images.shape == (0, 3, 1, 1)
+    assert len(split.val) == 0
+    assert split.val.images.shape == (0, 3, 1, 1)
     assert len(split.train) == 200
 
 
@@ -515,7 +521,8 @@ def test_final_evaluation_reads_only_test_files(tmp_path: Path, cache: Path) -> 
 
 def test_full_parts_share_one_memory_map(numbered: PreparedData) -> None:
     one, other = (load_training_split(numbered, val_size=20) for _ in range(2))
-    assert one.train.images.is_contiguous() and one.val.images.is_contiguous()
+    assert one.train.images.is_contiguous()
+    assert one.val.images.is_contiguous()
     assert one.train.images.data_ptr() - one.val.images.data_ptr() == 20 * 3  # one map, two views
     one.train.images.zero_()  # a private copy: neither the file nor another worker sees it
     assert other.train.images.any()
@@ -524,7 +531,8 @@ def test_full_parts_share_one_memory_map(numbered: PreparedData) -> None:
 
 def test_prepared_data_is_cheap_to_send(numbered: PreparedData) -> None:
     content = pickle.dumps(numbered)
-    assert len(content) < 2000 and pickle.loads(content) == numbered
+    assert len(content) < 2000
+    assert pickle.loads(content) == numbered
 
 
 # Statistics.
@@ -559,7 +567,9 @@ def one_line(source: Path | str, cache: Path) -> str:
 
 def test_missing_source(tmp_path: Path, cache: Path) -> None:
     message = one_line(tmp_path / "nowhere", cache)
-    assert "must exist; got" in message and "nowhere" in message and "cifar-10-batches-py" in message
+    assert "must exist; got" in message
+    assert "nowhere" in message
+    assert "cifar-10-batches-py" in message
 
 
 def test_unknown_forms_list_the_accepted_ones(tmp_path: Path, cache: Path) -> None:
@@ -571,8 +581,10 @@ def test_unknown_forms_list_the_accepted_ones(tmp_path: Path, cache: Path) -> No
     tar_of(tmp_path / "empty", tmp_path / "empty.tar.gz", "empty")
     for name in ("empty", "two", "notes.txt", "nothing", "empty.tar.gz"):
         message = one_line(tmp_path / name, cache)
-        assert "must be in an accepted form" in message and name in message
-        assert "train/<class>/*.jpg|png" in message and ".npz with train_images" in message
+        assert "must be in an accepted form" in message
+        assert name in message
+        assert "train/<class>/*.jpg|png" in message
+        assert ".npz with train_images" in message
 
 
 def test_corrupt_image_is_named(tmp_path: Path, cache: Path) -> None:
@@ -581,7 +593,8 @@ def test_corrupt_image_is_named(tmp_path: Path, cache: Path) -> None:
     file.write_bytes(file.read_bytes()[:60])
     for source in (folder, tar_of(folder, tmp_path / "a.tar.xz"), zip_of(folder, tmp_path / "a.zip")):
         message = one_line(source, cache)
-        assert "undamaged JPEG or PNG" in message and f"{source.name}: test/dog/0001.png" in message
+        assert "undamaged JPEG or PNG" in message
+        assert f"{source.name}: test/dog/0001.png" in message
 
 
 @pytest.mark.parametrize(
@@ -760,7 +773,8 @@ def test_missing_and_cut_official_batches(tmp_path: Path, cache: Path) -> None:
     assert "test_batch must be an official" in one_line(folder, cache)
     (folder / "test_batch").unlink()
     message = one_line(folder, cache)
-    assert "must hold test_batch" in message and "https://www.cs.toronto.edu" in message
+    assert "must hold test_batch" in message
+    assert "https://www.cs.toronto.edu" in message
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -842,7 +856,8 @@ def test_failed_download(published: Path, cache: Path, monkeypatch: pytest.Monke
         with pytest.raises(DataError) as refusal:
             prepare(cache=cache)
         message = str(refusal.value)
-        assert url in message and "\n" not in message
+        assert url in message
+        assert "\n" not in message
         for needed in ("--data", "CIFAR_DATA", "cifar-10-python.tar.gz", "train/<class>", ".npz"):
             assert needed in message
         assert list(cache.iterdir()) == []

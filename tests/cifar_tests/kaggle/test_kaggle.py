@@ -233,7 +233,8 @@ def test_shift_of_the_statistics() -> None:
     assert report.notable
     lines = report.lines()
     assert len(lines) == 5
-    assert lines[3].startswith("blue") and f"{report.shift[2]:+.2f}" in lines[3]
+    assert lines[3].startswith("blue")
+    assert f"{report.shift[2]:+.2f}" in lines[3]
     assert "own mean and std" in lines[-1]
 
 

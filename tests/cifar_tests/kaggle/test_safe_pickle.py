@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copyreg
 import io
 import os
@@ -465,16 +466,12 @@ def test_changed_bytes_give_plain_data_or_an_error(data: st.DataObject, protocol
     changed = bytearray(pickle.dumps({b"data": np.arange(6, dtype="<i2"), "ids": ["a", (1, None)]}, protocol))
     for _ in range(data.draw(st.integers(1, 4))):
         changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
-    try:
+    with contextlib.suppress(DataError):
         load(bytes(changed))
-    except DataError:
-        pass
 
 
 @given(st.lists(st.sampled_from([code.code.encode("latin-1") for code in pickletools.opcodes]), max_size=30))
 @settings(max_examples=300)
 def test_any_row_of_opcodes_gives_plain_data_or_an_error(codes: list[bytes]) -> None:
-    try:
+    with contextlib.suppress(DataError):
         load(b"".join(codes) + b".")
-    except DataError:
-        pass

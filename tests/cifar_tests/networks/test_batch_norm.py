@@ -63,7 +63,8 @@ def test_values_gradients_and_statistics_are_those_of_double_precision(
     y = norm_act(norm, nn.ReLU() if relu else None, x, residual)
     before = exact(exact_x) + (exact_residual if exact_residual is not None else 0)
     exact_y = before.relu() if relu else before
-    assert y.grad_fn is not None and "FusedBatchNorm" in y.grad_fn.name()
+    assert y.grad_fn is not None
+    assert "FusedBatchNorm" in y.grad_fn.name()
 
     # rounding may move what is nearly 0 to the other side of the ReLU, and there gradients jump
     gradient = torch.randn(y.shape) * (before.abs() > 0.1 if relu else 1)
@@ -75,7 +76,8 @@ def test_values_gradients_and_statistics_are_those_of_double_precision(
     precision *= 1 + shift  # a great mean costs digits
 
     def close(ours: Tensor | None, theirs: Tensor | None, tolerance: float = precision) -> None:
-        assert ours is not None and theirs is not None
+        assert ours is not None
+        assert theirs is not None
         scale = theirs.abs().max().clamp_min(1)
         torch.testing.assert_close(ours.double() / scale, theirs / scale, rtol=0, atol=tolerance)
 
@@ -106,7 +108,8 @@ def test_sums_do_not_depend_on_the_number_of_threads(dtype: torch.dtype) -> None
         torch.set_num_threads(threads)
     for other in found[1:]:
         for first, second in zip(found[0], other, strict=True):
-            assert first is not None and second is not None
+            assert first is not None
+            assert second is not None
             assert torch.equal(first, second)
 
 
@@ -118,7 +121,8 @@ def test_nan_and_infinity_stay(dtype: torch.dtype) -> None:
     x[0, 1, 0, 0] = float("inf")
     with torch.no_grad():
         y = norm_act(nn.BatchNorm2d(16), nn.ReLU(), x)
-    assert y[:, 0].isnan().all() and y[:, 1].isnan().any()
+    assert y[:, 0].isnan().all()
+    assert y[:, 1].isnan().any()
     assert y[:, 2:].isfinite().all()
 
 

@@ -90,7 +90,8 @@ def test_the_table_is_what_the_network_does(name: str) -> None:
     assert compared >= 5
     last = rows[-1]
     assert numerical_field(seen[last.name], image) == size
-    assert last.receptive_field is not None and last.receptive_field >= size
+    assert last.receptive_field is not None
+    assert last.receptive_field >= size
     assert sum(row.parameters for row in rows) == sum(p.numel() for p in network.parameters())
 
 

@@ -136,7 +136,8 @@ def test_working_in_place_changes_no_gradient(
         patch.setattr(torch.Tensor, "__iadd__", torch.Tensor.__add__)
         apart(images).square().sum().backward()
     for (name, parameter), other in zip(network.named_parameters(), apart.parameters(), strict=True):
-        assert parameter.grad is not None and other.grad is not None
+        assert parameter.grad is not None
+        assert other.grad is not None
         assert torch.equal(parameter.grad, other.grad), name
 
 

@@ -68,7 +68,8 @@ def test_the_area_is_the_mann_whitney_statistic(pairs: list[tuple[float, bool]])
     result = curve(scores, positive)
     assert result.auc == pytest.approx(mann_whitney(scores, positive), abs=1e-12)
     steps = list(zip(result.false_positive_rates, result.true_positive_rates, strict=True))
-    assert steps[0] == (0, 0) and steps[-1] == (1, 1)
+    assert steps[0] == (0, 0)
+    assert steps[-1] == (1, 1)
     assert all(a <= c and b <= d and (a, b) != (c, d) for (a, b), (c, d) in pairwise(steps))
     assert len(steps) == len(set(scores)) + 1
     trapezoids = sum((c - a) * (b + d) / 2 for (a, b), (c, d) in pairwise(steps))
@@ -84,7 +85,8 @@ def test_only_the_order_of_scores_counts(pairs: list[tuple[float, bool]]) -> Non
     shuffled = torch.randperm(len(scores))
     assert roc_curve(scores[shuffled], positive[shuffled]) == once
     turned, opposite = roc_curve(-scores, positive).auc, roc_curve(scores, ~positive).auc
-    assert once.auc is not None and turned == opposite == pytest.approx(1 - once.auc)
+    assert once.auc is not None
+    assert turned == opposite == pytest.approx(1 - once.auc)
 
 
 def test_one_curve_a_class() -> None:

@@ -16,20 +16,9 @@ from optuna.trial import TrialState
 from search.engine.engine import Engine, LocalEngine
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
-from search.study.study import (
-    KILLED,
-    REASON,
-    RETRY_OF,
-    WORKER,
-    counted,
-    look_again,
-    reached,
-    reopened,
-    require_study,
-    taken,
-    this_worker,
-)
-from search.study.trials import CONTINUES, PAUSED, STINT, distinct, is_paused
+from search.study.attributes import CONTINUES, PAUSED, REASON, RETRY_OF, STINT, WORKER
+from search.study.study import KILLED, counted, look_again, reached, reopened, require_study, taken, this_worker
+from search.study.trials import distinct, is_paused
 from tests.search_tests.conftest import Command
 from tests.search_tests.logged_space import CountingClock, ThreadEngine, Watched, logged_space, trained
 

@@ -17,7 +17,8 @@ from search.planning.planner import Plan
 from search.run import main, parser
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
-from search.study.study import CANDIDATE, counted, require_study
+from search.study.attributes import CANDIDATE
+from search.study.study import counted, require_study
 from spaces.base import Problem, can_resume
 from spaces.multi_limit import LIMIT, SeveralLimits, space_for
 from spaces.resnet_budget5m import ResNetSpace

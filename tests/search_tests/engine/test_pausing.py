@@ -20,8 +20,8 @@ from cifar.runtime.device import choose_device
 from search.planning.planner import Speed
 from search.session import run_search
 from search.settings import SearchSettings
-from search.study.study import CANDIDATE, reached
-from search.study.trials import CONTINUES, PAUSED
+from search.study.attributes import CANDIDATE, CONTINUES, PAUSED
+from search.study.study import reached
 from spaces.base import EpochReport, TrialContext, train_on_images
 
 EPOCHS = 4

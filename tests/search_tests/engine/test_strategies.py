@@ -15,8 +15,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from cifar.runtime.seeds import derive_seed
 from search.engine.samplers import RANDOM_SHARE, FreshSampler
 from search.settings import SearchSettings
+from search.study.attributes import CONTINUES, PAUSED, REPEAT_OF
 from search.study.storage import open_storage
-from search.study.trials import CONTINUES, PAUSED, REPEAT_OF
 
 X = FloatDistribution(0, 1)
 

@@ -175,7 +175,9 @@ def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
         assert not {"href", "srcset", "action", "data"} & set(attributes), tag
         assert str(attributes.get("src", "data:image/png;base64,")).startswith("data:image/png;base64,"), tag
     policy = next(a["content"] for t, a in elements.tags if t == "meta" and "http-equiv" in a)
-    assert policy and policy.startswith("default-src 'none'; ") and "http" not in policy
+    assert policy
+    assert policy.startswith("default-src 'none'; ")
+    assert "http" not in policy
     assert len(elements.scripts) == 3  # figures as data, plotly.js once, the drawing
     assert "http" not in elements.scripts[2]
 
@@ -192,7 +194,8 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     elements, harmless = written(tmp_path, page), written(tmp_path, run_page(curves=curves(), **pictures()))
     tags, expected = ({tag for tag, _ in one.tags} for one in (elements, harmless))
     assert tags == expected
-    assert len(elements.scripts) == 3 and elements.scripts[1:] == harmless.scripts[1:]
+    assert len(elements.scripts) == 3
+    assert elements.scripts[1:] == harmless.scripts[1:]
     assert "<" not in elements.scripts[0]
     labels = figures(elements)["classes"]["layout"]["yaxis"]["ticktext"]
     assert not any("<" in label for label in labels)  # plotly would read tags in them
@@ -247,10 +250,12 @@ def test_pictures_and_the_network_are_shown(tmp_path: Path) -> None:
     expected = [uri for strip in parts["strips"] for uri in strip.uris]
     assert images == expected + [picture.uri for picture in (*parts["errors"], *parts["successes"])]
     for picture in (*parts["errors"], *parts["successes"]):
-        assert picture.lines[0] in elements.text and picture.lines[1] in elements.text
+        assert picture.lines[0] in elements.text
+        assert picture.lines[1] in elements.text
     cost = ResNetConfig().cost()
     assert f"{cost.parameters:,} parameters, {cost.macs:,} multiply-accumulates" in elements.text
-    assert "stages.2.1.convs.1" in elements.text and "64\u00d78\u00d78" in elements.text
+    assert "stages.2.1.convs.1" in elements.text
+    assert "64\u00d78\u00d78" in elements.text
     assert "no image" not in elements.text.lower()
 
 
@@ -269,7 +274,8 @@ def test_roc_curves_show_their_areas(tmp_path: Path) -> None:
 
 def test_curves_near_chance_have_no_corner(tmp_path: Path) -> None:
     elements = written(tmp_path, run_page(curves=curves(strength=0.0)))
-    assert "roc" in figures(elements) and "roc-corner" not in figures(elements)
+    assert "roc" in figures(elements)
+    assert "roc-corner" not in figures(elements)
 
 
 def test_many_classes_show_the_smallest_areas(tmp_path: Path) -> None:

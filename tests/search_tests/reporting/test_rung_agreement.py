@@ -39,7 +39,8 @@ def test_the_interval_of_a_published_example() -> None:
     x = [67, 28, 30, 28, 52, 40, 25, 37, 44, 10, 14, 20, 28, 40, 51]
     rho = spearman(y, x)
     assert rho == pytest.approx(0.8699639)
-    assert rho is not None and fisher_interval(rho, 15) == pytest.approx((0.5840951, 0.9638297), abs=1e-6)
+    assert rho is not None
+    assert fisher_interval(rho, 15) == pytest.approx((0.5840951, 0.9638297), abs=1e-6)
 
 
 @given(st.floats(-1, 1), st.integers(4, 500))
@@ -88,7 +89,8 @@ def test_places_lie_among_the_trials(values: dict[int, dict[int, float]]) -> Non
     for pair in (*agreements(values, [1, 2, 4]), *winner_history(values, [1, 2, 4])):
         assert pair.both <= pair.reached_low
         if pair.both:
-            assert pair.place and pair.place_of_all
+            assert pair.place
+            assert pair.place_of_all
             assert 1 <= pair.place <= pair.both
             assert pair.place <= pair.place_of_all <= pair.reached_low
         assert (pair.winner is None) == (pair.both == 0)

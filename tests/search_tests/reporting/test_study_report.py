@@ -28,9 +28,10 @@ from search.reporting.tables import Section, Table, markdown
 from search.reporting.terminal import Display
 from search.session import run_search
 from search.settings import PRUNERS, SearchSettings
-from search.study.session_log import FORECAST, calls
+from search.study.attributes import CONTINUES, FORECAST, REPEAT_OF, STINT
+from search.study.session_log import calls
 from search.study.study import stored_plan
-from search.study.trials import CONTINUES, REPEAT_OF, STINT, distinct
+from search.study.trials import distinct
 
 Settings = Callable[..., SearchSettings]
 
@@ -69,7 +70,8 @@ def test_the_bill_adds_up(resumable: str) -> None:
     assert bill.resumed == sum(reached[1:])  # one promotion a rung
     assert bill.saved_by_resuming == sum(n * r for n, r in zip(reached[1:], plan.rungs, strict=False))
     assert bill.lost_epochs == 0
-    assert bill.seconds is not None and bill.unknown_calls == 0
+    assert bill.seconds is not None
+    assert bill.unknown_calls == 0
     assert bill.planned_disk == 0  # nothing is saved without images
 
 
@@ -236,7 +238,8 @@ def test_errors_are_one_line_and_status_2(
     assert run_command(main, arguments) == 2
     errors = capsys.readouterr().err
     assert words in errors
-    assert errors.startswith("error: ") and errors.count("\n") == 1
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
 
 
 def test_a_study_of_an_older_version_is_reported_without_a_plan(curves: str) -> None:
@@ -333,7 +336,8 @@ def test_disk_is_asked_of_promotion_on_images_only() -> None:
     assert disk(replace(made, train_size=0), "promotion", 16) == 0
     assert disk(replace(made, param_budget=None), "promotion", 16) is None
     limited = disk(replace(made, mac_budget=8_000_000), "promotion", 16)
-    assert limited is not None and 0 < limited < 14 * 4 * 300_000 * 10 // 3
+    assert limited is not None
+    assert 0 < limited < 14 * 4 * 300_000 * 10 // 3
 
 
 def test_the_plan_tells_the_disk_and_what_is_too_small(curves: str) -> None:

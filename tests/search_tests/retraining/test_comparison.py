@@ -54,7 +54,8 @@ def test_many_discordant_images_are_tested_by_chi_square() -> None:
 @given(st.integers(0, 200), st.integers(0, 200))
 def test_the_test_is_symmetric_and_a_probability(a: int, b: int) -> None:
     one, other = mcnemar(a, b), mcnemar(b, a)
-    assert one.p == other.p and 0 <= one.p <= 1
+    assert one.p == other.p
+    assert 0 <= one.p <= 1
     assert (one.statistic is None) == (a + b < EXACT_BELOW)
     if abs(a - b) >= 1 and min(a, b) > 0:
         assert mcnemar(max(a, b) + 1, min(a, b) - 1).p <= one.p  # further apart is less likely by chance
@@ -95,7 +96,8 @@ def test_holm_by_hand() -> None:
 def test_holm_lies_between_the_p_value_and_bonferroni(p_values: list[float]) -> None:
     adjusted = holm(p_values)
     for p, q in zip(p_values, adjusted, strict=True):
-        assert p <= q <= 1 and q <= max(p_values) * len(p_values)
+        assert p <= q <= 1
+        assert q <= max(p_values) * len(p_values)
     assert sorted(range(len(adjusted)), key=lambda k: (adjusted[k], p_values[k])) == sorted(
         range(len(adjusted)), key=p_values.__getitem__
     )
@@ -154,14 +156,16 @@ def test_the_numbers_are_those_of_the_predictions(runs: Path) -> None:
         assert (row.first, row.second) == (right_a[own].mean(), right_b[own].mean())
     cost = ResNetConfig(blocks=(1, 1, 1), channels=(8, 8, 8), stem=8, num_classes=4, image_size=16).cost()
     assert (second.parameters, second.macs) == (cost.parameters, cost.macs)
-    assert second.epochs == 6 and second.seconds > 0
+    assert second.epochs == 6
+    assert second.seconds > 0
 
 
 def test_the_command_prints_and_writes(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["--compare", "a", "b", "--out", "out"])
     printed = capsys.readouterr().out
     pair = compare([load_run(runs / "a"), load_run(runs / "b")]).pairs[0]
-    assert f"B against A: {pair.verdict}" in printed and "McNemar's test" in printed
+    assert f"B against A: {pair.verdict}" in printed
+    assert "McNemar's test" in printed
     assert "Holm" not in printed  # one pair needs no correction
     assert "Another training" in printed
     table = pd.read_csv(runs / "out" / "pairs.csv")
@@ -227,8 +231,10 @@ def test_what_does_not_compare_is_told_in_one_line(
     change(runs / "b")
     assert run_command(main, ["--compare", "a", "b"]) == 2
     captured = capsys.readouterr()
-    assert expected in captured.err and captured.err.count("\n") == 1
-    assert captured.out == "" and not (runs / "comparison").exists()
+    assert expected in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert not (runs / "comparison").exists()
 
 
 @pytest.mark.parametrize(
@@ -245,7 +251,8 @@ def test_what_is_missing_is_told_in_one_line(
 ) -> None:
     assert run_command(main, arguments) == 2
     error = capsys.readouterr().err
-    assert expected in error and error.count("\n") == 1
+    assert expected in error
+    assert error.count("\n") == 1
 
 
 def test_a_browser_draws_the_page(runs: Path) -> None:

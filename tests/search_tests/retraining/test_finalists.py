@@ -24,8 +24,8 @@ from search.retrain import main
 from search.retraining.comparison import p_words
 from search.retraining.finalists import Finalist, Finals, Sample, compare_finalists
 from search.settings import SearchSettings
+from search.study.attributes import CANDIDATE, SOURCE
 from search.study.storage import open_storage
-from search.study.study import CANDIDATE, SOURCE
 
 # ---- hand-made figures
 
@@ -70,7 +70,8 @@ def test_p_values_are_holms_over_all_pairs() -> None:
     assert (against_a.other.name, against_b.other.name) == ("a", "b")
     assert against_b.test.p < 0.05 < against_b.adjusted_p  # alone it would count
     assert finals.verdict.startswith("the seeds do not tell c apart from a (difference +0.00 points, 95 % interval -")
-    assert ") and b (difference +2.33 points" in finals.verdict and finals.verdict.endswith(" after Holm)")
+    assert ") and b (difference +2.33 points" in finals.verdict
+    assert finals.verdict.endswith(" after Holm)")
 
 
 def test_some_are_beaten_and_some_are_not() -> None:
@@ -104,7 +105,8 @@ def test_test_images_choose_nothing() -> None:
 
 def test_one_seed_or_one_finalist_gives_no_verdict(capsys: pytest.CaptureFixture[str]) -> None:
     single = compare_finalists([made("a", [0.7]), made("b", [0.8])])
-    assert single.pairs == () and single.verdict.startswith("one seed each: no verdict")
+    assert single.pairs == ()
+    assert single.verdict.startswith("one seed each: no verdict")
     assert (single.leader.name, Sample((0.8,)).interval, Sample((0.8,)).deviation) == ("b", None, None)
     print_finals(single)
     assert "One seed, or seeds" in capsys.readouterr().out
@@ -128,9 +130,11 @@ def test_files_tell_what_the_figures_say(workplace: Path) -> None:
     assert (leader["val_low"], leader["val_high"]) == pytest.approx(mean_interval([0.80, 0.83, 0.82]))
     assert (leader["test_accuracies"], leader["test_mean"]) == ("0.5 0.6 0.7", pytest.approx(0.6))
     assert other["leader_less_this"] == pytest.approx(finals.pairs[0].test.difference)
-    assert other["p_holm"] == pytest.approx(finals.pairs[0].adjusted_p) and math.isnan(leader["p_holm"])
+    assert other["p_holm"] == pytest.approx(finals.pairs[0].adjusted_p)
+    assert math.isnan(leader["p_holm"])
     page = paths[1].read_text()
-    assert f"Verdict: **{finals.verdict}**." in page and "300 training images of `toy.npz`" in page
+    assert f"Verdict: **{finals.verdict}**." in page
+    assert "300 training images of `toy.npz`" in page
     assert page.count("\n| b | ") == 5  # validation, test, and a run a seed
     assert page.index("## Validation accuracy") < page.index("## Test accuracy")
 
@@ -187,11 +191,13 @@ def test_an_interrupted_command_goes_on(
         assert run_command(main, [*options, "--seeds", "2"]) == 130
     finished, stopped = study / "trial-0-seed0", study / "trial-0-seed1"
     before = (finished / "weights.pt").read_bytes()
-    assert not (stopped / "weights.pt").exists() and not Path("studies/toy/finalists.csv").exists()
+    assert not (stopped / "weights.pt").exists()
+    assert not Path("studies/toy/finalists.csv").exists()
     capsys.readouterr()
     main([*options, "--seeds", "2"])
     printed = capsys.readouterr().out
-    assert printed.count("epoch   ") == 1 and "continuing after epoch 1 of 2" in printed
+    assert printed.count("epoch   ") == 1
+    assert "continuing after epoch 1 of 2" in printed
     assert (finished / "weights.pt").read_bytes() == before
     assert pd.read_csv("studies/toy/finalists.csv")["seeds"].item() == "0 1"
     main([*options, "--seed", "1", "--out", "through"])
@@ -208,7 +214,8 @@ def test_seeds_keep_validation_images_and_train_equally_long(
     )
     main(["--recipe", "tiny.toml", "--data", str(toy), "--device", "cpu", "--seeds", "2", "--time-budget", "0.4s"])
     printed = capsys.readouterr().out
-    assert "one finalist: nothing to choose from" in printed and "compared on 100 validation images" in printed
+    assert "one finalist: nothing to choose from" in printed
+    assert "compared on 100 validation images" in printed
     runs = [json.loads(Path(f"studies/reference/runs/recipe-tiny-seed{seed}/run.json").read_text()) for seed in (0, 1)]
     assert runs[0]["epochs"] == runs[1]["epochs"] < 50
     assert [run["val_images"] for run in runs] == [100, 100]
@@ -243,7 +250,9 @@ def test_what_cannot_be_is_told_before_anything_is_trained(
     except SystemExit as stop:
         status = int(stop.code or 0)
     captured = capsys.readouterr()
-    assert status == 2 and words in captured.err and captured.err.count("\n") == 1
+    assert status == 2
+    assert words in captured.err
+    assert captured.err.count("\n") == 1
     assert "epoch " not in captured.out
     assert [path for path in sorted(Path().rglob("*")) if "cache" not in path.parts] == [
         path for path in before if "cache" not in path.parts

@@ -90,5 +90,6 @@ def test_a_missing_package_is_told_before_the_training(
     monkeypatch.setitem(sys.modules, "tensorboard", None)  # what importing then meets
     assert run_command(main, [*options, "--tensorboard"]) == 2
     error = capsys.readouterr().err
-    assert "pip install tensorboard" in error and error.count("\n") == 1
+    assert "pip install tensorboard" in error
+    assert error.count("\n") == 1
     assert not Path("run").exists()

@@ -1,0 +1,52 @@
+"""Every key under which a study and its trials hold what Optuna has no place for.
+
+Stored studies use these keys: changing one breaks the studies that exist.
+"""
+
+from __future__ import annotations
+
+# ---- of a study
+
+PLAN = "plan"
+"""The `Plan` that all trials share, as a dictionary."""
+SPACE = "space"
+"""The space as `--space` named it."""
+DATA = "data"
+"""Fingerprint of the data set; None for a space without images."""
+SOURCE = "data_source"
+"""Where the data set came from, as `--data` named it."""
+SEED = "seed"
+"""The study's seed; of a trial, the trial's own, which also names its checkpoint."""
+FORECAST = "forecast "
+"""Begins the key of a `Call`; the time when the call began follows, since calls may run at the same time."""
+
+# ---- of a trial
+
+CANDIDATE = "candidate"
+"""The candidate's JSON form."""
+FINGERPRINT = "fingerprint"
+"""Hash of the candidate: equal for equal networks and recipes."""
+PARAMETERS = "parameters"
+"""The network's parameters."""
+MACS = "macs"
+"""The network's multiply-accumulates an image."""
+RECIPE = "recipe"
+"""Name of the recipe that a warm start stands for; `spaces` read it."""
+WARM_START = "warm_start"
+"""Name of the known good point that the trial began as."""
+WORKER = "worker"
+"""Host and process id of the driver that runs the trial."""
+PAUSED = "paused"
+"""Epochs in the checkpoint of a paused trial; 0 while the trial runs."""
+STINT = "stint"
+"""[epochs, epochs]: where the trial's last job began, and where it was to pause."""
+EPOCH_SECONDS = "epoch_seconds"
+"""Wall-clock time of the trial's first epoch."""
+REASON = "reason"
+"""Why the trial ended, in a few words."""
+CONTINUES = "continues"
+"""Number of the trial, closed when its search ended, that this one resumes."""
+REPEAT_OF = "repeat_of"
+"""Number of the trial whose candidate this one repeats and whose result it reuses."""
+RETRY_OF = "retry_of"
+"""Number of the failed trial whose parameters this one tries again."""
