@@ -4,6 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
+
+
+class TrialOutcome(Enum):
+    """How a job of a trial ended; the value is the word that people read."""
+
+    COMPLETE = "complete"
+    """Trained in full."""
+    PRUNED = "pruned"
+    """Ended early: not among the best, out of time, or diverged."""
+    PAUSED = "paused"
+    """Waits with a checkpoint; may be resumed."""
+    REPEATED = "repeated"
+    """Proposed a candidate that had been tried; its result is reused."""
+    FAILED = "failed"
+    """Raised an exception, or lost its worker."""
+    INFEASIBLE = "infeasible"
+    """Breaks a hard limit; never trained."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether the job ended as trained jobs do."""
+        return self in (TrialOutcome.COMPLETE, TrialOutcome.PRUNED, TrialOutcome.PAUSED)
 
 
 @dataclass(frozen=True)
@@ -33,8 +56,8 @@ class TrialEnded:
     """A trial is over, or paused."""
 
     number: int
-    state: str
-    """complete, pruned, paused, repeated, failed or infeasible; a paused trial may start again."""
+    outcome: TrialOutcome
+    """How; a paused trial may start again."""
     value: float | None
     epoch: int
     reason: str

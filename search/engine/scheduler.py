@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.engine.events import TrialEnded
+from search.engine.events import TrialEnded, TrialOutcome
 from search.engine.promotion import Done, Promote, Promotion, Start, Status, TrialView, Wait
 from search.engine.trial_job import Stint
 from search.planning.planner import Plan
@@ -137,10 +137,10 @@ class Dispatcher:
     def saw(self, ended: TrialEnded, seconds: float) -> None:
         """Takes note of a stint's end; raises `StudyError` where going on is pointless."""
         self.endings = [*self.endings, ended][-MOST_INFEASIBLE:]
-        if ended.state in ("complete", "paused", "pruned"):
+        if ended.outcome.trained:
             self.shortest = min(seconds, self.shortest or seconds)
         last = self.endings[-MOST_REPEATS:]
-        self.exhausted |= len(last) == MOST_REPEATS and all(e.state == "repeated" for e in last)
+        self.exhausted |= len(last) == MOST_REPEATS and all(e.outcome is TrialOutcome.REPEATED for e in last)
         last = self._failures(ended)[-MOST_FAILURES:]
         if len(last) == MOST_FAILURES and all(e.reason == ended.reason for e in last):
             raise StudyError(
@@ -148,7 +148,7 @@ class Dispatcher:
                 got=ended.reason,
                 remedy="Mend the cause",
             )
-        if len(self.endings) == MOST_INFEASIBLE and all(e.state == "infeasible" for e in self.endings):
+        if len(self.endings) == MOST_INFEASIBLE and all(e.outcome is TrialOutcome.INFEASIBLE for e in self.endings):
             raise StudyError(
                 f"one of {MOST_INFEASIBLE} proposals must keep the limits",
                 got=ended.reason,
@@ -157,8 +157,8 @@ class Dispatcher:
 
     def _failures(self, ended: TrialEnded) -> list[TrialEnded]:
         """Failures in a row: a trial that was trained for longer breaks it, one that paused before does not."""
-        if ended.state == "failed":
+        if ended.outcome is TrialOutcome.FAILED:
             self.failures.append(ended)
-        elif ended.state in ("complete", "paused", "pruned"):
+        elif ended.outcome.trained:
             self.failures = [failed for failed in self.failures if failed.epoch >= ended.epoch]
         return self.failures

@@ -21,7 +21,7 @@ from cifar.errors import Diverged, UserError
 from cifar.networks.complexity import Cost
 from cifar.runtime.device import Device
 from cifar.runtime.seeds import derive_seed
-from search.engine.events import EpochDone, Event, TrialEnded, TrialStarted
+from search.engine.events import EpochDone, Event, TrialEnded, TrialOutcome, TrialStarted
 from search.planning.planner import Plan
 from search.study.attributes import CANDIDATE, EPOCH_SECONDS, FINGERPRINT, PAUSED, REASON, REPEAT_OF
 from search.study.study import INTERRUPTED, requeue
@@ -83,11 +83,11 @@ class TrialRunner:
                 self._interrupt(stint)
             raise
         except UserError as error:
-            self._end(trial, TrialState.FAIL, "failed", str(error))
+            self._end(trial, TrialState.FAIL, TrialOutcome.FAILED, str(error))
             raise
         except Exception as error:  # a bug in a space, or out of memory: the study goes on without this trial
             reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            ended = self._end(trial, TrialState.FAIL, "failed", reason)
+            ended = self._end(trial, TrialState.FAIL, TrialOutcome.FAILED, reason)
         return ended
 
     def _interrupt(self, stint: Stint) -> None:
@@ -98,13 +98,13 @@ class TrialRunner:
         if stint.start:
             self._put_back(stint, INTERRUPTED)
         else:
-            self._end(stint.trial, TrialState.FAIL, "failed", INTERRUPTED)
+            self._end(stint.trial, TrialState.FAIL, TrialOutcome.FAILED, INTERRUPTED)
             requeue(self.study, self.study.trials[stored.number])
 
     def _put_back(self, stint: Stint, reason: str) -> TrialEnded:
         """Pauses the trial where it went on from."""
         stint.trial.set_user_attr(PAUSED, stint.start)
-        ended = TrialEnded(stint.trial.number, "paused", None, stint.start, reason)
+        ended = TrialEnded(stint.trial.number, TrialOutcome.PAUSED, None, stint.start, reason)
         self.emit(ended)
         return ended
 
@@ -129,7 +129,7 @@ class TrialRunner:
                     if value > limit:
                         broken.append(f"{value:,} {name} exceed the limit of {limit:,}")
         if broken:
-            return self._end(trial, TrialState.PRUNED, "infeasible", "; ".join(broken))
+            return self._end(trial, TrialState.PRUNED, TrialOutcome.INFEASIBLE, "; ".join(broken))
         return None
 
     def _repeated(self, trial: Trial) -> TrialEnded | None:
@@ -144,7 +144,9 @@ class TrialRunner:
             trial.report(value, epoch)
         complete = known.state is TrialState.COMPLETE
         state = TrialState.COMPLETE if complete else TrialState.PRUNED
-        return self._end(trial, state, "repeated", f"repeats trial {known.number}", known.value if complete else None)
+        return self._end(
+            trial, state, TrialOutcome.REPEATED, f"repeats trial {known.number}", known.value if complete else None
+        )
 
     def _train(self, stint: Stint, candidate: Any) -> TrialEnded:
         """Trains to the end of the stint, or until the pruner, the deadline or divergence ends it."""
@@ -165,26 +167,26 @@ class TrialRunner:
                 if ended:
                     return ended
         except Diverged as error:
-            return self._end(trial, TrialState.PRUNED, "pruned", f"diverged: {error}")
+            return self._end(trial, TrialState.PRUNED, TrialOutcome.PRUNED, f"diverged: {error}")
         if last is None and not stint.start:
-            return self._end(trial, TrialState.FAIL, "failed", "the space's train() yielded nothing")
+            return self._end(trial, TrialState.FAIL, TrialOutcome.FAILED, "the space's train() yielded nothing")
         value = last.value if last else self.study.trials[trial.number].intermediate_values[stint.start]
-        return self._end(trial, TrialState.COMPLETE, "complete", "train() ended", value)
+        return self._end(trial, TrialState.COMPLETE, TrialOutcome.COMPLETE, "train() ended", value)
 
     def _after_epoch(self, stint: Stint, report: EpochReport) -> TrialEnded | None:
         """Pauses, prunes or completes the trial, or lets it train on."""
         if report.epoch >= self.plan.max_epochs:
-            return self._end(stint.trial, TrialState.COMPLETE, "complete", "full length", report.value)
+            return self._end(stint.trial, TrialState.COMPLETE, TrialOutcome.COMPLETE, "full length", report.value)
         if self.pauses:
             if report.epoch >= stint.end:
                 return self._pause(stint.trial, report, f"waits at {report.epoch} epochs")
             return self._pause(stint.trial, report, "time budget spent") if self.out_of_time() else None
         if stint.trial.should_prune():
             reason = f"not among the best at {report.epoch} epochs"
-            return self._end(stint.trial, TrialState.PRUNED, "pruned", reason)
+            return self._end(stint.trial, TrialState.PRUNED, TrialOutcome.PRUNED, reason)
         if self.out_of_time() or report.epoch >= stint.end:
             reason = "time budget spent" if self.out_of_time() else "epoch budget spent"
-            return self._end(stint.trial, TrialState.PRUNED, "pruned", reason)
+            return self._end(stint.trial, TrialState.PRUNED, TrialOutcome.PRUNED, reason)
         return None
 
     def _context(self, stint: Stint) -> TrialContext:
@@ -205,7 +207,7 @@ class TrialRunner:
         if report.save is not None:
             report.save(self.checkpoint(trial))
         trial.set_user_attr(PAUSED, report.epoch)  # after its checkpoint is safe
-        ended = TrialEnded(trial.number, "paused", report.value, report.epoch, reason)
+        ended = TrialEnded(trial.number, TrialOutcome.PAUSED, report.value, report.epoch, reason)
         self.emit(ended)
         return ended
 
@@ -218,12 +220,14 @@ class TrialRunner:
             trial.set_user_attr(EPOCH_SECONDS, round(seconds, 3))
         return report
 
-    def _end(self, trial: Trial, state: TrialState, name: str, reason: str, value: float | None = None) -> TrialEnded:
+    def _end(
+        self, trial: Trial, state: TrialState, outcome: TrialOutcome, reason: str, value: float | None = None
+    ) -> TrialEnded:
         trial.set_user_attr(REASON, reason)
         if "seed" in trial.user_attrs:
             self.checkpoint(trial).unlink(missing_ok=True)  # nobody will go on with it
         told = self.study.tell(trial.number, value, state=state)
-        ended = TrialEnded(trial.number, name, told.value, told.last_step or 0, reason)
+        ended = TrialEnded(trial.number, outcome, told.value, told.last_step or 0, reason)
         self.emit(ended)
         return ended
 

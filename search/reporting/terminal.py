@@ -62,7 +62,7 @@ class Board:
             row.epoch, row.value = event.epoch, event.value
             self.images += event.details.get("images", 0.0)
         else:
-            row.state, row.reason = event.state, event.reason
+            row.state, row.reason = event.outcome.value, event.reason
         return row
 
     def sorted(self) -> list[Row]:
@@ -128,7 +128,7 @@ class Display:
             value = self.board.show(event.value)
             self.say(f"trial {row.number:<3} epoch {event.epoch:<3} {value}  ({event.seconds:.1f} s)")
         elif isinstance(event, TrialEnded):
-            self.say(f"trial {row.number:<3} {event.state:<9} {self.board.show(event.value)}  {event.reason}")
+            self.say(f"trial {row.number:<3} {event.outcome.value:<9} {self.board.show(event.value)}  {event.reason}")
             best = self.board.best()
             if best:
                 self.say(

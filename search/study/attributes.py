@@ -5,6 +5,12 @@ Stored studies use these keys: changing one breaks the studies that exist.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
 # ---- of a study
 
 PLAN = "plan"
@@ -50,3 +56,59 @@ REPEAT_OF = "repeat_of"
 """Number of the trial whose candidate this one repeats and whose result it reuses."""
 RETRY_OF = "retry_of"
 """Number of the failed trial whose parameters this one tries again."""
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """What a trial holds beside Optuna's own fields."""
+
+    candidate: Mapping[str, Any] | None
+    """The candidate's JSON form; None before it was proposed."""
+    fingerprint: str | None
+    """Hash of the candidate; None before it was proposed."""
+    seed: int | None
+    """The trial's own seed, which also names its checkpoint; None before it was proposed."""
+    parameters: int | None
+    """Parameters of the network; None where the candidate has no cost."""
+    macs: int | None
+    """Multiply-accumulates an image; None where the candidate has no cost."""
+    paused: int
+    """Epochs in the checkpoint of a paused trial; 0 while the trial runs."""
+    start: int
+    """Epochs at which the trial's last job began."""
+    end: int | None
+    """Epochs at which the trial's last job was to pause; None before the first."""
+    epoch_seconds: float | None
+    """Wall-clock time of an epoch; None before the first."""
+    reason: str
+    """Why the trial ended, in a few words; empty while it has not."""
+    resumes: int | None
+    """Number of the closed trial that this one resumes."""
+    repeats: int | None
+    """Number of the trial whose result this one reuses."""
+    retries: int | None
+    """Number of the failed trial whose parameters this one tries again."""
+    warm_start: str | None
+    """Name of the known good point that the trial began as."""
+
+
+def record(trial: FrozenTrial) -> TrialRecord:
+    """The trial's attributes as a typed record."""
+    held = trial.user_attrs
+    start, end = held.get(STINT) or (0, None)
+    return TrialRecord(
+        candidate=held.get(CANDIDATE),
+        fingerprint=held.get(FINGERPRINT),
+        seed=held.get(SEED),
+        parameters=held.get(PARAMETERS),
+        macs=held.get(MACS),
+        paused=int(held.get(PAUSED) or 0),
+        start=int(start),
+        end=None if end is None else int(end),
+        epoch_seconds=held.get(EPOCH_SECONDS),
+        reason=held.get(REASON, ""),
+        resumes=held.get(CONTINUES),
+        repeats=held.get(REPEAT_OF),
+        retries=held.get(RETRY_OF),
+        warm_start=held.get(WARM_START),
+    )
