@@ -35,7 +35,7 @@ from cifar.networks.complexity import Cost
 from search.engine.engine import SearchJob, run_trials
 from search.planning.planner import plan_without_images
 from search.settings import SearchSettings
-from search.study.study import ranked
+from search.study.trials import ranked
 from spaces.base import EpochReport, Problem, SearchSpace, TrialContext
 
 BUDGETS = (4, 8, 16, 32, 64)  # in full trials

@@ -259,7 +259,8 @@ def trial_candidates(args: object) -> tuple[Named, str | None]:
     from cifar.candidate import Candidate
     from search.retraining.models import register_networks
     from search.study.attributes import CANDIDATE, SOURCE
-    from search.study.study import choose_trials, require_study
+    from search.study.study import require_study
+    from search.study.trials import choose_trials
 
     study_name, storage, space, wanted = (getattr(args, name) for name in ("study", "storage", "space", "trial"))
     register_networks(space)

@@ -110,7 +110,8 @@ def closing_lines(study: optuna.Study, settings: SearchSettings) -> list[str]:
     """The best trial and what to do next."""
     from search.reporting.study_card import card_path
     from search.study.storage import shown_url
-    from search.study.study import ranked, reached, stored_plan
+    from search.study.study import stored_plan
+    from search.study.trials import ranked, reached
 
     trials = ranked(study)
     if not trials:

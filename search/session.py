@@ -16,7 +16,9 @@ import optuna
 
 from cifar.data.prepare import PreparedData, prepare
 from cifar.runtime.device import Device, choose_device
-from search.engine.engine import Engine, LocalEngine, SearchJob
+from search.engine.driver import SearchRequest
+from search.engine.engine import Engine, LocalEngine
+from search.engine.scheduler import Clock
 from search.planning.forecast import shortfalls
 from search.planning.planner import (
     Forecast,
@@ -33,30 +35,34 @@ from search.planning.workers import best_number, measure_workers
 from search.reporting.study_card import write_card
 from search.reporting.terminal import Display, QuietDisplay
 from search.settings import DEFAULT_TRIALS, SearchSettings
+from search.study.optuna_internals import refresh
+from search.study.recovery import close_paused_trials, recover_stale_trials
 from search.study.session_log import close_call, measured_epoch, open_call
 from search.study.study import (
     check_continues,
-    close_paused_trials,
-    counted,
     create_study,
     find_study,
-    look_again,
-    recover_lost_trials,
     stored_plan,
     write_trials_csv,
 )
-from search.study.trials import trained
+from search.study.trials import counted, trained
 from spaces.base import Problem, SearchSpace, can_resume
 from spaces.multi_limit import space_for
 
 
-def run_search(settings: SearchSettings, display: Display | None = None, engine: Engine | None = None) -> optuna.Study:
+def run_search(
+    settings: SearchSettings,
+    display: Display | None = None,
+    engine: Engine | None = None,
+    clock: Clock = time.monotonic,
+) -> optuna.Study:
     """Starts or continues a study and runs trials until the time or number of trials is spent.
 
     Args:
         settings: what to search, where, and for how long.
         display: is shown the plan and the trials; None shows nothing.
         engine: runs the trials; None runs them on this machine.
+        clock: tells the seconds that the time budget is counted in.
 
     Returns:
         The Optuna study, with its trials told. Ctrl-C ends the search in the same way, then raises KeyboardInterrupt.
@@ -70,7 +76,7 @@ def run_search(settings: SearchSettings, display: Display | None = None, engine:
     problem = Problem(param_budget=settings.param_budget, mac_budget=settings.mac_budget or None)
     space = space_for(settings.space, problem, settings.param_budgets)  # a wrong space is told before data is fetched
     data = prepare(settings.data) if space.uses_images else None
-    started = time.time()
+    started = clock()
     settings = _with_workers(settings, space, device, display)
     study, plan, outlook = _open(settings, space, data, device, display)
     problem = Problem(
@@ -85,16 +91,16 @@ def run_search(settings: SearchSettings, display: Display | None = None, engine:
     max_trials = settings.max_trials or (None if limited else DEFAULT_TRIALS)
     epoch_seconds = (outlook.epoch_seconds or None) if outlook else None
     max_epochs = _max_epochs(study, plan, settings)
-    job = SearchJob(settings, plan, problem, data, deadline, max_trials, max_epochs, epoch_seconds)
+    request = SearchRequest(settings, plan, problem, clock, data, deadline, max_trials, max_epochs, epoch_seconds)
     key, call = open_call(study, plan, outlook, settings, resumes=can_resume(space))
     try:
         with display.showing(settings, plan, study, deadline, max_trials, space):
-            (engine or LocalEngine()).run(job, display.event)
+            (engine or LocalEngine()).run(request, display.event)
     finally:
-        look_again(study)
-        recover_lost_trials(study)  # one that Ctrl-C cut off before it began
+        refresh(study)
+        recover_stale_trials(study)  # one that Ctrl-C cut off before it began
         close_paused_trials(study)
-        close_call(study, key, call, time.time() - started)
+        close_call(study, key, call, clock() - started)
         write_trials_csv(study, settings)
         write_card(study, settings, plan, device)
     return study
@@ -121,9 +127,9 @@ def _open(
         check_continues(study, settings, fingerprint)
         plan = stored_plan(study)
         display.say(f"continuing study {settings.study_name!r} with its {len(study.trials)} trials")
-        lost = recover_lost_trials(study)
-        if lost:
-            display.say(f"{lost} trial{'s' * (lost > 1)} of a process that was killed will be run again")
+        stale = recover_stale_trials(study)
+        if stale:
+            display.say(f"{stale} trial{'s' * (stale > 1)} of a process that was killed will be run again")
         return study, plan, _outlook(study, plan, settings)
     outlook: Forecast | None = None
     if data is None:

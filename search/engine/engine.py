@@ -1,70 +1,36 @@
-"""The local engine: runs a study's trials in this process, or in several that share only the storage."""
+"""Engines run a study's trials; the local one, in this process or in several on this machine."""
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import os
-import queue
 import signal
+import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from multiprocessing.context import SpawnProcess
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Generic, Protocol, TypeVar
 
 import optuna
-import torch
 
-from cifar.data.prepare import PreparedData, TrainingSplit, load_training_split
-from cifar.errors import UserError
-from cifar.runtime.device import choose_device
-from cifar.runtime.seeds import use_deterministic_algorithms
-from search.engine.events import Event
+from search.engine.driver import Driver, Emit, SearchRequest
 from search.engine.promotion import Done, Wait
-from search.engine.samplers import use_strategies
-from search.engine.scheduler import Dispatcher, Limits
-from search.engine.trial_job import TrialRunner
-from search.planning.planner import Plan
+from search.engine.trial_job import EpochResult, JobEnd, JobEndKind
+from search.engine.workers import InlineWorker, ProcessWorker, Worker, ready_inline, ready_processes
 from search.planning.workers import threads_of_each
-from search.settings import SearchSettings
-from search.study.study import recover_lost_trials, require_study
-from spaces.base import Problem, SearchSpace
+from search.study.study import require_study
+from spaces.base import SearchSpace
 from spaces.multi_limit import space_for
 
-WAITING_SECONDS = 0.2  # before a worker without work asks again
+WAITING_SECONDS = 0.2  # before an idle call looks again at what other calls on the study have done
+QUIET_SECONDS = 2.0  # without a message from any worker, after which a busy one does
 
-Emit = Callable[[Event], None]
-
-
-@dataclass(frozen=True)
-class SearchJob:
-    """What an engine is asked to do; plain data, so that any worker can be told."""
-
-    settings: SearchSettings
-    """Of this call."""
-    plan: Plan
-    """Of the study."""
-    problem: Problem
-    """What the space is made for."""
-    data: PreparedData | None
-    """The data set; None for a space that uses no images."""
-    deadline: float | None
-    """time.time() after which no epoch starts; None is no deadline."""
-    max_trials: int | None
-    """Trials of the study in all."""
-    max_epochs: int | None = None
-    """Epochs of the study in all."""
-    epoch_seconds: float | None = None
-    """Expected of an epoch; None is unknown."""
+W = TypeVar("W", bound=Worker)
 
 
 class Engine(Protocol):
     """Runs the trials of a study that exists already."""
 
-    def run(self, job: SearchJob, emit: Emit) -> None:
-        """Runs trials until the job's deadline or number; Ctrl-C leaves every trial told.
+    def run(self, request: SearchRequest, emit: Emit) -> None:
+        """Runs trials until the request's deadline or number; Ctrl-C leaves every trial told.
 
         Raises:
             UserError: something that the user must mend.
@@ -74,130 +40,116 @@ class Engine(Protocol):
 class LocalEngine:
     """Workers on this machine: this process, or `settings.workers` others."""
 
-    def run(self, job: SearchJob, emit: Emit) -> None:
+    def run(self, request: SearchRequest, emit: Emit) -> None:
         """See `Engine.run`."""
-        if job.settings.workers == 1:
-            work(job, emit)
-        else:
-            _run_processes(job, emit)
+        study = require_study(request.settings)
+        space = space_for(request.settings.space, request.problem, request.plan.param_budgets)
+        if request.settings.workers == 1:
+            run_inline(study, space, request, emit)
+            return
+        setup, threads = request.worker_setup, threads_of_each(request.settings.workers)
+        pool = WorkerPool(
+            request.settings.workers,
+            lambda: ProcessWorker(setup, threads),
+            lambda workers: ready_processes(workers, QUIET_SECONDS),
+        )
+        pool.run(Driver(study, space, request, emit))
 
 
-def work(job: SearchJob, emit: Emit, ask_lock: AbstractContextManager[Any] | None = None) -> None:
-    """One worker: asks for trials and runs them until the job is done.
+def run_inline(study: optuna.Study, space: SearchSpace, request: SearchRequest, emit: Emit, workers: int = 1) -> None:
+    """Runs trials in this process.
 
     Args:
-        job: what to do.
+        study: whose trials are run.
+        space: proposes and trains candidates.
+        request: what to do; the study and the space that it names are not opened.
         emit: is told what happens.
-        ask_lock: shared by workers, so that they do not start more trials than wanted.
+        workers: that train an epoch each in turn.
     """
-    if job.settings.deterministic:
-        use_deterministic_algorithms()
-    space = space_for(job.settings.space, job.problem, job.plan.param_budgets)
-    run_trials(require_study(job.settings), space, job, emit, ask_lock)
+    runner = request.worker_setup.runner_of(space)
+    pool = WorkerPool(workers, lambda: InlineWorker(runner), ready_inline)
+    pool.run(Driver(study, space, request, emit))
 
 
-def run_trials(
-    study: optuna.Study,
-    space: SearchSpace,
-    job: SearchJob,
-    emit: Emit,
-    ask_lock: AbstractContextManager[Any] | None = None,
-) -> None:
-    """Runs trials of a study, in this process, until the job is done; see `work`."""
-    settings = job.settings
-    use_strategies(study, settings, job.plan)
-    pauses = settings.pruner == "promotion"
-    runner = TrialRunner(
-        study=study,
-        space=space,
-        plan=job.plan,
-        split=_split(job),
-        device=choose_device(settings.device),
-        seed=settings.seed,
-        checkpoints=settings.folder / "checkpoints",
-        emit=emit,
-        out_of_time=lambda: job.deadline is not None and time.time() >= job.deadline,
-        pauses=pauses,
-        replicate=settings.replicate,
-    )
-    limits = Limits(job.deadline, job.max_trials, job.max_epochs, settings.workers)
-    dispatcher = Dispatcher(
-        study, job.plan, limits, pauses=pauses, epoch_seconds=job.epoch_seconds, shared=ask_lock is not None
-    )
-    while True:
-        with ask_lock or nullcontext():
-            task = dispatcher.next()
-        if isinstance(task, Done):
-            return
-        if isinstance(task, Wait):
-            time.sleep(WAITING_SECONDS)
-            continue
-        started = time.perf_counter()
-        dispatcher.saw(runner.run(task), time.perf_counter() - started)
+class WorkerPool(Generic[W]):
+    """Keeps workers busy with a driver's jobs.
 
+    Args:
+        size: how many workers.
+        make: makes a worker.
+        ready: waits for workers that have a message, and gives them; none if there is none for a while.
+    """
 
-def _split(job: SearchJob) -> TrainingSplit | None:
-    if job.data is None:
-        return None
-    plan = job.plan
-    return load_training_split(job.data, val_size=plan.val_size, train_size=plan.train_size, val_limit=plan.val_limit)
+    def __init__(self, size: int, make: Callable[[], W], ready: Callable[[Sequence[W]], Sequence[W]]) -> None:
+        self.make, self.ready = make, ready
+        self.idle = [make() for _ in range(size)]
+        self.busy: list[W] = []
 
+    def run(self, driver: Driver) -> None:
+        """Until the driver has no more jobs.
 
-def _run_processes(job: SearchJob, emit: Emit) -> None:
-    context = multiprocessing.get_context("spawn")
-    messages: Any = context.Queue()
-    ask_lock = context.Lock()
-    workers = [
-        context.Process(target=_worker_process, args=(job, messages, ask_lock), name=f"worker-{index}")
-        for index in range(job.settings.workers)
-    ]
-    for worker in workers:
-        worker.start()
-    try:
-        errors = _listen(workers, messages, emit)
-    except BaseException:
-        _interrupt(workers)
-        raise
-    if any(worker.exitcode not in (0, None) for worker in workers):  # killed, for example for want of memory
-        recover_lost_trials(require_study(job.settings))
-    if errors:
-        raise errors[0]
-
-
-def _listen(workers: list[SpawnProcess], messages: Any, emit: Emit) -> list[UserError]:
-    """Passes on what workers tell until all have ended; the errors of users' making."""
-    errors: list[UserError] = []
-    while True:
-        alive = sum(worker.is_alive() for worker in workers)  # asks each: so the system forgets those that ended
+        Raises:
+            UserError: something that the user must mend.
+        """
         try:
-            message = messages.get(timeout=0.2)
-        except queue.Empty:
-            if not alive:
-                return errors
-            continue
-        if isinstance(message, UserError):
-            errors.append(message)
-            _interrupt(workers)
+            while self._hand_out(driver):
+                if self.busy:
+                    self._take_messages(driver)
+                else:
+                    time.sleep(WAITING_SECONDS)
+        except BaseException:
+            with _ignoring_interrupts():  # a second Ctrl-C must not lose a trial
+                driver.interrupt()
+            raise
+        finally:
+            for worker in (*self.idle, *self.busy):
+                worker.close()
+
+    def _hand_out(self, driver: Driver) -> bool:
+        """Gives idle workers jobs; whether there is anything left to wait for."""
+        while self.idle:
+            job = driver.next_job()
+            if isinstance(job, Done):
+                return bool(self.busy)
+            if isinstance(job, Wait):
+                return True
+            worker = self.idle.pop()
+            self.busy.append(worker)
+            worker.begin(job)
+        return True
+
+    def _take_messages(self, driver: Driver) -> None:
+        """Takes messages to the driver until a job has ended, or none came for a while."""
+        ended = False
+        while not ended:
+            ready = list(self.ready(self.busy))
+            for worker in ready:
+                message = worker.receive()
+                if isinstance(message, EpochResult):
+                    worker.answer(driver.answer(message))
+                else:
+                    self._free(worker, message)
+                    driver.end(message)
+                    ended = True
+            ended |= not ready
+
+    def _free(self, worker: W, message: JobEnd) -> None:
+        """Makes a worker idle; replaces one that was lost."""
+        self.busy.remove(worker)
+        if message.kind is JobEndKind.WORKER_LOST:
+            worker.close()
+            self.idle.append(self.make())
         else:
-            emit(message)
+            self.idle.append(worker)
 
 
-def _interrupt(workers: list[SpawnProcess]) -> None:
-    """Has every worker end its trial as Ctrl-C would, and waits."""
-    for worker in workers:
-        if worker.pid and worker.is_alive():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(worker.pid, signal.SIGINT)
-    for worker in workers:
-        worker.join(timeout=30)
-
-
-def _worker_process(job: SearchJob, messages: Any, ask_lock: Any) -> None:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    torch.set_num_threads(threads_of_each(job.settings.workers))
+@contextmanager
+def _ignoring_interrupts() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only there can handlers be set
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        work(job, messages.put, ask_lock)
-    except KeyboardInterrupt:
-        pass  # the main process says so
-    except UserError as error:
-        messages.put(error)
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

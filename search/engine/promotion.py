@@ -1,14 +1,28 @@
-"""The promotion policy: which paused trial goes on, or whether a new one starts.
+"""The promotion policy: which paused trial is resumed, or whether a new one starts.
 
-Successive halving (arXiv 1502.07943) in rounds over trials that can be paused and go on (as ASHA's promotion,
-arXiv 1810.05934). Of n trials started, `n // eta**k`, and at least one, shall reach rung k. A round starts as many
-trials as it can also pay the promotions of, and only then promotes the best of all that wait, those of earlier rounds
-included. Each round doubles what was trained so far, so that the sampler learns from full trials early and a search
-that is stopped early has lost little; the last takes what is left of the budget.
+Successive halving (arXiv 1502.07943) over trials that pause with a checkpoint and are resumed from it, as in ASHA
+(arXiv 1810.05934). Of n trials started, `n // eta**k`, and at least one, are trained to rung k: always the best of
+those that are paused below it.
 
-How good its choices are, beside random search, TPE and Hyperband, `benchmarks/search_quality.py` measures.
+Trials come in rounds. A round starts as many trials as it can afford *together with their promotions*, and only then
+promotes. The first round is worth `FIRST_ROUND` full trials of training; each later one doubles what has been trained,
+so that the sampler learns from full trials early and a search that is stopped early has lost little. The last round
+takes what is left.
 
-The policy holds no state: workers that see the same trials decide alike.
+An example: rungs at 1, 2 and 4 epochs, eta = 2, and a first round of 3 full trials, which is 12 epochs.
+
+1. Seven trials start, each to rung 1. That takes 7 epochs. Of seven trials, 7 // 2 = 3 belong on rung 2, which takes 1
+   epoch each, and 7 // 4 = 1 on rung 4, which takes 2 more: the *committed cost* is 7 + 3 + 2 = 12 epochs. An eighth
+   trial would commit 8 + 4 + 2 * 2 = 16 epochs, more than the round holds.
+2. Their losses after 1 epoch are 0.9 0.5 0.7 0.4 0.8 0.6 0.3. The best three, trials 6, 3 and 1, are resumed up to
+   rung 2, in this order.
+3. Their losses after 2 epochs are 0.25, 0.35 and 0.2. The best, trial 1, is resumed up to rung 4: a full trial.
+4. All 12 epochs are spent. The second round ends at 24; it starts new trials, and its promotions choose among all
+   paused trials, those of the first round included.
+
+`benchmarks/search_quality.py` measures its choices beside random search, TPE and Hyperband.
+
+The policy holds no state: it decides from the trials alone.
 """
 
 from __future__ import annotations
@@ -22,12 +36,12 @@ FIRST_ROUND = 3  # full trials' worth of training
 
 
 class Status(Enum):
-    """What a trial is doing."""
+    """What becomes of a trial at present."""
 
     RUNNING = auto()
     """A worker trains it."""
     PAUSED = auto()
-    """It waits, and can go on."""
+    """It has a checkpoint and can be resumed."""
     ENDED = auto()
     """It is complete, diverged, failed or was pruned."""
 
@@ -41,21 +55,21 @@ class TrialView:
     status: Status
     """What it is doing."""
     epochs: int
-    """Epochs trained; of a running trial, those that it will have when it pauses."""
+    """Epochs trained; for a running trial, those that it will have when it pauses."""
     losses: dict[int, float] = field(default_factory=dict)
-    """By epochs: the value reported, negated where larger is better."""
+    """By rung: the value reported there, negated where larger is better."""
     cost: float = 1.0
-    """Seconds of its epoch as a multiple of the mean trial's."""
+    """Seconds an epoch, as a multiple of the mean trial's."""
 
 
 @dataclass(frozen=True)
 class Promote:
-    """Go on with a paused trial."""
+    """Resume a paused trial."""
 
     number: int
-    """Of the trial."""
+    """The trial's number in the study."""
     epochs: int
-    """The rung to train it to."""
+    """Epochs of the rung to train it to."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +77,17 @@ class Start:
     """Ask the sampler for a new trial."""
 
     epochs: int
-    """The rung to train it to."""
+    """Epochs of the rung to train it to."""
 
 
 @dataclass(frozen=True)
 class Wait:
-    """Ask again when a running trial has ended or paused: what to promote depends on it."""
+    """Ask again when a running trial has ended or paused: what to promote depends on its value."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """Nothing more can be trained within the limits."""
+    """The limits allow no more training."""
 
 
 Decision = Promote | Start | Wait | Done
@@ -84,8 +98,8 @@ class Promotion:
     """The policy of a study.
 
     Args:
-        rungs: epochs at which trials pause, rising; the last is a full trial (R).
-        eta: reduction factor; one of eta trials goes on at each rung.
+        rungs: epochs at which trials pause, rising; the last is a full trial.
+        eta: reduction factor, see `search.planning.rungs`.
     """
 
     rungs: Sequence[int]
@@ -95,29 +109,29 @@ class Promotion:
         """What a free worker should do.
 
         Args:
-            trials: all of the study's that keep the limits and repeat no other.
-            epochs_left: mean trials' epochs that may be trained beyond what running trials will have; inf is no limit.
+            trials: the study's trials that keep the hard limits and repeat no other.
+            epochs_left: epochs of a mean trial that may be trained beyond those of running trials; inf is no limit.
             trials_left: trials that may still start; inf is no limit.
         """
         state = _State(self, trials)
         total = state.spent + epochs_left
         may_start = trials_left >= 1 and epochs_left >= self.rungs[0]
-        begun = state.begun(epochs_left)
-        if begun is not None:
-            return begun
-        if may_start and (not trials or state.cost_after(starting=1) <= self._round_end(state.cost_after(), total)):
+        cut_off = state.cut_off(epochs_left)
+        if cut_off is not None:
+            return cut_off
+        if may_start and (not trials or state.committed(1) <= self._round_end(state.committed(), total)):
             return Start(self.rungs[0])
         due = state.due(epochs_left)
         if due is not None:
             return due
-        if may_start and state.cost_after(starting=1) <= total:  # the next round begins
+        if may_start and state.committed(1) <= total:  # the next round begins
             return Start(self.rungs[0])
         if epochs_left < math.inf:
             return state.affordable(epochs_left) or state.wait_or_done()
         return state.wait_or_done()
 
     def _round_end(self, committed: float, total: float) -> float:
-        """Training at the end of the round in which `committed` falls; `total` ends the last."""
+        """The cost at which the round ends that the committed cost falls into; `total` ends the last round."""
         end = float(FIRST_ROUND * self.rungs[-1])
         while end < committed and 2 * end <= total:
             end *= 2
@@ -125,15 +139,15 @@ class Promotion:
 
 
 class _State:
-    """The trials by the rung that they have reached."""
+    """The trials, sorted by the rung that they have reached."""
 
     def __init__(self, policy: Promotion, trials: Sequence[TrialView]) -> None:
         self.rungs, self.eta, self.started = policy.rungs, policy.eta, len(trials)
-        self.spent = sum(t.epochs * t.cost for t in trials)  # mean trials' epochs, running ones to their pause
+        self.spent = sum(t.epochs * t.cost for t in trials)  # epochs of a mean trial; of running ones, to their pause
         self.reached = [sum(t.epochs >= rung for t in trials) for rung in self.rungs]
         self.running = [0] * len(self.rungs)
         self.pools: list[list[TrialView]] = [[] for _ in self.rungs]  # paused, best first
-        self.below: list[TrialView] = []  # paused before the first rung
+        self.below: list[TrialView] = []  # paused by a deadline before the first rung
         for trial in trials:
             level = sum(trial.epochs >= rung for rung in self.rungs) - 1
             if trial.status is Status.RUNNING:
@@ -145,43 +159,43 @@ class _State:
             pool.sort(key=lambda t: (t.losses.get(rung, math.inf), t.number))
 
     def wanted(self, level: int, started: int) -> int:
-        """How many of the trials started shall reach a rung."""
+        """How many of so many started trials are to reach a rung."""
         return max(1, started // int(self.eta**level))
 
-    def cost_after(self, starting: int = 0) -> float:
-        """What will have been trained when, with so many more trials started, every promotion due has been made."""
+    def committed(self, starting: int = 0) -> float:
+        """The committed cost: what is trained already, so many new trials, and every promotion that then is due."""
         cost = self.spent + starting * self.rungs[0]
-        coming = self.running[0] + starting  # trials on their way into the pool below
+        arriving = self.running[0] + starting  # trials that will be paused at the rung below
         for level in range(1, len(self.rungs)):
             pool, missing = self.pools[level - 1], self.wanted(level, self.started + starting) - self.reached[level]
-            going = max(0, min(missing, len(pool) + coming))
-            dear = [t.cost for t in pool[:going]]
-            unit = sum(dear) / len(dear) if dear else 1.0
-            cost += going * unit * (self.rungs[level] - self.rungs[level - 1])
-            coming = self.running[level] + going
+            promoted = max(0, min(missing, len(pool) + arriving))
+            known = [t.cost for t in pool[:promoted]]
+            unit = sum(known) / len(known) if known else 1.0
+            cost += promoted * unit * (self.rungs[level] - self.rungs[level - 1])
+            arriving = self.running[level] + promoted
         return cost
 
-    def begun(self, epochs_left: float) -> Promote | None:
-        """A trial that a deadline paused below the first rung."""
+    def cut_off(self, epochs_left: float) -> Promote | None:
+        """Resumes a trial that a deadline paused below the first rung."""
         for trial in self.below[:1]:
             if self._step(trial, 0) <= epochs_left:
                 return Promote(trial.number, self.rungs[0])
         return None
 
     def due(self, epochs_left: float) -> Promote | Wait | None:
-        """A promotion that is due and that no trial on its way can dispute; a wait if one may become so; or none."""
-        coming, waiting = self.running[0], False
+        """A promotion that is due whatever running trials turn out to be worth; else a wait for them; else None."""
+        arriving, waiting = self.running[0], False
         for level in range(1, len(self.rungs)):
             pool, missing = self.pools[level - 1], max(0, self.wanted(level, self.started) - self.reached[level])
-            if missing > coming and pool and self._step(pool[0], level) <= epochs_left:
+            if missing > arriving and pool and self._step(pool[0], level) <= epochs_left:
                 return Promote(pool[0].number, self.rungs[level])
-            going = min(missing, len(pool) + coming)
-            waiting |= coming > 0 and going > 0
-            coming = self.running[level] + going
+            promoted = min(missing, len(pool) + arriving)
+            waiting |= arriving > 0 and promoted > 0
+            arriving = self.running[level] + promoted
         return Wait() if waiting and any(self.running) else None
 
     def affordable(self, epochs_left: float) -> Promote | None:
-        """The best paused trial of the highest rung whose next rung the rest pays for."""
+        """Resumes the best paused trial of the highest rung from which the epochs left reach the next one."""
         for level in reversed(range(1, len(self.rungs))):
             for trial in self.pools[level - 1][:1]:
                 if self._step(trial, level) <= epochs_left:
@@ -189,9 +203,9 @@ class _State:
         return None
 
     def _step(self, trial: TrialView, level: int) -> float:
-        """Mean trials' epochs that take a paused trial to a rung."""
+        """Epochs of a mean trial that cost as much as taking a paused trial to a rung."""
         return trial.cost * (self.rungs[level] - trial.epochs)
 
     def wait_or_done(self) -> Wait | Done:
-        """A trial that is running may be promoted later."""
+        """Waits while a trial runs: it may be promoted later."""
         return Wait() if any(self.running) else Done()

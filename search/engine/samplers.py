@@ -1,9 +1,8 @@
-"""Samplers and pruners by name, and how the sampler is asked."""
+"""Optuna's samplers by name, and how they are asked."""
 
 from __future__ import annotations
 
 import copy
-import math
 import random
 import warnings
 from collections.abc import Callable, Container
@@ -11,7 +10,6 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
@@ -20,6 +18,7 @@ from search.planning.planner import Plan
 from search.settings import SearchSettings
 from search.study.attributes import PAUSED, REPEAT_OF
 from search.study.cached_storage import ForwardingStorage
+from search.study.optuna_internals import storage_of
 from search.study.trials import distinct
 
 SEQUENCES = ("qmc",)  # samplers whose proposals follow from one seed and the number of the trial
@@ -27,8 +26,8 @@ LEARNING = ("tpe", "gp")  # samplers that may be misled by the values of short r
 RANDOM_SHARE = 0.25  # of the proposals; BOHB takes a third (https://automl.github.io/HpBandSter, `random_fraction`)
 
 
-def use_strategies(study: optuna.Study, settings: SearchSettings, plan: Plan) -> None:
-    """Gives the study its sampler and pruner."""
+def use_sampler(study: optuna.Study, settings: SearchSettings, plan: Plan) -> None:
+    """Gives the study the sampler that the settings name."""
 
     def make(seed: int) -> BaseSampler:
         return make_sampler(settings.sampler, seed % 2**32, plan.startup_trials)
@@ -39,7 +38,6 @@ def use_strategies(study: optuna.Study, settings: SearchSettings, plan: Plan) ->
         same_seed=settings.sampler in SEQUENCES,
         wary=settings.pruner == "promotion" and settings.sampler in LEARNING,
     )
-    study.pruner = make_pruner(settings.pruner, plan)
 
 
 class FreshSampler(BaseSampler):
@@ -86,7 +84,7 @@ class FreshSampler(BaseSampler):
             seed = self.seed if self.same_seed else derive_seed(self.seed, "sampler", trial.number)
             at_random = self.wary and (random.Random(seed).random() < RANDOM_SHARE or _knows_too_little(study))
             self.number, self.inner = trial.number, RandomSampler(seed % 2**32) if at_random else self.make(seed)
-            self.seen = optuna.Study(study.study_name, _PausedArePruned(study._storage, self.shown))
+            self.seen = optuna.Study(study.study_name, _PausedArePruned(storage_of(study), self.shown))
         return self.inner, self.seen
 
 
@@ -146,23 +144,3 @@ def make_sampler(name: str, seed: int, startup_trials: int) -> BaseSampler:
         if name == "cmaes":
             return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
         return optuna.samplers.NSGAIISampler(seed=seed)
-
-
-def make_pruner(name: str, plan: Plan) -> BasePruner:
-    """The pruner of that name, one of `search.settings.PRUNERS`, on the plan's rungs."""
-    if name == "hyperband":
-        return HyperbandPruner(plan.min_epochs, _hyperband_max(plan), plan.eta)
-    if name == "successive_halving":
-        return SuccessiveHalvingPruner(plan.min_epochs, plan.eta)
-    if name == "median":
-        return MedianPruner(n_warmup_steps=plan.min_epochs)
-    return NopPruner()
-
-
-def _hyperband_max(plan: Plan) -> int:
-    """R as Optuna needs it: its floored logarithm loses a bracket where R / r is a power of eta, as at 243 / 3."""
-    brackets = 1
-    while plan.min_epochs * plan.eta**brackets <= plan.max_epochs:
-        brackets += 1
-    counted = math.floor(math.log(plan.max_epochs / plan.min_epochs, plan.eta)) + 1
-    return plan.max_epochs if counted == brackets else plan.max_epochs + 1

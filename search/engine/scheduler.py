@@ -1,27 +1,32 @@
-"""What a free worker does next: the one place where a search starts trials, promotes them or ends."""
+"""The scheduler: what a free worker does next, and when a search is over.
+
+It turns the study into what the promotion policy asks for, holds the limits of the call, and notes how trials end. It
+reads the study and writes nothing.
+"""
 
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.engine.events import TrialEnded, TrialOutcome
-from search.engine.promotion import Done, Promote, Promotion, Start, Status, TrialView, Wait
-from search.engine.trial_job import Stint
+from search.engine.promotion import Decision, Done, Promotion, Start, Status, TrialView, Wait
+from search.engine.views import views
 from search.planning.planner import Plan
 from search.settings import StudyError
-from search.study.attributes import PAUSED, STINT, WORKER
-from search.study.study import counted, look_again, recover_lost_trials, reopened, resumed, taken, this_worker
-from search.study.trials import mean_epoch_seconds, trained, views
+from search.study.trials import counted, mean_epoch_seconds, trained
 
 MOST_FAILURES = 3  # in a row with the same reason: the cause is not the candidate
 MOST_INFEASIBLE = 1000  # in a row: the space does not know the limit
 MOST_REPEATS = 100  # in a row: the space has no more candidates
 RESERVE = 0.05  # of the time left, for what is not training
+
+Clock = Callable[[], float]
+"""Seconds that only grow, such as `time.monotonic`."""
 
 
 @dataclass(frozen=True)
@@ -29,25 +34,25 @@ class Limits:
     """When a call of the search ends; None is no limit."""
 
     deadline: float | None = None
-    """time.time() after which no epoch starts."""
+    """Reading of the clock after which no epoch starts."""
     max_trials: int | None = None
     """Trials of the study in all."""
     max_epochs: int | None = None
     """Epochs of the study in all."""
     workers: int = 1
-    """That train side by side until then."""
+    """Workers that train side by side until then."""
 
 
-class Dispatcher:
-    """Decides for the workers of one process, from what the study holds.
+class Scheduler:
+    """Decides for all workers of a call.
 
     Args:
-        study: with its sampler.
+        study: whose trials are trained.
         plan: of the study.
         limits: of this call.
+        clock: that the deadline refers to.
         pauses: whether trials pause and are promoted; otherwise each is trained until the pruner ends it.
         epoch_seconds: expected, for as long as no trial tells; None is unknown.
-        shared: whether other processes of this call work on the study.
     """
 
     def __init__(
@@ -55,59 +60,39 @@ class Dispatcher:
         study: optuna.Study,
         plan: Plan,
         limits: Limits,
+        clock: Clock,
         *,
         pauses: bool,
         epoch_seconds: float | None = None,
-        shared: bool = False,
     ) -> None:
-        self.study, self.plan, self.limits, self.pauses = study, plan, limits, pauses
-        self.epoch_seconds, self.shared = epoch_seconds, shared
+        self.study, self.plan, self.limits, self.clock, self.pauses = study, plan, limits, clock, pauses
+        self.epoch_seconds = epoch_seconds
         self.policy = Promotion(plan.rungs, plan.eta)
         self.endings: list[TrialEnded] = []
         self.failures: list[TrialEnded] = []  # that no trial has got past since
-        self.shortest: float | None = None  # seconds of the shortest stint that trained
+        self.shortest: float | None = None  # seconds of the shortest job that trained
         self.exhausted = False  # whether the space seems to have no candidate that was not tried
 
-    def next(self) -> Stint | Wait | Done:
-        """What to do; a trial that it names is marked as this process's."""
-        if self.limits.deadline is not None and time.time() + (self.shortest or 0.0) / 2 >= self.limits.deadline:
+    def decide(self) -> Decision:
+        """What a free worker should do now."""
+        if self.limits.deadline is not None and self.clock() + (self.shortest or 0.0) / 2 >= self.limits.deadline:
             return Done()
-        if self.shared:
-            look_again(self.study)
         trials = self.study.get_trials(deepcopy=False)
-        decision = self.policy.decide(*self._outlook(trials)) if self.pauses else self._until_pruned(trials)
-        if isinstance(decision, Start):
-            return self._start(decision.epochs)
-        if isinstance(decision, Promote):
-            stored = trials[decision.number]
-            return Wait() if taken(self.study, stored) else self._promote(stored, decision.epochs)
-        if isinstance(decision, Wait):  # perhaps for a trial whose process was killed
-            recover_lost_trials(self.study, others=True)
-        return decision
+        return self.policy.decide(*self._outlook(trials)) if self.pauses else self._until_pruned(trials)
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether no epoch may begin any more."""
+        return self.limits.deadline is not None and self.clock() >= self.limits.deadline
 
     def _until_pruned(self, trials: list[FrozenTrial]) -> Start | Wait | Done:
-        """Starts trials of full length, and, of epochs that are too few for one, a last one that is shorter."""
+        """Starts trials of full length; the last may be shorter, where too few epochs are left for a full one."""
         full, epochs_left = self.plan.max_epochs, self._epochs_left(trials)
         if self._trials_left(trials) < 1 or epochs_left < 1:
             return Done()
         if epochs_left < full and any(t.state is TrialState.RUNNING for t in trials):
             return Wait()  # they may be pruned
         return Start(int(min(full, epochs_left)))
-
-    def _start(self, epochs: int) -> Stint:
-        trial = self.study.ask()
-        trial.set_user_attr(WORKER, this_worker())
-        trial.set_user_attr(STINT, [0, epochs])
-        return Stint(trial, 0, epochs)
-
-    def _promote(self, stored: FrozenTrial, epochs: int) -> Stint:
-        start = int(stored.user_attrs[PAUSED])
-        closed = stored.state is TrialState.PRUNED
-        trial = reopened(self.study, stored) if closed else resumed(self.study, stored)
-        trial.set_user_attr(WORKER, this_worker())
-        trial.set_user_attr(STINT, [start, epochs])
-        trial.set_user_attr(PAUSED, 0)
-        return Stint(trial, start, epochs)
 
     def _outlook(self, trials: list[FrozenTrial]) -> tuple[list[TrialView], float, float]:
         """What the policy asks for: the trials, and the epochs and trials left."""
@@ -126,38 +111,43 @@ class Dispatcher:
         return math.inf if most is None else most - trained(trials, self.plan.rungs[0])
 
     def _affordable(self, trials: list[FrozenTrial], seen: list[TrialView]) -> float:
-        """Mean trials' epochs that the time left pays for, beyond what running trials still train."""
+        """Epochs of a mean trial that the time left pays for, beyond what running trials still train."""
         seconds = mean_epoch_seconds(trials) or self.epoch_seconds
         if self.limits.deadline is None or seconds is None or not seen:  # a first trial tells how long an epoch takes
             return math.inf
-        left = self.limits.workers * (1 - RESERVE) * (self.limits.deadline - time.time()) / seconds
+        left = self.limits.workers * (1 - RESERVE) * (self.limits.deadline - self.clock()) / seconds
         last = {t.number: t.last_step or 0 for t in trials}
         return left - sum(t.cost * (t.epochs - last[t.number]) for t in seen if t.status is Status.RUNNING)
 
-    def saw(self, ended: TrialEnded, seconds: float) -> None:
-        """Takes note of a stint's end; raises `StudyError` where going on is pointless."""
+    def note(self, ended: TrialEnded, seconds: float, *, worker_lost: bool = False) -> None:
+        """Notes how a job ended.
+
+        Args:
+            ended: what became of the trial.
+            seconds: that the job took.
+            worker_lost: whether its worker failed, whatever became of the trial.
+
+        Raises:
+            StudyError: continuing is pointless; the reason and the remedy.
+        """
         self.endings = [*self.endings, ended][-MOST_INFEASIBLE:]
-        if ended.outcome.trained:
+        if ended.outcome.trained and not worker_lost:
             self.shortest = min(seconds, self.shortest or seconds)
         last = self.endings[-MOST_REPEATS:]
         self.exhausted |= len(last) == MOST_REPEATS and all(e.outcome is TrialOutcome.REPEATED for e in last)
-        last = self._failures(ended)[-MOST_FAILURES:]
+        last = self._failures(ended, worker_lost)[-MOST_FAILURES:]
         if len(last) == MOST_FAILURES and all(e.reason == ended.reason for e in last):
             raise StudyError(
-                f"trials must not fail {MOST_FAILURES} times in a row",
-                got=ended.reason,
-                remedy="Mend the cause",
+                f"trials must not fail {MOST_FAILURES} times in a row", got=ended.reason, remedy="Mend the cause"
             )
         if len(self.endings) == MOST_INFEASIBLE and all(e.outcome is TrialOutcome.INFEASIBLE for e in self.endings):
             raise StudyError(
-                f"one of {MOST_INFEASIBLE} proposals must keep the limits",
-                got=ended.reason,
-                remedy="Raise the limit",
+                f"one of {MOST_INFEASIBLE} proposals must keep the limits", got=ended.reason, remedy="Raise the limit"
             )
 
-    def _failures(self, ended: TrialEnded) -> list[TrialEnded]:
-        """Failures in a row: a trial that was trained for longer breaks it, one that paused before does not."""
-        if ended.outcome is TrialOutcome.FAILED:
+    def _failures(self, ended: TrialEnded, worker_lost: bool) -> list[TrialEnded]:
+        """Failures in a row: only a trial that was trained for longer breaks it."""
+        if worker_lost or ended.outcome is TrialOutcome.FAILED:
             self.failures.append(ended)
         elif ended.outcome.trained:
             self.failures = [failed for failed in self.failures if failed.epoch >= ended.epoch]

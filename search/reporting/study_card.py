@@ -20,7 +20,7 @@ from search.reporting.tables import Section, markdown
 from search.settings import SearchSettings
 from search.study.attributes import CANDIDATE, SEED, SOURCE, SPACE
 from search.study.storage import shown_url
-from search.study.study import ranked, reached
+from search.study.trials import ranked, reached
 
 TOP = 10  # trials in the table
 

@@ -21,7 +21,8 @@ from search.reporting.rank_correlation import Agreement, Values, agreements, win
 from search.reporting.resource_usage import Bill, make_bill
 from search.settings import StudyError
 from search.study.session_log import calls
-from search.study.study import reached, stored_plan
+from search.study.study import stored_plan
+from search.study.trials import reached
 from search.study.trials import distinct, is_feasible
 
 CHECKPOINTS = "checkpoints"  # folder of the paused trials' states, in the study's

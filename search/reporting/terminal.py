@@ -19,7 +19,7 @@ from search.engine.events import EpochDone, Event, TrialEnded, TrialStarted
 from search.format import format_duration
 from search.planning.planner import Plan
 from search.settings import SearchSettings
-from search.study.study import ranked, reached
+from search.study.trials import ranked, reached
 from spaces.base import SearchSpace
 
 ROWS = 12  # trials shown at once

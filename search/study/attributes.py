@@ -57,6 +57,16 @@ REPEAT_OF = "repeat_of"
 RETRY_OF = "retry_of"
 """Number of the failed trial whose parameters this one tries again."""
 
+_WRITTEN = frozenset(
+    {CANDIDATE, FINGERPRINT, SEED, PARAMETERS, MACS, WORKER, PAUSED, STINT, EPOCH_SECONDS}
+    | {REASON, CONTINUES, REPEAT_OF, RETRY_OF}
+)
+
+
+def given(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes that a trial was queued with, such as the recipe of a warm start; `suggest` may read them."""
+    return {key: value for key, value in attributes.items() if key not in _WRITTEN}
+
 
 @dataclass(frozen=True)
 class TrialRecord:

@@ -1,18 +1,17 @@
-"""What the stored trials of a study say about its progress: which are paused, repeat or continue others.
+"""What the stored trials of a study say: which are paused, repeat or resume others, and which are best.
 
 Everything is in the trials' own attributes, so any process that opens the study knows as much.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
+import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.engine.promotion import Status, TrialView
-from search.planning.planner import Plan
-from search.study.attributes import CONTINUES, EPOCH_SECONDS, FINGERPRINT, PAUSED, REPEAT_OF, STINT
+from search.settings import StudyError
+from search.study.attributes import CANDIDATE, CONTINUES, EPOCH_SECONDS, FINGERPRINT, PAUSED, REPEAT_OF, STINT
 
 
 def is_feasible(trial: FrozenTrial) -> bool:
@@ -21,46 +20,21 @@ def is_feasible(trial: FrozenTrial) -> bool:
 
 
 def is_paused(trial: FrozenTrial) -> bool:
-    """Whether the trial waits and can go on, be it open or closed."""
+    """Whether the trial can be resumed, be it still open or told PRUNED as its search ended."""
     return bool(trial.user_attrs.get(PAUSED)) and trial.state in (TrialState.RUNNING, TrialState.PRUNED)
 
 
 def distinct(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials without those that others continue, and without repeats."""
+    """The trials without repeats, and without closed ones that others resume."""
     first = [t for t in trials if REPEAT_OF not in t.user_attrs]
     continued = {t.user_attrs[CONTINUES] for t in first if CONTINUES in t.user_attrs}
     return [t for t in first if t.number not in continued] if continued else first
 
 
-def views(trials: Iterable[FrozenTrial], plan: Plan, *, maximize: bool, timed: bool) -> list[TrialView]:
-    """The trials as the policy sees them: distinct, feasible, started, not failed.
-
-    Args:
-        trials: of a study, all of them.
-        plan: its rungs.
-        maximize: whether larger values are better.
-        timed: whether an epoch counts by the seconds it takes; otherwise all count alike.
-    """
-    states = (TrialState.RUNNING, TrialState.PRUNED, TrialState.COMPLETE)
-    counting = [t for t in distinct(trials) if t.state in states and is_feasible(t)]
-    mean = mean_epoch_seconds(counting) if timed else None
-    return [_view(t, plan.rungs, maximize, mean) for t in counting]
-
-
-def _view(trial: FrozenTrial, rungs: Sequence[int], maximize: bool, mean: float | None) -> TrialView:
-    running = Status.RUNNING if trial.state is TrialState.RUNNING else Status.ENDED
-    status, epochs = Status.PAUSED if is_paused(trial) else running, epochs_of(trial, rungs[0])
-    sign = -1.0 if maximize else 1.0
-    values = trial.intermediate_values
-    losses = {r: sign * values[r] for r in rungs if r <= epochs and math.isfinite(values.get(r, math.nan))}
-    seconds = trial.user_attrs.get(EPOCH_SECONDS)
-    return TrialView(trial.number, status, epochs, losses, seconds / mean if seconds and mean else 1.0)
-
-
 def epochs_of(trial: FrozenTrial, first_rung: int) -> int:
-    """Epochs trained; of a paused trial those that it goes on from, of a running one those at which it will pause.
+    """Epochs trained; for a paused trial those of its checkpoint, for a running one those at which it will pause.
 
-    One that diverged or failed in its first epoch counts that one, so that a search of such trials ends.
+    A trial that diverged or failed in its first epoch counts one, so that a search of such trials ends.
     """
     if is_paused(trial):
         return int(trial.user_attrs[PAUSED])
@@ -85,3 +59,50 @@ def known_result(trials: Iterable[FrozenTrial], fingerprint: str, number: int) -
     """The trial, started before trial `number`, whose candidate is the same and did not fail."""
     same = [t for t in trials if t.number < number and t.user_attrs.get(FINGERPRINT) == fingerprint]
     return next((t for t in distinct(same) if t.state is not TrialState.FAIL), None)
+
+
+def counted(trials: Iterable[FrozenTrial]) -> int:
+    """Trials that count against `--trials`: neither failed, interrupted, infeasible, repeated nor queued ones."""
+    states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+    return sum(t.state in states and is_feasible(t) for t in distinct(trials))
+
+
+def reached(trial: FrozenTrial) -> int:
+    """Epochs of the trial that were trained and reported."""
+    return trial.last_step or 0
+
+
+def ranked(study: optuna.Study) -> list[FrozenTrial]:
+    """Feasible trials with a value, best first: complete ones, then those that were stopped, the longest first.
+
+    Values after different numbers of epochs do not compare, so a trial stopped early never precedes a complete one.
+    """
+    sign = -1 if study.direction is optuna.study.StudyDirection.MAXIMIZE else 1
+    trials = [t for t in distinct(study.get_trials(deepcopy=False)) if t.state.is_finished()]
+    valued = [t for t in trials if t.value is not None and reached(t) and is_feasible(t)]
+    return sorted(
+        valued, key=lambda t: (t.state != TrialState.COMPLETE, -reached(t), sign * (t.value or 0.0), t.number)
+    )
+
+
+def choose_trials(study: optuna.Study, wanted: str) -> list[FrozenTrial]:
+    """The trials that `best`, a number or `top-K` names.
+
+    Raises:
+        StudyError: not one of these forms, no such trial, or none with a value yet.
+    """
+    if wanted.isdecimal():
+        found = [t for t in study.get_trials(deepcopy=False) if t.number == int(wanted) and CANDIDATE in t.user_attrs]
+        if not found:
+            count = len(study.get_trials(deepcopy=False))
+            raise StudyError(
+                f"--trial must be one of the study's {count} trials", got=wanted, remedy="See its trials.csv"
+            )
+        return found
+    kind, _, number = wanted.partition("-")
+    if wanted != "best" and not (kind == "top" and number.isdecimal() and int(number) >= 1):
+        raise StudyError("--trial is best, a trial's number, or top-K", got=repr(wanted), remedy="Use best")
+    trials = ranked(study)
+    if not trials:
+        raise StudyError("the study must have a trial with a value", got="none yet", remedy="Run search.run longer")
+    return trials[: 1 if wanted == "best" else int(number)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import Counter
 from pathlib import Path
 
-from search.engine.engine import Emit, Engine, LocalEngine, SearchJob, work
+from search.engine.driver import Emit, SearchRequest
+from search.engine.engine import Engine, LocalEngine, run_inline
 from search.engine.events import EpochDone, Event
+from search.study.study import require_study
+from spaces.multi_limit import space_for
 
 SPACE = """
 import os, signal
@@ -61,26 +62,14 @@ def trained(folder: Path) -> Counter[tuple[int, int]]:
     return Counter((int(seed), int(epoch)) for seed, epoch in (line.split() for line in lines))
 
 
-class ThreadEngine:
-    """As many workers as wanted in this process, each with a connection of its own."""
+class InterleavedEngine:
+    """Workers in this process that train an epoch each in turn: their jobs overlap in an order that never varies."""
 
-    def run(self, job: SearchJob, emit: Emit) -> None:
+    def run(self, request: SearchRequest, emit: Emit) -> None:
         """See `Engine.run`."""
-        lock, errors = threading.Lock(), []
-
-        def one() -> None:
-            try:
-                work(job, emit, lock)
-            except Exception as error:
-                errors.append(error)
-
-        workers = [threading.Thread(target=one) for _ in range(job.settings.workers)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        if errors:
-            raise errors[0]
+        study = require_study(request.settings)
+        space = space_for(request.settings.space, request.problem, request.plan.param_budgets)
+        run_inline(study, space, request, emit, workers=request.settings.workers)
 
 
 class Watched:
@@ -90,14 +79,14 @@ class Watched:
         self.engine = engine or LocalEngine()
         self.events: list[Event] = []
 
-    def run(self, job: SearchJob, emit: Emit) -> None:
+    def run(self, request: SearchRequest, emit: Emit) -> None:
         """See `Engine.run`."""
 
         def keep(event: Event) -> None:
             self.events.append(event)
             emit(event)
 
-        self.engine.run(job, keep)
+        self.engine.run(request, keep)
 
     @property
     def epochs(self) -> int:
@@ -106,12 +95,10 @@ class Watched:
 
 
 class CountingClock:
-    """Stands in for the module `time`: every deadline has passed once so many epochs were trained, and none before."""
-
-    sleep, perf_counter = staticmethod(time.sleep), staticmethod(time.perf_counter)
+    """A clock that jumps past every deadline once so many epochs were trained, and stands still before."""
 
     def __init__(self, folder: Path, epochs: int) -> None:
         self.folder, self.most = folder, epochs
 
-    def time(self) -> float:
+    def __call__(self) -> float:
         return 0.0 if trained(self.folder).total() < self.most else 1e12

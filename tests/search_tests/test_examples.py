@@ -10,7 +10,7 @@ import pytest
 from search.retrain import main as retrain_main
 from search.session import run_search
 from search.settings import SearchSettings
-from search.study.study import counted
+from search.study.trials import counted
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 

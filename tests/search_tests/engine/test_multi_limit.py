@@ -12,13 +12,14 @@ from optuna.trial import TrialState
 from cifar.candidate import Candidate
 from cifar.errors import InfeasibleError
 from search.cli import run_command
-from search.engine.samplers import use_strategies
+from search.engine.samplers import use_sampler
 from search.planning.planner import Plan
 from search.run import main, parser
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import CANDIDATE
-from search.study.study import counted, require_study
+from search.study.study import require_study
+from search.study.trials import counted
 from spaces.base import Problem, can_resume
 from spaces.multi_limit import LIMIT, SeveralLimits, space_for
 from spaces.resnet_budget5m import ResNetSpace
@@ -58,7 +59,7 @@ def test_a_space_with_an_own_trainer_is_no_more_resumable_than_before(curves: st
 def test_every_proposal_keeps_its_own_limit_and_the_sampler_learns(space: SeveralLimits) -> None:
     """With TPE, whose model meets depths of other ranges under other limits."""
     study = optuna.create_study(direction="maximize")
-    use_strategies(study, SearchSettings(pruner="none"), Plan(1, 9, 3, 1000, 100, 100, None, None))
+    use_sampler(study, SearchSettings(pruner="none"), Plan(1, 9, 3, 1000, 100, 100, None, None))
     for _ in range(60):
         trial = study.ask()
         candidate = space.suggest(trial)

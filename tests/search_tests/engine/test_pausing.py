@@ -21,7 +21,7 @@ from search.planning.planner import Speed
 from search.session import run_search
 from search.settings import SearchSettings
 from search.study.attributes import CANDIDATE, CONTINUES, PAUSED
-from search.study.study import reached
+from search.study.trials import reached
 from spaces.base import EpochReport, TrialContext, train_on_images
 
 EPOCHS = 4

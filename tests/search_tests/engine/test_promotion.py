@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.engine.promotion import FIRST_ROUND, Decision, Done, Promote, Promotion, Start, Status, TrialView, Wait
+from search.engine.views import views
 from search.planning.planner import Plan, rungs, rungs_from_top
 from search.study.attributes import CONTINUES, EPOCH_SECONDS, PAUSED, REPEAT_OF, STINT
-from search.study.trials import epochs_of, trained, views
+from search.study.trials import epochs_of, trained
 
 
 @pytest.mark.parametrize(
@@ -59,18 +60,18 @@ class Worked:
     curve: list[float]
     """Loss after each epoch; NaN where it diverges."""
     cost: float
-    stints: list[tuple[int, int]] = field(default_factory=list)
+    jobs: list[tuple[int, int]] = field(default_factory=list)
     status: Status = Status.PAUSED
     epochs: int = 0
 
     def view(self, number: int, ladder: Sequence[int]) -> TrialView:
-        end = self.stints[-1][1] if self.status is Status.RUNNING else self.epochs or 1  # one cut off counts
+        end = self.jobs[-1][1] if self.status is Status.RUNNING else self.epochs or 1  # one cut off counts
         losses = {rung: self.curve[rung - 1] for rung in ladder if rung <= self.epochs}
         return TrialView(number, self.status, end, losses, self.cost)
 
     def train(self) -> None:
-        """To the end of the stint, or until it diverges."""
-        for _ in range(self.stints[-1][1] - self.epochs):
+        """To the end of the job, or until it diverges."""
+        for _ in range(self.jobs[-1][1] - self.epochs):
             if math.isnan(self.curve[self.epochs]):
                 self.status = Status.ENDED
                 return
@@ -80,7 +81,7 @@ class Worked:
 
 @dataclass
 class Simulation:
-    """A search by several workers, whose stints end in a random order."""
+    """A search by several workers, whose jobs end in a random order."""
 
     ladder: list[int]
     eta: int
@@ -105,7 +106,7 @@ class Simulation:
             trial = self._new()
             trial.epochs = self.random.randint(1, self.ladder[-1] - 1)
             trial.curve = [0.5 if math.isnan(loss) else loss for loss in trial.curve]
-            trial.stints = [(0, trial.epochs)]
+            trial.jobs = [(0, trial.epochs)]
             self.worked.append(trial)
         self.before = self.spent
 
@@ -156,12 +157,12 @@ class Simulation:
             wanted = max(1, len(self.worked) // self.eta**level)
             missing = wanted - self.reached(decision.epochs)
             self.leftover |= level > 0 and missing <= 0
-            disputing = sum(t.stints[-1][1] == self.ladder[level - 1] for t in self.running) if level else 0
+            disputing = sum(t.jobs[-1][1] == self.ladder[level - 1] for t in self.running) if level else 0
             assert level == 0 or missing <= 0 or missing > disputing
         assert decision.epochs == min(rung for rung in self.ladder if rung > trial.epochs)
         known = trial.cost if isinstance(decision, Promote) else 1.0
         assert known * (decision.epochs - trial.epochs) <= self.epochs - (before - self.before) + 1e-9
-        trial.stints.append((trial.epochs, decision.epochs))
+        trial.jobs.append((trial.epochs, decision.epochs))
         trial.status = Status.RUNNING
         assert len(self.worked) - self.continued <= self.trials
 
@@ -208,8 +209,8 @@ def test_every_search_ends_within_its_limits(simulation: Simulation) -> None:
     """Limits, next rungs, paused trials only, equal decisions and no deadlock are checked at each step."""
     simulation.run()
     for trial in simulation.worked:
-        ends = [0, *(end for _, end in trial.stints)]
-        assert [start for start, _ in trial.stints] == ends[:-1]  # without gap or repeat
+        ends = [0, *(end for _, end in trial.jobs)]
+        assert [start for start, _ in trial.jobs] == ends[:-1]  # without gap or repeat
 
 
 @settings(deadline=None)
@@ -255,7 +256,7 @@ def test_trials_that_diverged_are_never_promoted(simulation: Simulation) -> None
     simulation.run()
     for trial in simulation.worked:
         if trial.status is Status.ENDED:
-            start, end = trial.stints[-1]
+            start, end = trial.jobs[-1]
             assert start <= trial.epochs < end
 
 
@@ -265,7 +266,7 @@ def test_trials_cut_off_before_the_first_rung_go_on_first(eta: int, count: int, 
     simulation = Simulation(ladder, eta, epochs=math.inf, trials=0, workers=1, seed=seed)
     for epochs in range(1, count + 1):
         trial = simulation._new()
-        trial.epochs, trial.stints = epochs, [(0, epochs)]
+        trial.epochs, trial.jobs = epochs, [(0, epochs)]
         simulation.worked.append(trial)
     simulation.continued = count
     assert simulation.decide() == Promote(0, ladder[0])

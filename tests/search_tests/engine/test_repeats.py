@@ -10,8 +10,7 @@ from optuna.trial import TrialState
 from search.session import run_search
 from search.settings import SearchSettings
 from search.study.attributes import PAUSED, REASON, REPEAT_OF
-from search.study.study import counted, ranked, reached
-from search.study.trials import distinct
+from search.study.trials import counted, distinct, ranked, reached
 from tests.search_tests.logged_space import Watched, logged_space, trained
 
 FEW = "trial.suggest_int('x', 1, 6)"

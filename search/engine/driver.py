@@ -1,0 +1,147 @@
+"""The driver: the process that owns a study while a search runs.
+
+It asks the scheduler what to do, hands jobs to workers, answers each epoch with a verdict, and writes everything
+through the ledger. Whoever decides never trains, and whoever trains never decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import optuna
+
+from cifar.data.prepare import PreparedData
+from search.engine.events import Event, TrialEnded
+from search.engine.ledger import Ledger
+from search.engine.promotion import Done, Start, Wait
+from search.engine.pruners import make_pruner
+from search.engine.samplers import use_sampler
+from search.engine.scheduler import Clock, Limits, Scheduler
+from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, TrialJob, Verdict, WorkerSetup
+from search.planning.planner import Plan
+from search.settings import SearchSettings
+from search.study.recovery import is_claimed, recover_stale_trials
+from spaces.base import Problem, SearchSpace
+
+Emit = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """What an engine is asked to do."""
+
+    settings: SearchSettings
+    """What the user asked of this call."""
+    plan: Plan
+    """The study's plan."""
+    problem: Problem
+    """What the space is made for."""
+    clock: Clock
+    """Tells the time that the deadline refers to."""
+    data: PreparedData | None = None
+    """The data set; None for a space that uses no images."""
+    deadline: float | None = None
+    """Reading of the clock after which no epoch starts; None is no deadline."""
+    max_trials: int | None = None
+    """Trials of the study in all."""
+    max_epochs: int | None = None
+    """Epochs of the study in all."""
+    epoch_seconds: float | None = None
+    """Expected of an epoch; None is unknown."""
+
+    @property
+    def pauses(self) -> bool:
+        """Whether trials pause and are promoted."""
+        return self.settings.pruner == "promotion"
+
+    @property
+    def limits(self) -> Limits:
+        """When the call ends."""
+        return Limits(self.deadline, self.max_trials, self.max_epochs, self.settings.workers)
+
+    @property
+    def worker_setup(self) -> WorkerSetup:
+        """What each worker needs to know."""
+        settings = self.settings
+        return WorkerSetup(settings.space, self.problem, self.plan, self.data, settings.device, settings.deterministic)
+
+
+class Driver:
+    """Owns a study for one call.
+
+    Args:
+        study: that exists already; gets its sampler and pruner.
+        space: proposes candidates.
+        request: what to do.
+        emit: is told what happens.
+    """
+
+    def __init__(self, study: optuna.Study, space: SearchSpace, request: SearchRequest, emit: Emit) -> None:
+        settings, plan = request.settings, request.plan
+        use_sampler(study, settings, plan)
+        study.pruner = make_pruner(settings.pruner, plan)
+        self.study, self.clock = study, request.clock
+        self.ledger = Ledger(
+            study,
+            space,
+            plan,
+            seed=settings.seed,
+            checkpoints=settings.folder / "checkpoints",
+            emit=emit,
+            pauses=request.pauses,
+            replicate=settings.replicate,
+        )
+        self.scheduler = Scheduler(
+            study, plan, request.limits, request.clock, pauses=request.pauses, epoch_seconds=request.epoch_seconds
+        )
+        self.jobs: dict[int, tuple[TrialJob, float]] = {}  # by number, with the time when each began
+
+    def next_job(self) -> TrialJob | Wait | Done:
+        """A job for a free worker; or to ask again later, or that nothing is left to do.
+
+        Raises:
+            UserError: the user has to mend something before trials can be trained.
+        """
+        while True:
+            decision = self.scheduler.decide()
+            if isinstance(decision, Done):
+                return decision
+            if isinstance(decision, Wait):  # perhaps for a trial of another call that was killed
+                recover_stale_trials(self.study, own=self.jobs.keys())
+                return decision
+            began = self.clock()
+            if isinstance(decision, Start):
+                job = self.ledger.start(decision.epochs)
+            else:
+                stored = self.study.get_trials(deepcopy=False)[decision.number]
+                if is_claimed(self.study, stored):
+                    return Wait()
+                job = self.ledger.resume(stored, decision.epochs)
+            if isinstance(job, TrialEnded):
+                self.scheduler.note(job, self.clock() - began)
+                continue
+            self.jobs[job.number] = (job, began)
+            return job
+
+    def answer(self, result: EpochResult) -> Verdict:
+        """Reports an epoch; says how its worker goes on."""
+        job, _ = self.jobs[result.number]
+        return self.ledger.report(job, result, self.scheduler.out_of_time)
+
+    def end(self, end: JobEnd) -> None:
+        """Records the end of a job.
+
+        Raises:
+            UserError: what the user has to mend, or that continuing is pointless.
+        """
+        _, began = self.jobs.pop(end.number)
+        ended = self.ledger.close(end)
+        if end.error is not None:
+            raise end.error
+        self.scheduler.note(ended, self.clock() - began, worker_lost=end.kind is JobEndKind.WORKER_LOST)
+
+    def interrupt(self) -> None:
+        """Puts back every trial whose job has not ended."""
+        self.jobs.clear()
+        self.ledger.put_all_back()

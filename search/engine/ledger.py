@@ -1,0 +1,310 @@
+"""The ledger: the one writer of a study while a search runs.
+
+A trial's life is in this file. It is asked for and recorded, or resumed from its checkpoint (`start`, `resume`); each
+epoch is reported, and the verdict given (`report`); and it ends: complete, pruned, paused, failed or put back where its
+job began (`close`, `put_back`). Workers, displays and policies never write to the study.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from cifar.candidate import fingerprint
+from cifar.errors import UserError
+from cifar.runtime.seeds import derive_seed
+from search.engine.events import EpochDone, Event, TrialEnded, TrialOutcome, TrialStarted
+from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, TrialJob, Verdict, candidate_of, described
+from search.planning.planner import Plan
+from search.study.attributes import (
+    CANDIDATE,
+    EPOCH_SECONDS,
+    FINGERPRINT,
+    MACS,
+    PARAMETERS,
+    PAUSED,
+    REASON,
+    REPEAT_OF,
+    SEED,
+    STINT,
+    WORKER,
+    given,
+    record,
+)
+from search.study.optuna_internals import live_trial
+from search.study.recovery import INTERRUPTED, reopen, requeue, this_process
+from search.study.trials import is_paused, known_result
+from spaces.base import SearchSpace, can_resume
+
+LOSSES_OF_A_CANDIDATE = 2  # workers lost while they trained one candidate, after which it fails for good
+
+
+@dataclass
+class OpenTrial:
+    """A trial that a worker trains, or that is about to be handed to one."""
+
+    trial: Trial
+    """The trial, which reports to the study."""
+    start: int
+    """Epochs at which its job began."""
+    value: float | None = None
+    """The last value reported by this job."""
+    epoch: int = 0
+    """The epoch of that value."""
+    pausing: str = ""
+    """Why its checkpoint is being written; empty while it trains."""
+    ended: TrialEnded | None = None
+    """How it ended, once it has."""
+
+
+class Ledger:
+    """Writes a study.
+
+    Args:
+        study: with its sampler and pruner.
+        space: proposes candidates.
+        plan: full length and limits of the study.
+        seed: the study's; each trial's own derives from it and the trial's number.
+        checkpoints: folder of the paused trials' states.
+        emit: is told what happens.
+        pauses: whether trials pause and are resumed later; otherwise the study's pruner ends them.
+        replicate: whether a repeated candidate is trained again.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        space: SearchSpace,
+        plan: Plan,
+        *,
+        seed: int,
+        checkpoints: Path,
+        emit: Callable[[Event], None],
+        pauses: bool,
+        replicate: bool = False,
+    ) -> None:
+        self.study, self.space, self.plan, self.seed = study, space, plan, seed
+        self.checkpoints, self.emit, self.pauses, self.replicate = checkpoints, emit, pauses, replicate
+        self.open: dict[int, OpenTrial] = {}  # by number; what a sudden end must put back
+        self.resumable = can_resume(space)
+        self.losses: Counter[str] = Counter()  # workers lost, by fingerprint of the candidate
+
+    # ---- a job begins
+
+    def start(self, epochs: int) -> TrialJob | TrialEnded:
+        """Asks for a new trial; it ends at once if it fails to propose, breaks a limit, or repeats another.
+
+        Raises:
+            UserError: the space says what the user has to mend.
+        """
+        trial = self.study.ask()
+        self.open[trial.number] = OpenTrial(trial, 0)
+        attributes = given(trial.user_attrs)
+        trial.set_user_attr(WORKER, this_process())
+        trial.set_user_attr(STINT, [0, epochs])
+        try:
+            candidate = self.space.suggest(trial)
+            ended = self._recorded(trial, candidate) or self._repeated(trial)
+        except UserError as error:
+            self._end(trial, TrialState.FAIL, TrialOutcome.FAILED, str(error))
+            raise
+        except Exception as error:  # a bug in a space: the study goes on without this trial
+            ended = self._end(trial, TrialState.FAIL, TrialOutcome.FAILED, described(error))
+        if ended:
+            del self.open[trial.number]
+            return ended
+        return self._job(trial, attributes, candidate, 0, epochs)
+
+    def resume(self, stored: FrozenTrial, epochs: int) -> TrialJob:
+        """Claims a paused trial, to be trained up to so many epochs."""
+        start = record(stored).paused
+        closed = stored.state is TrialState.PRUNED
+        trial = reopen(self.study, stored) if closed else live_trial(self.study, stored)
+        self.open[trial.number] = OpenTrial(trial, start)
+        trial.set_user_attr(WORKER, this_process())
+        trial.set_user_attr(STINT, [start, epochs])
+        trial.set_user_attr(PAUSED, 0)
+        attributes = given(stored.user_attrs)
+        candidate = candidate_of(self.space, stored.params, attributes, trial.number)
+        return self._job(trial, attributes, candidate, start, epochs)
+
+    def _job(self, trial: Trial, attributes: Mapping[str, Any], candidate: Any, start: int, end: int) -> TrialJob:
+        seed = trial.user_attrs[SEED]
+        self.emit(TrialStarted(trial.number, getattr(candidate, "summary", ""), *_cost(candidate)))
+        path = self.checkpoint(seed)
+        epochs_done, read_from = 0, None
+        if start and self.resumable:
+            if path.exists():
+                epochs_done, read_from = start, path
+            elif not self.space.uses_images:  # without images there may be nothing to save
+                epochs_done = start
+        parameters = dict(trial.params)
+        return TrialJob(
+            trial.number, parameters, attributes, seed, start, end, self.plan.max_epochs, epochs_done, read_from, path
+        )
+
+    def _recorded(self, trial: Trial, candidate: Any) -> TrialEnded | None:
+        """Records what the candidate is and costs; ends the trial untrained if it breaks a limit."""
+        described = candidate.to_dict()
+        trial.set_user_attr(CANDIDATE, described)
+        trial.set_user_attr(FINGERPRINT, fingerprint(described))
+        trial.set_user_attr(SEED, derive_seed(self.seed, "trial", trial.number))
+        broken = []
+        limits = {PARAMETERS: self.plan.param_budget, MACS: self.plan.mac_budget}
+        for (name, limit), value in zip(limits.items(), _cost(candidate), strict=True):
+            if value is None:
+                continue
+            trial.set_user_attr(name, value)
+            if limit is not None:
+                trial.set_constraint(name, value - limit)
+                if value > limit:
+                    broken.append(f"{value:,} {name} exceed the limit of {limit:,}")
+        return self._end(trial, TrialState.PRUNED, TrialOutcome.INFEASIBLE, "; ".join(broken)) if broken else None
+
+    def _repeated(self, trial: Trial) -> TrialEnded | None:
+        """Reuses the result of an earlier trial of the same candidate; training it again would tell nothing new."""
+        if self.replicate:
+            return None
+        known = known_result(self.study.get_trials(deepcopy=False), trial.user_attrs[FINGERPRINT], trial.number)
+        if known is None:
+            return None
+        trial.set_user_attr(REPEAT_OF, known.number)
+        for epoch, reported in sorted(known.intermediate_values.items()):
+            trial.report(reported, epoch)
+        complete = known.state is TrialState.COMPLETE
+        state, value = (TrialState.COMPLETE if complete else TrialState.PRUNED), (known.value if complete else None)
+        return self._end(trial, state, TrialOutcome.REPEATED, f"repeats trial {known.number}", value)
+
+    # ---- an epoch is done
+
+    def report(self, job: TrialJob, result: EpochResult, out_of_time: bool) -> Verdict:
+        """Reports an epoch and says how the job goes on.
+
+        Args:
+            job: of the trial.
+            result: of the epoch.
+            out_of_time: whether no other epoch may begin.
+        """
+        opened = self.open[job.number]
+        if result.epoch <= job.start:  # trained again, for want of a checkpoint: the study knows its value
+            return self._put_back_in_time(job, out_of_time)
+        if not math.isfinite(result.value):  # Optuna would keep an infinity, possibly as the best value
+            reason = f"diverged: the value after epoch {result.epoch} is {result.value}"
+            self._end(opened.trial, TrialState.PRUNED, TrialOutcome.PRUNED, reason)
+            return Verdict.STOP
+        opened.trial.report(result.value, result.epoch)
+        opened.value, opened.epoch = result.value, result.epoch
+        self.emit(EpochDone(job.number, result.epoch, result.value, result.seconds, result.details))
+        if result.epoch == 1:
+            opened.trial.set_user_attr(EPOCH_SECONDS, round(result.seconds, 3))
+        if result.epoch >= self.plan.max_epochs:
+            self._end(opened.trial, TrialState.COMPLETE, TrialOutcome.COMPLETE, "full length", result.value)
+            return Verdict.STOP
+        return self._paused(opened, job, out_of_time) if self.pauses else self._pruned(opened, job, out_of_time)
+
+    def _put_back_in_time(self, job: TrialJob, out_of_time: bool) -> Verdict:
+        if out_of_time:
+            self.put_back(job.number, "time budget spent")
+        return Verdict.STOP if out_of_time else Verdict.TRAIN_ON
+
+    def _paused(self, opened: OpenTrial, job: TrialJob, out_of_time: bool) -> Verdict:
+        if opened.epoch >= job.end:
+            opened.pausing = f"waits at {opened.epoch} epochs"
+        elif out_of_time:
+            opened.pausing = "time budget spent"
+        return Verdict.SAVE if opened.pausing else Verdict.TRAIN_ON
+
+    def _pruned(self, opened: OpenTrial, job: TrialJob, out_of_time: bool) -> Verdict:
+        if opened.trial.should_prune():
+            reason = f"not among the best at {opened.epoch} epochs"
+        elif out_of_time or opened.epoch >= job.end:
+            reason = "time budget spent" if out_of_time else "epoch budget spent"
+        else:
+            return Verdict.TRAIN_ON
+        self._end(opened.trial, TrialState.PRUNED, TrialOutcome.PRUNED, reason)
+        return Verdict.STOP
+
+    # ---- a job ends
+
+    def close(self, end: JobEnd) -> TrialEnded:
+        """Records how a job ended; the trial's outcome."""
+        opened = self.open[end.number]
+        ended = opened.ended or self._outcome(opened, end)
+        del self.open[end.number]
+        return ended
+
+    def _outcome(self, opened: OpenTrial, end: JobEnd) -> TrialEnded:
+        trial, reason = opened.trial, end.reason
+        if end.kind is JobEndKind.SAVED:
+            trial.set_user_attr(PAUSED, opened.epoch)  # after its checkpoint is safe
+            return self._told(TrialEnded(end.number, TrialOutcome.PAUSED, opened.value, opened.epoch, opened.pausing))
+        if end.kind is JobEndKind.DIVERGED:
+            return self._end(trial, TrialState.PRUNED, TrialOutcome.PRUNED, f"diverged: {reason}")
+        if end.kind is JobEndKind.WORKER_LOST:
+            key = trial.user_attrs[FINGERPRINT]
+            self.losses[key] += 1
+            if self.losses[key] < LOSSES_OF_A_CANDIDATE:
+                return self.put_back(end.number, reason)
+        if end.kind is JobEndKind.TRAINED:
+            if opened.value is None and not opened.start:
+                reason = "the space's train() yielded nothing"
+            else:
+                value = self._value_at(opened)
+                return self._end(trial, TrialState.COMPLETE, TrialOutcome.COMPLETE, "train() ended", value)
+        return self._end(trial, TrialState.FAIL, TrialOutcome.FAILED, reason)
+
+    def _value_at(self, opened: OpenTrial) -> float | None:
+        """The last value reported, by this job or before it."""
+        if opened.value is not None:
+            return opened.value
+        return self.study.trials[opened.trial.number].intermediate_values[opened.start]
+
+    def put_back(self, number: int, reason: str) -> TrialEnded:
+        """Puts a trial back where its job began: paused at its checkpoint, or failed and queued again."""
+        opened = self.open[number]
+        if opened.start:
+            opened.trial.set_user_attr(PAUSED, opened.start)
+            return self._told(TrialEnded(number, TrialOutcome.PAUSED, None, opened.start, reason))
+        ended = self._end(opened.trial, TrialState.FAIL, TrialOutcome.FAILED, reason)
+        requeue(self.study, self.study.trials[number])
+        return ended
+
+    def put_all_back(self) -> None:
+        """Puts back every open trial that has not been told how it ended: the search is interrupted."""
+        for number in self.open:
+            stored = self.study.trials[number]
+            if not (stored.state.is_finished() or is_paused(stored)):
+                self.put_back(number, INTERRUPTED)
+        self.open.clear()
+
+    def checkpoint(self, seed: int) -> Path:
+        """The file of a trial's state; named by its seed, which a trial that resumes it shares."""
+        return self.checkpoints / f"{seed:016x}.pt"
+
+    def _end(
+        self, trial: Trial, state: TrialState, outcome: TrialOutcome, reason: str, value: float | None = None
+    ) -> TrialEnded:
+        trial.set_user_attr(REASON, reason)
+        if SEED in trial.user_attrs:
+            self.checkpoint(trial.user_attrs[SEED]).unlink(missing_ok=True)  # nobody will resume it
+        told = self.study.tell(trial.number, value, state=state)
+        return self._told(TrialEnded(trial.number, outcome, told.value, told.last_step or 0, reason))
+
+    def _told(self, ended: TrialEnded) -> TrialEnded:
+        if ended.number in self.open:
+            self.open[ended.number].ended = ended
+        self.emit(ended)
+        return ended
+
+
+def _cost(candidate: Any) -> tuple[int | None, int | None]:
+    """Parameters and multiply-accumulates; None where the candidate has no cost."""
+    cost = getattr(candidate, "cost", None)
+    return (None, None) if cost is None else (cost.parameters, cost.macs)

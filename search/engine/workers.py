@@ -1,0 +1,167 @@
+"""Workers on this machine: this process itself, or processes of their own at the other end of a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+from collections.abc import Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Protocol
+
+import torch
+
+from cifar.errors import UserError
+from search.engine.trial_job import (
+    JobEnd,
+    JobEndKind,
+    JobMessages,
+    JobRunner,
+    Message,
+    TrialJob,
+    Verdict,
+    WorkerSetup,
+    described,
+)
+
+CLOSING_SECONDS = 30.0  # that a worker gets to end its epoch before it is killed
+
+
+class Worker(Protocol):
+    """Runs one job at a time."""
+
+    def begin(self, job: TrialJob) -> None:
+        """Hands over a job."""
+
+    def answer(self, verdict: Verdict) -> None:
+        """Answers the last epoch's result."""
+
+    def receive(self) -> Message:
+        """The next message; a worker that failed ends its job with `JobEndKind.WORKER_LOST`."""
+
+    def close(self) -> None:
+        """Ends the worker, and the job that it may have."""
+
+
+class InlineWorker:
+    """A worker in this process: it trains while its next message is waited for."""
+
+    def __init__(self, runner: JobRunner) -> None:
+        self.runner = runner
+        self.messages: JobMessages | None = None
+        self.verdict: Verdict | None = None
+
+    def begin(self, job: TrialJob) -> None:
+        """See `Worker`."""
+        self.messages, self.verdict = self.runner.run(job), None
+
+    def answer(self, verdict: Verdict) -> None:
+        """See `Worker`."""
+        self.verdict = verdict
+
+    def receive(self) -> Message:
+        """See `Worker`."""
+        assert self.messages is not None
+        return next(self.messages) if self.verdict is None else self.messages.send(self.verdict)
+
+    def close(self) -> None:
+        """See `Worker`."""
+        if self.messages is not None:
+            self.messages.close()
+
+
+class ProcessWorker:
+    """A worker in a process of its own.
+
+    Args:
+        setup: what the worker needs.
+        threads: CPU threads that it may use.
+    """
+
+    def __init__(self, setup: WorkerSetup, threads: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, setup, threads), name="cifar-search-worker")
+        self.process.start()
+        theirs.close()  # so that its end closes with its process
+        self.number = -1  # of the trial that it trains
+
+    def begin(self, job: TrialJob) -> None:
+        """See `Worker`."""
+        self.number = job.number
+        self._send(job)
+
+    def answer(self, verdict: Verdict) -> None:
+        """See `Worker`."""
+        self._send(verdict)
+
+    def receive(self) -> Message:
+        """See `Worker`."""
+        try:
+            message: Message = self.connection.recv()
+        except (EOFError, OSError):
+            return JobEnd(self.number, JobEndKind.WORKER_LOST, self._cause_of_death())
+        return message
+
+    def close(self) -> None:
+        """See `Worker`."""
+        self.connection.close()  # it ends when it next reads or writes
+        self.process.join(CLOSING_SECONDS)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+    def _send(self, message: TrialJob | Verdict) -> None:
+        with contextlib.suppress(OSError):  # it is gone: `receive` will say so
+            self.connection.send(message)
+
+    def _cause_of_death(self) -> str:
+        self.process.join(CLOSING_SECONDS)
+        status = self.process.exitcode
+        if status is None:
+            return "its worker closed the connection"
+        if status < 0:
+            return f"its worker was killed by {signal.Signals(-status).name}"
+        return f"its worker exited with status {status}"
+
+
+def ready_inline(workers: Sequence[InlineWorker]) -> Sequence[InlineWorker]:
+    """All of them: each trains its next epoch when it is asked."""
+    return workers
+
+
+def ready_processes(workers: Sequence[ProcessWorker], seconds: float) -> list[ProcessWorker]:
+    """Those that have a message, or are gone; waits for at most so many seconds until there is one."""
+    ready = wait([worker.connection for worker in workers], timeout=seconds)
+    return [worker for worker in workers if worker.connection in ready]
+
+
+def serve(connection: Connection[Message, TrialJob | Verdict], setup: WorkerSetup, threads: int) -> None:
+    """The life of a worker's process: runs jobs until the driver closes the connection, or is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the driver decides
+    torch.set_num_threads(threads)
+    runner: JobRunner | None = None
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            job = connection.recv()
+            assert isinstance(job, TrialJob)
+            try:
+                runner = runner or setup.runner()
+            except Exception as error:
+                reason = f"its worker could not begin: {described(error)}"
+                mendable = error if isinstance(error, UserError) else None
+                connection.send(JobEnd(job.number, JobEndKind.WORKER_LOST, reason, mendable))
+                return
+            _run(connection, runner, job)
+
+
+def _run(connection: Connection[Message, TrialJob | Verdict], runner: JobRunner, job: TrialJob) -> None:
+    messages = runner.run(job)
+    message = next(messages)
+    while True:
+        connection.send(message)
+        if isinstance(message, JobEnd):
+            return
+        verdict = connection.recv()
+        assert isinstance(verdict, Verdict)
+        message = messages.send(verdict)
