@@ -23,8 +23,9 @@ import numpy as np
 import optuna
 from optuna.trial import BaseTrial
 
-from search.engine.engine import SearchJob, run_trials
-from search.engine.scheduler import Dispatcher, Limits
+from search.engine.driver import SearchRequest
+from search.engine.engine import run_inline
+from search.engine.scheduler import Limits, Scheduler
 from search.planning.planner import plan_without_images
 from search.settings import SearchSettings
 from search.study.study import create_study, require_study
@@ -73,18 +74,20 @@ class Stopwatch:
         self.ends: list[float] = [time.perf_counter()]
 
     def __call__(self, event: object) -> None:
+        """Takes an event."""
         if type(event).__name__ == "TrialEnded":
             self.ends.append(time.perf_counter())
 
 
 def trial_milliseconds(pruner: str, counts: list[int]) -> dict[str, float]:
-    """Median time of a trial (of a stint, with promotion) around each of these numbers of trials of a fresh study."""
+    """Median time of a trial (with promotion, of a trial job) around each of these numbers of trials of a study."""
     settings = SearchSettings(space="nothing", study=pruner, pruner=pruner, max_trials=max(counts) + AROUND // 2)
     space = Nothing()
     plan = plan_without_images(settings, space)
     study = create_study(settings, plan, "minimize", None, None)
     watch = Stopwatch()
-    run_trials(study, space, SearchJob(settings, plan, Problem(), None, None, settings.max_trials), watch)
+    request = SearchRequest(settings, plan, Problem(), time.monotonic, max_trials=settings.max_trials)
+    run_inline(study, space, request, watch)
     times = [1000 * (end - start) for start, end in zip(watch.ends, watch.ends[1:], strict=False)]
     return {
         str(count): round(statistics.median(times[count - AROUND // 2 : count + AROUND // 2]), 1) for count in counts
@@ -97,7 +100,7 @@ def resume_seconds(pruner: str) -> float:
     started = time.perf_counter()
     study = require_study(settings)
     plan = plan_without_images(settings, Nothing())
-    Dispatcher(study, plan, Limits(max_trials=1), pauses=pruner == "promotion").next()
+    Scheduler(study, plan, Limits(max_trials=1), time.monotonic, pauses=pruner == "promotion").decide()
     return round(time.perf_counter() - started, 2)
 
 
@@ -138,7 +141,7 @@ def markdown(result: dict[str, Any], counts: list[int]) -> str:
     """The result as a table."""
     lines = [f"| | {' | '.join(f'at trial {count:,}' for count in counts)} | opened again |"]
     lines.append("|---" * (len(counts) + 2) + "|")
-    names = {"none": f"a trial of {REPORTS} reports", "promotion": "a stint, of promotion"}
+    names = {"none": f"a trial of {REPORTS} reports", "promotion": "a trial job, with promotion"}
     for pruner, name in names.items():
         cells = " | ".join(f"{result[pruner]['milliseconds'][str(count)]} ms" for count in counts)
         lines.append(f"| {name} | {cells} | {result[pruner]['resume_seconds']} s |")

@@ -17,6 +17,7 @@ import json
 import math
 import statistics
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -32,9 +33,11 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import BaseTrial, TrialState
 
 from cifar.networks.complexity import Cost
-from search.engine.engine import SearchJob, run_trials
+from search.engine.driver import SearchRequest
+from search.engine.engine import run_inline
 from search.planning.planner import plan_without_images
 from search.settings import SearchSettings
+from search.study.recovery import close_paused_trials
 from search.study.trials import ranked
 from spaces.base import EpochReport, Problem, SearchSpace, TrialContext
 
@@ -77,13 +80,14 @@ class Table:
     @cached_property
     def coordinates(self) -> np.ndarray[Any, Any]:
         """Hyperparameters in log10, scaled to [0, 1], (N, D); of a beta its distance from 1."""
-        values = self.arrays["hyperparameters"].astype(float).copy()
+        values: np.ndarray[Any, Any] = self.arrays["hyperparameters"].astype(float).copy()
         for column, name in enumerate(self.arrays["names"]):
             if str(name).startswith("beta"):
                 values[:, column] = 1 - values[:, column]
         logs = np.log10(values)
         low, high = logs.min(axis=0), logs.max(axis=0)
-        return (logs - low) / np.where(high > low, high - low, 1)
+        scaled: np.ndarray[Any, Any] = (logs - low) / np.where(high > low, high - low, 1)
+        return scaled
 
     @cached_property
     def feasible(self) -> np.ndarray[Any, Any]:
@@ -153,9 +157,9 @@ def engine(table: Table, budget: int, seed: int) -> int | None:
     space = TableSpace(table)
     plan = plan_without_images(settings, space)
     study = optuna.create_study(direction="minimize")
-    job = SearchJob(settings, plan, Problem(), None, None, None, budget * table.epochs)
+    request = SearchRequest(settings, plan, Problem(), time.monotonic, max_epochs=budget * table.epochs)
     spent = Meter()
-    run_trials(study, space, job, spent)
+    run_inline(study, space, request, spent)
     assert spent.epochs <= budget * table.epochs, "the engine trained more than it was given"
     best = ranked_or_paused(study)
     return None if best is None else int(best.user_attrs["candidate"]["row"])
@@ -168,13 +172,12 @@ class Meter:
         self.epochs = 0
 
     def __call__(self, event: object) -> None:
+        """Takes an event."""
         self.epochs += type(event).__name__ == "EpochDone"
 
 
 def ranked_or_paused(study: optuna.Study) -> optuna.trial.FrozenTrial | None:
     """The trial that a closed study would rank first."""
-    from search.study.study import close_paused_trials
-
     close_paused_trials(study)
     return next(iter(ranked(study)), None)
 

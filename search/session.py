@@ -1,7 +1,6 @@
-"""A search from Python, exactly what `python -m search.run` does:
+"""A search from start to end, as `python -m search.run` does it and as Python programs call it.
 
-from search.session import run_search
-from search.settings import SearchSettings
+from search import SearchSettings, run_search
 
 study = run_search(SearchSettings(space="resnet_budget5m", time_budget=600))
 study.best_value

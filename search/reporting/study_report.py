@@ -22,8 +22,7 @@ from search.reporting.resource_usage import Bill, make_bill
 from search.settings import StudyError
 from search.study.session_log import calls
 from search.study.study import stored_plan
-from search.study.trials import reached
-from search.study.trials import distinct, is_feasible
+from search.study.trials import distinct, is_feasible, reached
 
 CHECKPOINTS = "checkpoints"  # folder of the paused trials' states, in the study's
 

@@ -285,6 +285,26 @@ def test_the_first_round_starts_as_many_as_it_can_promote() -> None:
     assert decision == Promote(best.number, 2)
 
 
+def test_the_worked_example_of_seven_trials() -> None:
+    """What the module's docstring tells, step by step."""
+    policy, budget = Promotion([1, 2, 4], 2), 1000
+    first = [0.9, 0.5, 0.7, 0.4, 0.8, 0.6, 0.3, 1.0]
+    later = {2: {6: 0.25, 3: 0.35, 1: 0.2}, 4: {1: 0.1}}
+    trials: list[TrialView] = []
+    told: list[Decision] = []
+    while len(told) < 12:
+        decision = policy.decide(trials, budget - sum(t.epochs for t in trials), math.inf)
+        told.append(decision)
+        if isinstance(decision, Start):
+            trials.append(TrialView(len(trials), Status.PAUSED, 1, {1: first[len(trials)]}))
+        elif isinstance(decision, Promote):
+            losses = {**trials[decision.number].losses, decision.epochs: later[decision.epochs][decision.number]}
+            status = Status.ENDED if decision.epochs == 4 else Status.PAUSED
+            trials[decision.number] = TrialView(decision.number, status, decision.epochs, losses)
+    assert told == [*[Start(1)] * 7, Promote(6, 2), Promote(3, 2), Promote(1, 2), Promote(1, 4), Start(1)]
+    assert sum(t.epochs for t in trials[:7]) == FIRST_ROUND * 4
+
+
 def test_a_promotion_waits_for_trials_that_may_be_better() -> None:
     policy = Promotion([1, 2, 4], 2)
     paused, other = TrialView(0, Status.PAUSED, 1, {1: 0.5}), TrialView(1, Status.RUNNING, 1)

@@ -14,7 +14,7 @@ from optuna.pruners import HyperbandPruner
 
 from cifar.data.prepare import PreparedData
 from cifar.runtime.device import choose_device
-from search.engine.samplers import make_pruner
+from search.engine.pruners import make_pruner
 from search.format import format_duration
 from search.planning.planner import Plan, Speed, describe, forecast, make_plan, mean_epochs, rungs
 from search.settings import SearchSettings, StudyError
