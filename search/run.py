@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 from search.cli import Parser, counts, duration, natural, non_negative_count, run_command
 from search.settings import PRUNERS, SAMPLERS, SearchSettings
-
-if TYPE_CHECKING:
-    import optuna
 
 
 def parser() -> Parser:
@@ -93,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     auto = args["workers"] is None
     args |= {"auto_workers": auto, "workers": args["workers"] or 1}
     settings = SearchSettings(max_trials=args.pop("trials"), warm_start=not args.pop("no_warm_start"), **args)
+    from search.reporting.closing import closing_lines
     from search.reporting.terminal import choose_display
     from search.session import run_search
 
@@ -102,34 +98,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         display.say("stopped; nothing is lost, and the same command goes on")
         raise
-    for line in closing_lines(study, settings):
+    for line in closing_lines(study, settings, sys.argv[1:]):
         display.say(line)
-
-
-def closing_lines(study: optuna.Study, settings: SearchSettings) -> list[str]:
-    """The best trial and what to do next."""
-    from search.reporting.study_card import card_path
-    from search.study.storage import shown_url
-    from search.study.study import stored_plan
-    from search.study.trials import ranked, reached
-
-    trials = ranked(study)
-    if not trials:
-        return ["no trial has a value yet: give it more time with the same command"]
-    best, full = trials[0], stored_plan(study).max_epochs
-    size = best.user_attrs.get("parameters")
-    option = "" if settings.study is None and settings.space == "resnet_budget5m" else f" --study {settings.study_name}"
-    option += "" if settings.storage is None else f" --storage {shown_url(settings)}"
-    return [
-        "",
-        f"best trial {best.number}: {best.value:.4f} after {reached(best)} of {full} epochs"
-        + (f", {size:,} parameters" if size is not None else ""),
-        f"trials     {card_path(settings).parent / 'trials.csv'}, summary in {card_path(settings)}",
-        f"report     python -m search.report{option}",
-        f"look       python -m search.dashboard{option}   or: optuna-dashboard {shown_url(settings)}",
-        f"retrain    python -m search.retrain --trial best{option}",
-        f"go on      the same command again: {' '.join(['python -m search.run', *sys.argv[1:]])}",
-    ]
 
 
 if __name__ == "__main__":
