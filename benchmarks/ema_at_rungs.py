@@ -22,7 +22,7 @@ from cifar.errors import Diverged
 from cifar.evaluate import predict_probabilities
 from cifar.runtime.device import choose_device
 from cifar.train import Training
-from search.planning.planner import rungs_from_top
+from search.planning.rungs import rungs_from_top
 from search.reporting.rank_correlation import spearman
 from spaces.base import Problem
 from spaces.registry import load_space

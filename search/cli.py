@@ -34,6 +34,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
+        """Prints one line that names the help, and exits with status 2."""
         print(f"error: {message}. See {self.prog} --help.", file=sys.stderr)
         raise SystemExit(2)
 

@@ -26,7 +26,7 @@ from search.engine.promotion import Done, Wait
 from search.engine.samplers import use_strategies
 from search.engine.scheduler import Dispatcher, Limits
 from search.engine.trial_job import TrialRunner
-from search.planning.planner import Plan
+from search.planning.plan import Plan
 from search.planning.workers import threads_of_each
 from search.settings import SearchSettings
 from search.study.study import recover_lost_trials, require_study

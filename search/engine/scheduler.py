@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.engine.events import TrialEnded, TrialOutcome
 from search.engine.promotion import Done, Promote, Promotion, Start, Status, TrialView, Wait
 from search.engine.trial_job import Stint
-from search.planning.planner import Plan
+from search.planning.plan import Plan
 from search.settings import StudyError
 from search.study.attributes import PAUSED, STINT, WORKER
 from search.study.study import counted, look_again, recover_lost_trials, reopened, resumed, taken, this_worker

@@ -22,7 +22,7 @@ from cifar.networks.complexity import Cost
 from cifar.runtime.device import Device
 from cifar.runtime.seeds import derive_seed
 from search.engine.events import EpochDone, Event, TrialEnded, TrialOutcome, TrialStarted
-from search.planning.planner import Plan
+from search.planning.plan import Plan
 from search.study.attributes import CANDIDATE, EPOCH_SECONDS, FINGERPRINT, PAUSED, REASON, REPEAT_OF
 from search.study.study import INTERRUPTED, requeue
 from search.study.trials import known_result

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from cifar.config import from_dict
 from cifar.files import atomic_write
-from search.planning.planner import Plan
+from search.planning.plan import Plan
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import (
     CANDIDATE,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from optuna.trial import FrozenTrial, TrialState
 
 from search.engine.promotion import Status, TrialView
-from search.planning.planner import Plan
+from search.planning.plan import Plan
 from search.study.attributes import CONTINUES, EPOCH_SECONDS, FINGERPRINT, PAUSED, REPEAT_OF, STINT
 
 

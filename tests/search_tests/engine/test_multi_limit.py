@@ -13,7 +13,7 @@ from cifar.candidate import Candidate
 from cifar.errors import InfeasibleError
 from search.cli import run_command
 from search.engine.samplers import use_strategies
-from search.planning.planner import Plan
+from search.planning.plan import Plan
 from search.run import main, parser
 from search.session import run_search
 from search.settings import SearchSettings, StudyError

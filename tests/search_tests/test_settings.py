@@ -1,0 +1,33 @@
+"""Settings of a search: contradictions are refused, names follow the space."""
+
+from __future__ import annotations
+
+import pytest
+
+from search.settings import SearchSettings, StudyError
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"eta": 1}, "--eta must be 2 or more; got 1"),
+        ({"min_epochs": 9, "max_epochs": 3}, "--min-epochs must not exceed --max-epochs; got 9 and 3"),
+        ({"sampler": "psychic"}, "--sampler must be a known sampler; got psychic"),
+        ({"pruner": "shears"}, "--pruner"),
+        ({"time_budget": 0.0}, "--time-budget must be longer than 0"),
+        ({"study": "../up"}, "plain folder name"),
+        ({"max_trials": 0}, "--trials must be 1 or more"),
+        ({"val_size": 0}, "--val-size"),
+    ],
+)
+def test_contradictory_settings_are_refused(wrong: dict[str, object], words: str) -> None:
+    with pytest.raises(StudyError, match=words):
+        SearchSettings(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("space", "name"),
+    [("resnet_budget5m", "resnet_budget5m"), ("mine/curves.py", "curves"), ("pkg.mod:thing", "thing")],
+)
+def test_studies_are_named_after_their_space(space: str, name: str) -> None:
+    assert SearchSettings(space=space).study_name == name
