@@ -17,6 +17,7 @@ import numpy as np
 import optuna
 import pandas as pd
 
+from cifar.candidate import Candidate
 from cifar.data.prepare import load_training_split, prepare
 from cifar.errors import Diverged
 from cifar.evaluate import predict_probabilities
@@ -42,6 +43,7 @@ def curves(space: str, data: str | None, count: int, epochs: int, size: int, dev
     while len(plain) < count:
         trial = study.ask()
         candidate = proposals.suggest(trial)
+        assert isinstance(candidate, Candidate)
         recipe = replace(candidate.recipe, ema_decay=DECAY)
         training = Training(replace(candidate, recipe=recipe), split, device=where, epochs=epochs, seed=trial.number)
         mine: list[float] = []

@@ -119,9 +119,9 @@ def test_a_study_does_not_continue_with_other_images(toy_search: Settings, workp
 SPACE_WITH = """
 from cifar.networks.complexity import Cost
 from cifar.errors import Diverged
-from spaces.base import EpochReport, SearchSpace
+from spaces.base import EpochReport, OwnCandidate, SearchSpace
 
-class C:
+class C(OwnCandidate):
     def __init__(self, x):
         self.x = x
         self.cost = Cost(int(100 * x), 1)

@@ -31,3 +31,10 @@ def test_contradictory_settings_are_refused(wrong: dict[str, object], words: str
 )
 def test_studies_are_named_after_their_space(space: str, name: str) -> None:
     assert SearchSettings(space=space).study_name == name
+
+
+def test_contradictory_limits_are_refused() -> None:
+    with pytest.raises(StudyError, match="must be 1 or more; got 5,0"):
+        SearchSettings(param_budgets=(5, 0))
+    with pytest.raises(StudyError, match="only one of the two can be given; got 7 and 5,9"):
+        SearchSettings(param_budget=7, param_budgets=(5, 9))
