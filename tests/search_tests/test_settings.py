@@ -18,6 +18,10 @@ from search.settings import SearchSettings, StudyError
         ({"study": "../up"}, "plain folder name"),
         ({"max_trials": 0}, "--trials must be 1 or more"),
         ({"val_size": 0}, "--val-size"),
+        ({"workers": 0}, "--workers must be 1 or more; got 0"),
+        ({"mac_budget": -1}, "--mac-budget must be 0 or more; got -1"),
+        ({"seed": -1}, "--seed must be in 0"),
+        ({"param_budgets": (5, 5)}, "--param-budget must name each limit once; got 5,5"),
     ],
 )
 def test_contradictory_settings_are_refused(wrong: dict[str, object], words: str) -> None:
