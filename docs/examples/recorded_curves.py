@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from optuna.trial import BaseTrial
 
-from spaces.base import EpochReport, OwnCandidate, SearchSpace, TrialContext
+from spaces import EpochReport, OwnCandidate, SearchSpace, TrialContext
 
 
 @dataclass(frozen=True)

@@ -271,7 +271,7 @@ def test_what_is_no_candidate_is_refused(candidate: object) -> None:
         propose(Rows(candidate), FixedTrial({}))
 
 
-def test_only_the_default_training_resumes_unless_told() -> None:
+def test_the_default_training_resumes_unless_the_space_says_otherwise() -> None:
     space = Rows(Row(1))
     assert can_resume(space)
     space.resumable = False
