@@ -17,12 +17,13 @@ import numpy as np
 import optuna
 import pandas as pd
 
+from cifar.candidate import Candidate
 from cifar.data.prepare import load_training_split, prepare
 from cifar.errors import Diverged
 from cifar.evaluate import predict_probabilities
 from cifar.runtime.device import choose_device
 from cifar.train import Training
-from search.planning.planner import rungs_from_top
+from search.planning.rungs import rungs_from_top
 from search.reporting.rank_correlation import spearman
 from spaces.base import Problem
 from spaces.registry import load_space
@@ -42,6 +43,7 @@ def curves(space: str, data: str | None, count: int, epochs: int, size: int, dev
     while len(plain) < count:
         trial = study.ask()
         candidate = proposals.suggest(trial)
+        assert isinstance(candidate, Candidate)
         recipe = replace(candidate.recipe, ema_decay=DECAY)
         training = Training(replace(candidate, recipe=recipe), split, device=where, epochs=epochs, seed=trial.number)
         mine: list[float] = []

@@ -29,7 +29,7 @@ from search.engine.scheduler import Limits, Scheduler
 from search.planning.planner import plan_without_images
 from search.settings import SearchSettings
 from search.study.study import create_study, require_study
-from spaces.base import EpochReport, Problem, SearchSpace, TrialContext
+from spaces.base import EpochReport, OwnCandidate, Problem, SearchSpace, TrialContext
 
 REPORTS = 20  # epochs of a trial
 AROUND = 20  # trials whose median is taken
@@ -38,7 +38,7 @@ COLD_STARTS = 5
 
 
 @dataclass(frozen=True)
-class Point:
+class Point(OwnCandidate):
     """A candidate that trains nothing."""
 
     values: tuple[float, ...]

@@ -39,7 +39,7 @@ from search.planning.planner import plan_without_images
 from search.settings import SearchSettings
 from search.study.recovery import close_paused_trials
 from search.study.trials import ranked
-from spaces.base import EpochReport, Problem, SearchSpace, TrialContext
+from spaces.base import EpochReport, OwnCandidate, Problem, SearchSpace, TrialContext
 
 BUDGETS = (4, 8, 16, 32, 64)  # in full trials
 MANY_SEEDS = 100  # up to `MANY_UP_TO`
@@ -109,16 +109,12 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(OwnCandidate):
     """A configuration of a table."""
 
     index: int
-    parameters: int | None
-
-    @property
-    def cost(self) -> Cost | None:
-        """Its size, where the table knows it."""
-        return None if self.parameters is None else Cost(self.parameters, 0)
+    cost: Cost | None
+    """Its size, where the table knows it."""
 
     def to_dict(self) -> dict[str, Any]:
         """Its JSON form."""
@@ -143,7 +139,7 @@ class TableSpace(SearchSpace):
         names = (str(name) for name in self.table.arrays["names"])
         index = self.table.nearest(np.array([trial.suggest_float(name, 0, 1) for name in names]))
         sizes = self.table.arrays.get("parameters")
-        return Row(index, None if sizes is None else int(sizes[index]))
+        return Row(index, None if sizes is None else Cost(int(sizes[index]), 0))
 
     def train(self, candidate: Row, context: TrialContext) -> Iterator[EpochReport]:
         """The recorded losses."""

@@ -37,6 +37,17 @@ class Candidate:
         return self.network.cost()
 
     @property
+    def summary(self) -> str:
+        """The candidate in a few words, such as `3-4-3 x 66-132-264 basic, sgd 0.1, cosine`."""
+        network, optimizer = self.network, self.recipe.optimizer
+        shape = network.kind
+        if isinstance(network, ResNetConfig):
+            blocks, channels = ("-".join(map(str, numbers)) for numbers in (network.blocks, network.channels))
+            shape = f"{blocks} x {channels} {network.block}"
+        lr = optimizer.lr if isinstance(optimizer.lr, str) else f"{optimizer.lr:.2g}"
+        return f"{shape}, {optimizer.name} {lr}, {self.recipe.schedule.name}"
+
+    @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits, equal for equal candidates in any process."""
         return fingerprint(self.to_dict())

@@ -1,1 +1,18 @@
-"""Studies: an Optuna search over candidates, retraining, reports and submissions; one module a command."""
+"""Studies: an Optuna search over candidates, retraining, reports and submissions; one module a command.
+
+From Python, the search is one call, loaded when first used::
+
+    from search import SearchSettings, run_search
+"""
+
+from typing import TYPE_CHECKING
+
+from cifar.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from search.session import run_search
+    from search.settings import SearchSettings
+else:
+    __getattr__, __dir__ = lazy_names(__name__, {"SearchSettings": "search.settings", "run_search": "search.session"})
+
+__all__ = ["SearchSettings", "run_search"]

@@ -18,8 +18,8 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Adds an option's default to its help, unless the help says it in words or there is none."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        told = action.default is None or (action.help is not None and "(default" in action.help)
-        return action.help if told else super()._get_help_string(action)
+        complete = action.default is None or (action.help is not None and "(default" in action.help)
+        return action.help if complete else super()._get_help_string(action)
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,6 +34,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
+        """Prints one line that names the help, and exits with status 2."""
         print(f"error: {message}. See {self.prog} --help.", file=sys.stderr)
         raise SystemExit(2)
 

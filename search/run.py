@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+
 from search.cli import Parser, counts, duration, natural, non_negative_count, run_command
 from search.settings import PRUNERS, SAMPLERS, SearchSettings
 

@@ -18,18 +18,11 @@ from cifar.runtime.device import Device, choose_device
 from search.engine.driver import SearchRequest
 from search.engine.engine import Engine, LocalEngine
 from search.engine.scheduler import Clock
-from search.planning.forecast import shortfalls
-from search.planning.planner import (
-    Forecast,
-    Plan,
-    Speed,
-    describe,
-    forecast,
-    forecast_at,
-    make_plan,
-    measure_speed,
-    plan_without_images,
-)
+from search.planning.description import describe, describe_rungs, shortfalls
+from search.planning.forecast import Forecast, forecast, forecast_at
+from search.planning.plan import Plan
+from search.planning.planner import make_plan, plan_without_images
+from search.planning.speed import measure_speed
 from search.planning.workers import best_number, measure_workers
 from search.reporting.study_card import write_card
 from search.reporting.terminal import Display, QuietDisplay
@@ -133,14 +126,14 @@ def _open(
     outlook: Forecast | None = None
     if data is None:
         plan = plan_without_images(settings, space)
-        display.say(f"rungs       {', '.join(map(str, plan.rungs))} epochs; one of {plan.eta} trials goes on at each")
+        display.say(describe_rungs(plan))
         if not settings.time_budget:  # how long an own trainer takes is not known
             outlook = forecast_at(plan, settings, 0.0)
             for line in shortfalls(plan, outlook, settings):
                 display.say(line)
     else:
         display.say("measuring how fast this machine trains ...")
-        speed: Speed = measure_speed(device)
+        speed = measure_speed(device)
         plan = make_plan(settings, data, space.param_budget, speed)
         outlook = forecast(plan, settings, speed)
         for line in describe(plan, outlook, settings, device):

@@ -1,7 +1,9 @@
-"""What a user may set of a study."""
+"""The settings of a search: what a user may choose, and which choices contradict one another."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,8 +13,11 @@ from cifar.errors import UserError
 STUDIES_FOLDER = Path("studies")
 DEFAULT_TRIALS = 50
 SAMPLERS = ("tpe", "random", "qmc", "gp", "cmaes", "nsga2")
-SAMPLER_PACKAGES = {"qmc": "scipy", "gp": "scipy", "cmaes": "cmaes"}  # that Optuna imports for them, late
+SAMPLER_PACKAGES = {"qmc": "scipy", "gp": "scipy", "cmaes": "cmaes"}  # optional; Optuna imports them when first used
 PRUNERS = ("promotion", "hyperband", "successive_halving", "median", "none")
+
+Check = tuple[bool, str, object, str]
+"""Whether a rule holds, the rule, the value received, the remedy."""
 
 
 class StudyError(UserError):
@@ -32,23 +37,23 @@ class SearchSettings:
     data: str | None = None
     """Data source, see `cifar.data.prepare.prepare`; None is CIFAR_DATA or official CIFAR-10."""
     time_budget: float | None = None
-    """Seconds after which no trial goes on."""
+    """Seconds after which no epoch starts; None is no limit."""
     max_trials: int | None = None
-    """Trials of the study in all, those of earlier calls included; with no time budget either, 50."""
+    """Trials of the study in all, those of earlier calls included; None is 50, unless time or epochs are limited."""
     param_budget: int | None = None
     """Most parameters; None is the space's own limit."""
     param_budgets: tuple[int, ...] = ()
-    """Several limits instead of `param_budget`; each trial draws one and keeps it."""
+    """Several limits instead of `param_budget`; each trial draws one of them and keeps it."""
     mac_budget: int | None = None
     """Most multiply-accumulates an image; None leaves it to the plan, 0 is no limit."""
     min_epochs: int | None = None
-    """Epochs of the first rung (Hyperband's r)."""
+    """Epochs of the first rung, r (see `search.planning.rungs`)."""
     max_epochs: int | None = None
-    """Epochs of a full trial (Hyperband's R)."""
+    """Epochs of a full trial, R."""
     epoch_budget: int | None = None
     """Epochs that the trials of this call may train in all; None is no limit."""
     eta: int | None = None
-    """Reduction factor: one of eta trials goes on at each rung (Hyperband's eta); None is 2 for promotion, else 3."""
+    """Reduction factor: one of eta trials is trained beyond each rung; None is 2 for promotion, else 3."""
     train_size: int | None = None
     """Training images an epoch: a fixed, stratified subset."""
     val_size: int = 5000
@@ -58,13 +63,13 @@ class SearchSettings:
     pruner: str = "promotion"
     """One of `PRUNERS`."""
     seed: int = 0
-    """Of the sampler and, with each trial's number, of the trials."""
+    """Seed of the sampler; each trial's own derives from it and the trial's number."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:<index> or mps."""
     workers: int = 1
     """Processes that run trials side by side on this machine."""
     auto_workers: bool = False
-    """Whether the number of workers that train most in all is measured first, and taken."""
+    """Whether the number of workers that together train most is measured first, and used."""
     warm_start: bool = True
     """Whether known good points are tried first."""
     deterministic: bool = False
@@ -73,76 +78,65 @@ class SearchSettings:
     """Whether an exact repeat of a candidate is trained again, with another seed, instead of reusing its result."""
 
     def __post_init__(self) -> None:
-        _require(self.eta is None or self.eta >= 2, "--eta must be 2 or more", self.eta, "Leave it out")
-        for name in ("min_epochs", "max_epochs", "train_size", "max_trials", "epoch_budget", "param_budget", "workers"):
-            value = getattr(self, name)
-            _require(value is None or value >= 1, f"--{_option(name)} must be 1 or more", value, "Leave it out")
-        shown = ",".join(map(str, self.param_budgets))
-        _require(all(limit >= 1 for limit in self.param_budgets), "--param-budget must be 1 or more", shown, "Raise it")
-        _require(
-            len(set(self.param_budgets)) == len(self.param_budgets),
-            "--param-budget must name each limit once",
-            shown,
-            "Leave the second one out",
+        for holds, rule, got, remedy in (*self._numbers(), *self._parameter_limits(), *self._names()):
+            if not holds:
+                raise StudyError(rule, got=got, remedy=remedy)
+
+    def _numbers(self) -> Iterator[Check]:
+        """Numbers that must lie in a range."""
+        yield self.eta is None or self.eta >= 2, "--eta must be 2 or more", self.eta, "Leave it out"
+        counts = {
+            "min-epochs": self.min_epochs,
+            "max-epochs": self.max_epochs,
+            "train-size": self.train_size,
+            "trials": self.max_trials,
+            "epoch-budget": self.epoch_budget,
+            "param-budget": self.param_budget,
+            "workers": self.workers,
+        }
+        for option, count in counts.items():
+            yield count is None or count >= 1, f"--{option} must be 1 or more", count, "Leave it out"
+        yield (self.mac_budget or 0) >= 0, "--mac-budget must be 0 or more", self.mac_budget, "0 is no limit"
+        seconds = self.time_budget
+        yield seconds is None or seconds > 0, "--time-budget must be longer than 0", seconds, "Try 10m"
+        yield (
+            (self.min_epochs or 1) <= (self.max_epochs or math.inf),
+            "--min-epochs must not exceed --max-epochs",
+            f"{self.min_epochs} and {self.max_epochs}",
+            "Lower --min-epochs",
         )
-        _require(
-            not (self.param_budget and self.param_budgets),
+        compared = "--val-size must be 1 or more: trials are compared on it"
+        yield self.val_size >= 1, compared, self.val_size, "Try 5000"
+        yield 0 <= self.seed < 2**63, "--seed must be in 0..2**63-1", self.seed, "Try 0"
+
+    def _parameter_limits(self) -> Iterator[Check]:
+        """One parameter limit or several, each above 0 and named once."""
+        limits, shown = self.param_budgets, ",".join(map(str, self.param_budgets))
+        yield all(limit >= 1 for limit in limits), "--param-budget must be 1 or more", shown, "Raise it"
+        once = "--param-budget must name each limit once"
+        yield len(set(limits)) == len(limits), once, shown, "Leave the second one out"
+        yield (
+            not (self.param_budget and limits),
             "param_budget is one limit, param_budgets are several; only one of the two can be given",
             f"{self.param_budget} and {shown}",
             "Leave param_budget out",
         )
-        _require(
-            self.mac_budget is None or self.mac_budget >= 0,
-            "--mac-budget must be 0 or more",
-            self.mac_budget,
-            "0 is no limit",
-        )
-        _require(
-            self.time_budget is None or self.time_budget > 0,
-            "--time-budget must be longer than 0",
-            self.time_budget,
-            "Try 10m",
-        )
-        if self.min_epochs and self.max_epochs:
-            _require(
-                self.min_epochs <= self.max_epochs,
-                "--min-epochs must not exceed --max-epochs",
-                f"{self.min_epochs} and {self.max_epochs}",
-                "Lower --min-epochs",
-            )
-        _require(
-            self.val_size >= 1,
-            "--val-size must be 1 or more: trials are compared on it",
-            self.val_size,
-            "Try 5000",
-        )
-        _require(
-            self.sampler in SAMPLERS,
-            "--sampler must be a known sampler",
-            self.sampler,
-            f"One of {', '.join(SAMPLERS)}",
-        )
+
+    def _names(self) -> Iterator[Check]:
+        """Sampler and pruner, which must be known, and the study's name, which becomes a folder's."""
+        samplers, pruners = (f"One of {', '.join(known)}" for known in (SAMPLERS, PRUNERS))
+        yield self.sampler in SAMPLERS, "--sampler must be a known sampler", self.sampler, samplers
         package = SAMPLER_PACKAGES.get(self.sampler)
-        _require(
+        yield (
             package is None or find_spec(package) is not None,
             f"--sampler {self.sampler} needs the package {package}",
             "not installed",
             f"pip install {package}",
         )
-        _require(
-            self.pruner in PRUNERS,
-            "--pruner must be a known pruner",
-            self.pruner,
-            f"One of {', '.join(PRUNERS)}",
-        )
-        _require(0 <= self.seed < 2**63, "--seed must be in 0..2**63-1", self.seed, "Try 0")
+        yield self.pruner in PRUNERS, "--pruner must be a known pruner", self.pruner, pruners
         name = self.study_name
-        _require(
-            bool(name) and not name.startswith(".") and "/" not in name and "\\" not in name,
-            "a study's name must be a plain folder name",
-            repr(name),
-            "Give another --study",
-        )
+        plain = bool(name) and not name.startswith(".") and "/" not in name and "\\" not in name
+        yield plain, "a study's name must be a plain folder name", repr(name), "Give another --study"
 
     @property
     def reduction(self) -> int:
@@ -160,12 +154,3 @@ class SearchSettings:
     def folder(self) -> Path:
         """Where the study's files lie."""
         return STUDIES_FOLDER / self.study_name
-
-
-def _option(field: str) -> str:
-    return {"max_trials": "trials"}.get(field, field.replace("_", "-"))
-
-
-def _require(holds: bool, rule: str, got: object, remedy: str) -> None:
-    if not holds:
-        raise StudyError(rule, got=got, remedy=remedy)

@@ -1,21 +1,24 @@
 """What a search space must offer; subclass `SearchSpace`, write `suggest`, and `python -m search.run` searches it.
 
 By default a candidate is a `cifar.candidate.Candidate`, trained on images by `train_on_images`. A space that
-overrides `train` can search anything that yields one value an epoch: an own trainer, or a recorded learning curve.
+overrides `train` can search anything that yields one value an epoch: a trainer of your own, or recorded learning
+curves. Its candidates are then any `Proposal`; `OwnCandidate` makes one from a method `to_dict`.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from optuna.trial import BaseTrial
 
 from cifar.candidate import Candidate
 from cifar.data.prepare import TrainingSplit
-from cifar.errors import Diverged, UserError
+from cifar.errors import UserError
+from cifar.networks.complexity import Cost
 from cifar.runtime.device import Device
 
 
@@ -44,15 +47,15 @@ class TrialContext:
     fidelity: int
     """Epochs that the trial may go up to; schedules stretch over all of them (see `cifar.recipe`)."""
     seed: int
-    """Of everything random in the trial."""
+    """Seed of everything random in the trial."""
     device: Device
     """Where to train."""
     split: TrainingSplit | None
     """Training and validation images, never test images; None for a space that `uses_images = False`."""
     epochs_done: int = 0
-    """Epochs that an earlier stint trained; a space that `can_resume` reports the next one first."""
+    """Epochs that earlier trial jobs trained; a space that `can_resume` reports the next one first."""
     checkpoint: Path | None = None
-    """What `EpochReport.save` wrote then, to go on from."""
+    """File that `EpochReport.save` wrote after those epochs, to resume from."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class EpochReport:
     details: Mapping[str, float] = field(default_factory=dict)
     """More figures of the epoch, such as train_loss and images; for displays and records."""
     save: Callable[[Path], None] | None = None
-    """Writes the training's state after this epoch, before the next is asked for; None where there is nothing to."""
+    """Writes the training's state after this epoch; called before the next epoch, or never. None saves nothing."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +77,51 @@ class WarmStart:
     """A known good point, tried before the sampler proposes its own."""
 
     name: str
-    """Such as the recipe's name."""
+    """A name for a person, such as the recipe's."""
     params: Mapping[str, Any]
     """Optuna parameters, as `suggest` names them."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     """User attributes that the trial starts with; `suggest` may read them."""
 
 
-class SearchSpace(Protocol):
+@runtime_checkable
+class Proposal(Protocol):
+    """What `suggest` returns: a `cifar.candidate.Candidate`, an `OwnCandidate`, or any object with these three."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form; equal for equal candidates."""
+
+    @property
+    def cost(self) -> Cost | None:
+        """What limits are checked against; None where there is nothing to check."""
+
+    @property
+    def summary(self) -> str:
+        """The candidate in a few words, for displays."""
+
+
+class OwnCandidate(ABC):
+    """Base class of candidates for a space with a `train` of its own: `to_dict` must be written."""
+
+    cost: Cost | None = None
+    """Set it to have limits checked."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form; equal for equal candidates."""
+
+    @property
+    def summary(self) -> str:
+        """The class's name with the fields of the JSON form, such as `Row(index=3)`."""
+        fields = ", ".join(f"{key}={_short(value)}" for key, value in self.to_dict().items())
+        return f"{type(self).__name__}({fields})"
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+class SearchSpace(ABC):
     """What may be tried, and how a candidate is trained. `suggest` must be written; the rest has defaults."""
 
     direction: Literal["maximize", "minimize"] = "maximize"
@@ -95,22 +135,18 @@ class SearchSpace(Protocol):
     mac_budget: int | None = None
     """Most multiply-accumulates an image; likewise."""
     resumable: bool | None = None
-    """Whether `train` goes on after `context.epochs_done`; None is yes, unless the space has a `train` of its own.
-    Where it cannot, a trial that is promoted is trained from the start again."""
+    """Whether `train` resumes after `context.epochs_done`; None is yes for the default `train`, no for an own one.
+    Where it does not, a trial that is promoted is trained from the start again."""
 
-    def suggest(self, trial: BaseTrial) -> Any:
-        """The candidate that the trial's parameters stand for.
-
-        Returns:
-            A `cifar.candidate.Candidate`, or, with an own `train`, any object with a method `to_dict` that gives its
-            JSON form (and a `cost`, if limits shall be checked).
-        """
+    @abstractmethod
+    def suggest(self, trial: BaseTrial) -> Proposal:
+        """The candidate that the trial's parameters stand for; the default `train` needs a `cifar` candidate."""
 
     def train(self, candidate: Any, context: TrialContext) -> Iterator[EpochReport]:
-        """Trains the candidate, one report an epoch, up to `context.fidelity`; may be abandoned after any.
+        """Trains what `suggest` returned, one report an epoch, up to `context.fidelity`; may be abandoned after any.
 
         Raises:
-            Diverged: the loss became NaN or infinite.
+            cifar.errors.Diverged: the loss became NaN or infinite.
         """
         return train_on_images(candidate, context)
 
@@ -119,8 +155,24 @@ class SearchSpace(Protocol):
         return []
 
 
+def propose(space: SearchSpace, trial: BaseTrial) -> Proposal:
+    """What the space suggests for the trial, checked to be a `Proposal`.
+
+    Raises:
+        SpaceError: it lacks a part of one.
+    """
+    candidate: object = space.suggest(trial)
+    if not isinstance(candidate, Proposal):
+        raise SpaceError(
+            "suggest must return a candidate with to_dict(), cost and summary",
+            got=type(candidate).__name__,
+            remedy="Return a cifar.candidate.Candidate, or subclass spaces.base.OwnCandidate",
+        )
+    return candidate
+
+
 def can_resume(space: SearchSpace) -> bool:
-    """Whether the space's `train` goes on where an earlier stint of a trial paused."""
+    """Whether the space's `train` resumes where an earlier job of the trial paused."""
     return type(space).train is SearchSpace.train if space.resumable is None else space.resumable
 
 
@@ -157,17 +209,3 @@ def train_on_images(candidate: Candidate, context: TrialContext) -> Iterator[Epo
             "seconds": result.seconds,
         }
         yield EpochReport(result.epoch, result.val_accuracy, details, save)
-
-
-__all__ = [
-    "Candidate",
-    "Diverged",
-    "EpochReport",
-    "Problem",
-    "SearchSpace",
-    "SpaceError",
-    "TrialContext",
-    "WarmStart",
-    "can_resume",
-    "train_on_images",
-]

@@ -10,7 +10,17 @@ from typing import Any
 from optuna.trial import BaseTrial, FixedTrial
 
 from cifar.candidate import fingerprint
-from spaces.base import EpochReport, Problem, SearchSpace, SpaceError, TrialContext, WarmStart, can_resume
+from spaces.base import (
+    EpochReport,
+    Problem,
+    Proposal,
+    SearchSpace,
+    SpaceError,
+    TrialContext,
+    WarmStart,
+    can_resume,
+    propose,
+)
 from spaces.registry import load_space
 
 LIMIT = "param_budget"
@@ -18,68 +28,63 @@ LIMIT = "param_budget"
 
 
 def space_for(reference: str, problem: Problem, limits: Sequence[int] = ()) -> SearchSpace:
-    """The space of that name made for the problem, or, given several parameter limits, one that searches them all.
+    """The space of that name made for the problem or, given several parameter limits, one that searches them all.
 
     Raises:
-        SpaceError: unknown, not importable, or without a method `suggest`.
+        SpaceError: unknown, not importable, or no `SearchSpace`.
         InfeasibleError: no network fits a limit.
     """
     if not limits:
         return load_space(reference, problem)
-    return SeveralLimits({limit: load_space(reference, replace(problem, param_budget=limit)) for limit in limits})
+    return MultiLimitSpace({limit: load_space(reference, replace(problem, param_budget=limit)) for limit in limits})
 
 
-class SeveralLimits(SearchSpace):
-    """One space a parameter limit; a trial's first parameter says which proposes it.
+class MultiLimitSpace(SearchSpace):
+    """One space for each parameter limit; a trial's first parameter chooses among them.
 
     Args:
-        spaces: by limit; all from one reference, so that any of them can train what another proposed.
+        spaces: the spaces by limit; all from one reference, so that the first can train what another proposed.
     """
 
     def __init__(self, spaces: Mapping[int, SearchSpace]) -> None:
         self.spaces = dict(spaces)
-        self.any = next(iter(self.spaces.values()))
-        self.direction, self.uses_images, self.max_epochs = (
-            self.any.direction,
-            self.any.uses_images,
-            self.any.max_epochs,
-        )
-        self.param_budget, self.mac_budget = max(self.spaces), self.any.mac_budget
-        self.resumable = can_resume(self.any)
+        self.first = first = next(iter(self.spaces.values()))
+        self.direction, self.uses_images, self.max_epochs = first.direction, first.uses_images, first.max_epochs
+        self.param_budget, self.mac_budget = max(self.spaces), first.mac_budget
+        self.resumable = can_resume(first)
 
-    def suggest(self, trial: BaseTrial) -> Any:
+    def suggest(self, trial: BaseTrial) -> Proposal:
         """A candidate within the limit that the trial draws.
 
         Raises:
-            SpaceError: the space proposed one above it.
+            SpaceError: the space of that limit proposed a candidate above it.
         """
         limit = int(trial.suggest_categorical(LIMIT, tuple(self.spaces)))
-        candidate = self.spaces[limit].suggest(trial)
-        cost = getattr(candidate, "cost", None)
-        if cost is not None and cost.parameters > limit:
+        candidate = propose(self.spaces[limit], trial)
+        if candidate.cost is not None and candidate.cost.parameters > limit:
             raise SpaceError(
                 f"a space for several --param-budget must propose within each, here {limit:,}",
-                got=f"{cost.parameters:,} parameters",
+                got=f"{candidate.cost.parameters:,} parameters",
                 remedy="Give one limit, or solve for problem.param_budget as spaces.width.widest does",
             )
         return candidate
 
     def train(self, candidate: Any, context: TrialContext) -> Iterator[EpochReport]:
-        """As the space trains it."""
-        return self.any.train(candidate, context)
+        """Trains as the space of any limit does."""
+        return self.first.train(candidate, context)
 
     def warm_starts(self) -> list[WarmStart]:
         """The first known good point of every limit, then the second, and so on; equal candidates once."""
-        each = [[(limit, start) for start in space.warm_starts()] for limit, space in self.spaces.items()]
+        of_limits = [[(limit, start) for start in space.warm_starts()] for limit, space in self.spaces.items()]
         found: dict[str, WarmStart] = {}
-        for limit, start in filter(None, chain.from_iterable(zip_longest(*each))):
-            named = f"{start.name}, at most {limit:,} parameters"
-            limited = replace(start, name=named, params={LIMIT: limit, **start.params})
+        for limit, start in filter(None, chain.from_iterable(zip_longest(*of_limits))):
+            name = f"{start.name}, at most {limit:,} parameters"
+            limited = replace(start, name=name, params={LIMIT: limit, **start.params})
             found.setdefault(self._identity(limited), limited)
         return list(found.values())
 
     def _identity(self, start: WarmStart) -> str:
-        """Equal for warm starts of one candidate; where parameters are left to the sampler, each is its own."""
+        """Equal for warm starts of one candidate; one that leaves parameters to the sampler equals no other."""
         trial = FixedTrial(dict(start.params))
         for key, value in start.attributes.items():
             trial.set_user_attr(key, value)

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from cifar.errors import UserError
 from spaces.base import Problem, SearchSpace, SpaceError
@@ -28,45 +27,44 @@ FORMS = (
 def load_space(reference: str, problem: Problem) -> SearchSpace:
     """The space of that name, attribute or file, made for `problem`.
 
-    A file or attribute holds a `SearchSpace` object, or something that is called with the `Problem` and gives one.
+    A file or attribute holds a `SearchSpace`, or a class or function that makes one from the `Problem`.
 
     Raises:
-        SpaceError: unknown, not importable, or without a method `suggest`.
+        SpaceError: unknown, not importable, or no `SearchSpace`.
         InfeasibleError: no network fits the problem's limits.
     """
-    found: Any = BUILT_IN.get(reference) or _attribute(reference)
-    if isinstance(found, type) or not hasattr(found, "suggest"):
-        found = _made(found, problem, reference) if callable(found) else found
-    if not callable(getattr(found, "suggest", None)) or not callable(getattr(found, "train", None)):
+    found = BUILT_IN.get(reference) or _attribute(reference)
+    if not isinstance(found, SearchSpace) and callable(found):
+        found = _made(found, problem, reference)
+    if not isinstance(found, SearchSpace):
         raise SpaceError(
-            "a space must offer suggest(trial) and train(candidate, context)",
+            "a space must be a SearchSpace, or a class or function that makes one from a Problem",
             got=f"{type(found).__name__} from {reference}",
             remedy="Subclass spaces.base.SearchSpace",
         )
-    space: SearchSpace = found
-    _limit(space, problem)
-    return space
+    _limit(found, problem)
+    return found
 
 
-def _made(factory: Callable[[Problem], Any], problem: Problem, reference: str) -> Any:
+def _made(factory: Callable[[Problem], object], problem: Problem, reference: str) -> object:
     try:
         return factory(problem)
     except UserError:
         raise
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        raise SpaceError(f"{reference} must be callable with a Problem", got=reason, remedy="Mend it") from error
+        raise SpaceError(f"{reference} must be callable with a Problem", got=reason, remedy="Fix it") from error
 
 
 def _limit(space: SearchSpace, problem: Problem) -> None:
-    """Lets limits that the user gave bind a space that does not solve for them; it must then reject proposals."""
+    """Has the user's limits bind a space that does not solve for them: proposals above them are then infeasible."""
     for name in ("param_budget", "mac_budget"):
         given = getattr(problem, name)
         if given is not None and getattr(space, name) != given:
             setattr(space, name, given)
 
 
-def _attribute(reference: str) -> Any:
+def _attribute(reference: str) -> object:
     if reference.endswith(".py"):
         return _get(_module_of_file(Path(reference)), FILE_ATTRIBUTE, reference)
     module, colon, attribute = reference.partition(":")
@@ -78,10 +76,11 @@ def _attribute(reference: str) -> Any:
         raise SpaceError("a space's module must be importable", got=str(error), remedy="Check the name") from error
 
 
-def _get(module: ModuleType, attribute: str, reference: str) -> Any:
+def _get(module: ModuleType, attribute: str, reference: str) -> object:
     if not hasattr(module, attribute):
         raise SpaceError(f"{reference} must define {attribute!r}", got="no such name", remedy="Define it at top level")
-    return getattr(module, attribute)
+    found: object = getattr(module, attribute)
+    return found
 
 
 def _module_of_file(path: Path) -> ModuleType:
@@ -98,6 +97,6 @@ def _module_of_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         raise SpaceError(
-            f"{path} must run without errors", got=f"{type(error).__name__}: {error}", remedy="Mend it"
+            f"{path} must run without errors", got=f"{type(error).__name__}: {error}", remedy="Fix it"
         ) from error
     return module

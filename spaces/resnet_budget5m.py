@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from optuna.trial import BaseTrial, FixedTrial
+from optuna.trial import BaseTrial, FixedTrial, create_trial
 
 from cifar.candidate import Candidate
 from cifar.errors import InfeasibleError
+from cifar.networks.registry import NetworkConfig
 from cifar.networks.resnet import ActivationName, BlockName, ResNetConfig
 from cifar.recipe import Augmentation, Optimizer, OptimizerName, Recipe, Schedule, ScheduleName, recipe_names
 from spaces.base import Problem, SearchSpace, WarmStart
@@ -196,14 +197,11 @@ class ResNetSpace(SearchSpace):
         """What `params` stand for with the candidate's recipe as base; None where one is outside its range."""
         trial = FixedTrial(dict(params))
         try:
-            network, recipe = self._network(trial, 1), _suggest_recipe(trial, candidate.recipe)
-        except ValueError:  # what FixedTrial raises for a missing parameter
+            decoded = Candidate(self._network(trial, 1), _suggest_recipe(trial, candidate.recipe))
+            create_trial(value=0.0, params=trial.params, distributions=trial.distributions)
+        except ValueError:  # what FixedTrial raises for a missing parameter, create_trial for one outside its range
             return None
-        inside = all(
-            distribution._contains(distribution.to_internal_repr(params[name]))
-            for name, distribution in trial.distributions.items()
-        )
-        return Candidate(network, recipe) if inside else None
+        return decoded
 
 
 def resnet_budget5m(problem: Problem) -> ResNetSpace:
@@ -306,7 +304,7 @@ def _suggest_mixing(trial: BaseTrial) -> dict[str, Any]:
     }
 
 
-def _encode_network(network: Any) -> dict[str, Any]:
+def _encode_network(network: NetworkConfig) -> dict[str, Any]:
     """Parameters of a ResNet but for its share of the limits."""
     if not isinstance(network, ResNetConfig):
         raise InfeasibleError(

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from optuna.trial import BaseTrial
 from torch import nn
 
-from cifar.candidate import Candidate
-from cifar.networks.complexity import Cost, measure_cost
-from cifar.networks.registry import register
-from cifar.recipe import Optimizer, Recipe, Schedule
-from spaces.base import Problem, SearchSpace
+from cifar import Candidate, Cost, Recipe, measure_cost, register
+from cifar.recipe import Optimizer, Schedule
+from spaces import Problem, SearchSpace
 
 
 @register
@@ -55,7 +53,7 @@ class SmallCnnSpace(SearchSpace):
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.param_budget = problem.param_budget or 20_000  # a proposal above it is told infeasible, not trained
+        self.param_budget = problem.param_budget or 20_000  # a proposal above it is infeasible and not trained
 
     def suggest(self, trial: BaseTrial) -> Candidate:
         """The candidate of the trial's parameters."""

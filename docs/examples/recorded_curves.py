@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from optuna.trial import BaseTrial
 
-from spaces.base import EpochReport, SearchSpace, TrialContext
+from spaces import EpochReport, OwnCandidate, SearchSpace, TrialContext
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(OwnCandidate):
     """A configuration of the table."""
 
     index: int
@@ -45,7 +45,7 @@ class RecordedCurves(SearchSpace):
         return Row(trial.suggest_int("row", 0, len(self.losses) - 1))
 
     def train(self, candidate: Row, context: TrialContext) -> Iterator[EpochReport]:
-        """The recorded loss after each epoch; a NaN is told as divergence by the engine."""
+        """The recorded loss after each epoch; where it is NaN, the engine ends the trial as diverged."""
         for epoch in range(context.epochs_done + 1, context.fidelity + 1):
             yield EpochReport(epoch, float(self.losses[candidate.index, epoch - 1]))
 

@@ -19,7 +19,7 @@ from search.engine.pruners import make_pruner
 from search.engine.samplers import use_sampler
 from search.engine.scheduler import Clock, Limits, Scheduler
 from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, TrialJob, Verdict, WorkerSetup
-from search.planning.planner import Plan
+from search.planning.plan import Plan
 from search.settings import SearchSettings
 from search.study.recovery import is_claimed, recover_stale_trials
 from spaces.base import Problem, SearchSpace

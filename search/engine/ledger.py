@@ -22,7 +22,7 @@ from cifar.errors import UserError
 from cifar.runtime.seeds import derive_seed
 from search.engine.events import EpochDone, Event, TrialEnded, TrialOutcome, TrialStarted
 from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, TrialJob, Verdict, candidate_of, described
-from search.planning.planner import Plan
+from search.planning.plan import Plan
 from search.study.attributes import (
     CANDIDATE,
     EPOCH_SECONDS,
@@ -41,7 +41,7 @@ from search.study.attributes import (
 from search.study.optuna_internals import live_trial
 from search.study.recovery import INTERRUPTED, reopen, requeue, this_process
 from search.study.trials import is_paused, known_result
-from spaces.base import SearchSpace, can_resume
+from spaces.base import Proposal, SearchSpace, can_resume, propose
 
 LOSSES_OF_A_CANDIDATE = 2  # workers lost while they trained one candidate, after which it fails for good
 
@@ -110,7 +110,7 @@ class Ledger:
         trial.set_user_attr(WORKER, this_process())
         trial.set_user_attr(STINT, [0, epochs])
         try:
-            candidate = self.space.suggest(trial)
+            candidate = propose(self.space, trial)
             ended = self._recorded(trial, candidate) or self._repeated(trial)
         except UserError as error:
             self._end(trial, TrialState.FAIL, TrialOutcome.FAILED, str(error))
@@ -135,9 +135,9 @@ class Ledger:
         candidate = candidate_of(self.space, stored.params, attributes, trial.number)
         return self._job(trial, attributes, candidate, start, epochs)
 
-    def _job(self, trial: Trial, attributes: Mapping[str, Any], candidate: Any, start: int, end: int) -> TrialJob:
+    def _job(self, trial: Trial, attributes: Mapping[str, Any], candidate: Proposal, start: int, end: int) -> TrialJob:
         seed = trial.user_attrs[SEED]
-        self.emit(TrialStarted(trial.number, getattr(candidate, "summary", ""), *_cost(candidate)))
+        self.emit(TrialStarted(trial.number, candidate.summary, *_cost(candidate)))
         path = self.checkpoint(seed)
         epochs_done, read_from = 0, None
         if start and self.resumable:
@@ -150,7 +150,7 @@ class Ledger:
             trial.number, parameters, attributes, seed, start, end, self.plan.max_epochs, epochs_done, read_from, path
         )
 
-    def _recorded(self, trial: Trial, candidate: Any) -> TrialEnded | None:
+    def _recorded(self, trial: Trial, candidate: Proposal) -> TrialEnded | None:
         """Records what the candidate is and costs; ends the trial untrained if it breaks a limit."""
         described = candidate.to_dict()
         trial.set_user_attr(CANDIDATE, described)
@@ -304,7 +304,7 @@ class Ledger:
         return ended
 
 
-def _cost(candidate: Any) -> tuple[int | None, int | None]:
+def _cost(candidate: Proposal) -> tuple[int | None, int | None]:
     """Parameters and multiply-accumulates; None where the candidate has no cost."""
-    cost = getattr(candidate, "cost", None)
+    cost = candidate.cost
     return (None, None) if cost is None else (cost.parameters, cost.macs)

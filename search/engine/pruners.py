@@ -6,7 +6,7 @@ import math
 
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 
-from search.planning.planner import Plan
+from search.planning.plan import Plan
 
 
 def make_pruner(name: str, plan: Plan) -> BasePruner:

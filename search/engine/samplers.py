@@ -14,7 +14,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from cifar.runtime.seeds import derive_seed
-from search.planning.planner import Plan
+from search.planning.plan import Plan
 from search.settings import SearchSettings
 from search.study.attributes import PAUSED, REPEAT_OF
 from search.study.cached_storage import ForwardingStorage

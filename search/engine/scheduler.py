@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.engine.events import TrialEnded, TrialOutcome
 from search.engine.promotion import Decision, Done, Promotion, Start, Status, TrialView, Wait
 from search.engine.views import views
-from search.planning.planner import Plan
+from search.planning.plan import Plan
 from search.settings import StudyError
 from search.study.trials import counted, mean_epoch_seconds, trained
 

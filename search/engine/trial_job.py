@@ -20,8 +20,8 @@ from cifar.data.prepare import PreparedData, TrainingSplit, load_training_split
 from cifar.errors import Diverged, UserError
 from cifar.runtime.device import Device, choose_device
 from cifar.runtime.seeds import use_deterministic_algorithms
-from search.planning.planner import Plan
-from spaces.base import Problem, SearchSpace, TrialContext
+from search.planning.plan import Plan
+from spaces.base import Problem, Proposal, SearchSpace, TrialContext, propose
 from spaces.multi_limit import space_for
 
 
@@ -202,12 +202,14 @@ class JobRunner:
         return TrialContext(job.full_length, job.seed, self.device, self.split, job.epochs_done, job.read_from)
 
 
-def candidate_of(space: SearchSpace, parameters: Mapping[str, Any], attributes: Mapping[str, Any], number: int) -> Any:
+def candidate_of(
+    space: SearchSpace, parameters: Mapping[str, Any], attributes: Mapping[str, Any], number: int
+) -> Proposal:
     """The candidate that a trial's parameters stand for, without its study."""
     trial = FixedTrial(dict(parameters), number)
     for key, value in attributes.items():
         trial.set_user_attr(key, value)
-    return space.suggest(trial)
+    return propose(space, trial)
 
 
 def described(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from optuna.trial import FrozenTrial, TrialState
 
 from search.engine.promotion import Status, TrialView
-from search.planning.planner import Plan
+from search.planning.plan import Plan
 from search.study.attributes import record
 from search.study.trials import distinct, epochs_of, is_feasible, is_paused, mean_epoch_seconds
 

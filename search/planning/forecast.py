@@ -1,19 +1,79 @@
-"""What a plan leads to beyond its time: trials at each rung, space on the disk, and where it is too small."""
+"""What a plan is expected to take: time, trials at each rung, space on the disk."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from dataclasses import dataclass
 
-from cifar.networks.resnet import ResNetConfig
+from search.planning.plan import Plan
+from search.planning.rungs import bracket_epochs, bracket_shares, mean_epochs
+from search.planning.speed import Speed
+from search.planning.usual_network import macs_at, parameters_at
+from search.settings import DEFAULT_TRIALS, SearchSettings
 
-if TYPE_CHECKING:
-    from search.planning.planner import Forecast, Plan
-    from search.settings import SearchSettings
-
+TYPICAL_COST = 1.4  # of a proposed network beside a plain one of as many MACs: narrow, deep or of 1x1 kernels (CPU)
+EVALUATION_COST = 1 / 3  # of an image's training: the forward pass of forward and backward
 BYTES_A_NUMBER = 4
 COPIES = 1 + 5 / 3 + 2 / 3
-"""Numbers a checkpoint holds for each parameter, on average over the spaces: the weight; the optimizer's state, one of
-SGD and two of Adam and AdamW; a moving average in two of three trials."""
+"""Numbers that a checkpoint holds for each parameter, on average over the spaces: the weight; the optimizer's state,
+one number with SGD and two with Adam and AdamW; a moving average in two of three trials."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a call of the search is expected to take on this machine."""
+
+    epoch_seconds: float
+    """Seconds of an epoch of a network as large as the limits allow."""
+    trial_epochs: float
+    """Mean epochs of a trial, pruning considered."""
+    trials: int
+    """Trials that the time, epoch or trial budget holds."""
+    seconds: float
+    """Seconds until the end."""
+
+
+def forecast(plan: Plan, settings: SearchSettings, speed: Speed) -> Forecast:
+    """What the first call of a study will take, from this machine's speed."""
+    macs = plan.mac_budget or macs_at(plan.param_budget, plan.image_size)
+    images = plan.train_size + EVALUATION_COST * plan.val_limit
+    return forecast_at(plan, settings, TYPICAL_COST * images * speed.seconds(macs))
+
+
+def forecast_at(plan: Plan, settings: SearchSettings, epoch_seconds: float, started: int = 0) -> Forecast:
+    """What a call will take.
+
+    Args:
+        plan: what the trials have in common.
+        settings: what the call is asked to do.
+        epoch_seconds: seconds of a typical trial's epoch; 0 where no time passes, as with recorded curves.
+        started: trials that earlier calls started.
+    """
+    trial_epochs, first_epochs = _epochs(plan, settings.pruner)
+    trials = _trials_asked(settings) - started
+    if settings.epoch_budget:
+        trials = min(trials, (settings.epoch_budget - first_epochs) / trial_epochs)
+    seconds = (max(0, trials) * trial_epochs + first_epochs) * epoch_seconds / settings.workers
+    if settings.time_budget and settings.time_budget < seconds:
+        seconds = settings.time_budget
+        trials = (seconds * settings.workers / epoch_seconds - first_epochs) / trial_epochs
+    return Forecast(epoch_seconds, trial_epochs, max(0 if started else 1, int(trials)), seconds)
+
+
+def _epochs(plan: Plan, pruner: str) -> tuple[float, float]:
+    """Mean epochs of a trial, and epochs on top: Optuna's pruners train the first trial of each bracket in full."""
+    if pruner == "none":
+        return float(plan.max_epochs), 0.0
+    brackets = bracket_epochs(plan.rungs, plan.eta)
+    if pruner == "promotion":
+        return brackets[0], 0.0
+    return mean_epochs(plan.rungs, plan.eta), sum(plan.max_epochs - epochs for epochs in brackets)
+
+
+def _trials_asked(settings: SearchSettings) -> float:
+    """Trials of the study in all that the settings allow; infinite where only time or epochs end the call."""
+    limited = settings.time_budget or settings.epoch_budget
+    return settings.max_trials or (math.inf if limited else DEFAULT_TRIALS)
 
 
 def trials_reaching(plan: Plan, pruner: str, trials: int) -> list[int]:
@@ -23,40 +83,38 @@ def trials_reaching(plan: Plan, pruner: str, trials: int) -> list[int]:
         return [trials] * count
     if pruner in ("promotion", "successive_halving"):
         return [min(trials, max(1, trials // plan.eta**level)) for level in range(count)]
-    # Hyperband gives eta^s / (s + 1) of the trials to the bracket that begins s rungs below the last
-    weights = [float(plan.eta) ** s / (s + 1) for s in reversed(range(count))]
+    brackets = bracket_shares(plan.rungs, plan.eta)
     shares = [
-        sum(w / float(plan.eta) ** max(0, level - first) for first, w in enumerate(weights)) / sum(weights)
+        sum(share / float(plan.eta) ** max(0, level - first) for first, share in enumerate(brackets))
         for level in range(count)
     ]
     return [min(trials, max(1, round(trials * share))) for share in shares]
 
 
 def expected_parameters(plan: Plan) -> int | None:
-    """Of a trial's network, at most: as the limits allow a network of the usual shape; None without limits."""
+    """Most parameters of an average trial: what the limits allow a network of the usual shape; None without limits."""
     found = []
     if plan.param_budget:
         limits = plan.param_budgets or (plan.param_budget,)
         found.append(sum(limits) // len(limits))
     if plan.mac_budget:
-        usual = ResNetConfig(blocks=(3, 4, 3), channels=(66, 132, 264), stem=66).cost()
-        found.append(round(usual.parameters * plan.mac_budget / (usual.macs * (plan.image_size / 32) ** 2)))
+        found.append(parameters_at(plan.mac_budget, plan.image_size))
     return min(found, default=None)
 
 
 def checkpoint_bytes(parameters: float) -> int:
-    """Expected size of the file that a paused trial goes on from."""
+    """Expected size of the file that a paused trial resumes from."""
     return round(BYTES_A_NUMBER * COPIES * parameters)
 
 
 def disk(plan: Plan, pruner: str, trials: int, parameters: float | None = None) -> int | None:
-    """Bytes of the checkpoints of trials that are paused when a search ends; None where unknown.
+    """Bytes of the checkpoints of trials that are paused when a call ends; None where unknown.
 
     Args:
-        plan: of the study.
+        plan: what the trials have in common.
         pruner: only promotion pauses trials.
-        trials: expected of the search.
-        parameters: mean of the study's trials; None is as the limits allow.
+        trials: how many the call is expected to run.
+        parameters: mean of the study's networks so far; None estimates it from the limits.
     """
     if pruner != "promotion" or not plan.train_size:
         return 0
@@ -64,24 +122,3 @@ def disk(plan: Plan, pruner: str, trials: int, parameters: float | None = None) 
     if parameters is None:
         return None
     return checkpoint_bytes(parameters) * (trials - trials_reaching(plan, pruner, trials)[-1])
-
-
-def shortfalls(plan: Plan, outlook: Forecast, settings: SearchSettings) -> list[str]:
-    """Lines about what was asked for that the budget does not hold; none where all is well."""
-    lines = []
-    held = [settings.epoch_budget / plan.max_epochs] if settings.epoch_budget else []
-    if settings.time_budget and outlook.epoch_seconds:
-        held.append(settings.time_budget * settings.workers / outlook.epoch_seconds / plan.max_epochs)
-    if held and min(held) < 1:
-        what = "--epoch-budget" if settings.epoch_budget and min(held) == held[0] else "--time-budget"
-        lines.append(
-            f"short       {what} holds {min(held):.2g} of one full trial of {plan.max_epochs} epochs, so none is sure "
-            "to be complete; raise it, or lower --max-epochs"
-        )
-    needed = plan.eta ** (len(plan.rungs) - 1)
-    if settings.pruner != "none" and outlook.trials < needed:
-        lines.append(
-            f"few         {outlook.trials} trials do not fill {len(plan.rungs)} rungs, at each of which one of "
-            f"{plan.eta} goes on: that takes {needed}; allow more, or raise --min-epochs"
-        )
-    return lines

@@ -8,7 +8,7 @@ from itertools import zip_longest
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.planning.planner import Plan
+from search.planning.plan import Plan
 from search.study.attributes import CONTINUES, EPOCH_SECONDS, PAUSED, REPEAT_OF, STINT
 from search.study.session_log import Call
 from search.study.trials import distinct, is_feasible

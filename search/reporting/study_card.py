@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from cifar.files import write_text
 from cifar.runtime.device import Device
 from search.format import format_duration, format_limits
-from search.planning.planner import Plan
+from search.planning.plan import Plan
 from search.reporting.fronts import best_by_limit, front_section, limits_section, standings
 from search.reporting.resource_usage import training_seconds
 from search.reporting.tables import Section, markdown

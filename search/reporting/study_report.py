@@ -15,7 +15,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from cifar.files import write_text
-from search.planning.planner import Plan
+from search.planning.plan import Plan
 from search.reporting.fronts import Standing, best_by_limit, standings
 from search.reporting.rank_correlation import Agreement, Values, agreements, winner_history
 from search.reporting.resource_usage import Bill, make_bill

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search.format import format_bytes, format_duration
-from search.planning.planner import Plan
+from search.planning.plan import Plan
 from search.reporting.fronts import front_section, limits_section
 from search.reporting.rank_correlation import FEWEST, Agreement
 from search.reporting.resource_usage import Bill

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from search.engine.events import EpochDone, Event, TrialEnded, TrialStarted
 from search.format import format_duration
-from search.planning.planner import Plan
+from search.planning.plan import Plan
 from search.settings import SearchSettings
 from search.study.trials import ranked, reached
 from spaces.base import SearchSpace

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import optuna
 
 from cifar.config import from_dict, to_dict
-from search.planning.forecast import disk, trials_reaching
-from search.planning.planner import Forecast, Plan
+from search.planning.forecast import Forecast, disk, trials_reaching
+from search.planning.plan import Plan
 from search.settings import SearchSettings
 from search.study.attributes import FORECAST
 from search.study.trials import distinct, mean_epoch_seconds

@@ -16,7 +16,7 @@ import pandas as pd
 
 from cifar.config import from_dict
 from cifar.files import atomic_write
-from search.planning.planner import Plan
+from search.planning.plan import Plan
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import CANDIDATE, DATA, PLAN, SEED, SOURCE, SPACE, WORKER
 from search.study.storage import exists, open_storage, shown_url

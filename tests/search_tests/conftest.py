@@ -17,12 +17,12 @@ from search.settings import SearchSettings
 CURVES_SPACE = """
 import numpy as np
 from dataclasses import asdict, dataclass
-from spaces.base import EpochReport, SearchSpace
+from spaces.base import EpochReport, OwnCandidate, SearchSpace
 
 LOSSES = np.exp(-np.outer(np.linspace(0.02, 0.5, 200), np.arange(1, 10))) + np.linspace(0, 0.4, 200)[:, None]
 
 @dataclass(frozen=True)
-class Row:
+class Row(OwnCandidate):
     index: int
     def to_dict(self):
         return asdict(self)

@@ -15,9 +15,9 @@ SPACE = """
 import os, signal
 from pathlib import Path
 from cifar.errors import Diverged
-from spaces.base import EpochReport, SearchSpace
+from spaces.base import EpochReport, OwnCandidate, SearchSpace
 
-class Candidate:
+class Candidate(OwnCandidate):
     def __init__(self, x):
         self.x = x
     def to_dict(self):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from cifar.candidate import Candidate
 from cifar.data.prepare import prepare
 from search.session import run_search
 from search.settings import PRUNERS, SAMPLER_PACKAGES, SAMPLERS, SearchSettings, StudyError
-from search.study.attributes import CANDIDATE, REASON, WORKER
+from search.study.attributes import CANDIDATE, REASON
 from search.study.trials import choose_trials, counted, ranked
 
 Settings = Callable[..., SearchSettings]
@@ -118,9 +117,9 @@ def test_a_study_does_not_continue_with_other_images(toy_search: Settings, workp
 SPACE_WITH = """
 from cifar.networks.complexity import Cost
 from cifar.errors import Diverged
-from spaces.base import EpochReport, SearchSpace
+from spaces.base import EpochReport, OwnCandidate, SearchSpace
 
-class C:
+class C(OwnCandidate):
     def __init__(self, x):
         self.x = x
         self.cost = Cost(int(100 * x), 1)

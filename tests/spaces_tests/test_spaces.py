@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from optuna.trial import FixedTrial
+from optuna.trial import BaseTrial, FixedTrial
 
 from cifar.candidate import Candidate
 from cifar.errors import InfeasibleError
+from cifar.networks.complexity import Cost
 from cifar.networks.resnet import ResNetConfig
 from cifar.recipe import recipe_names
-from spaces.base import Problem, SearchSpace, SpaceError
+from spaces.base import OwnCandidate, Problem, Proposal, SearchSpace, SpaceError, can_resume, propose
 from spaces.registry import BUILT_IN, load_space
 from spaces.resnet_budget5m import RECIPE_ATTRIBUTE, ResNetSpace
 from spaces.width import Limits, round_width, widest
@@ -32,7 +35,9 @@ def proposals(space: SearchSpace, count: int, seed: int = 0) -> Iterator[tuple[o
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     for _ in range(count):
         trial = study.ask()
-        yield trial, space.suggest(trial)
+        candidate = space.suggest(trial)
+        assert isinstance(candidate, Candidate)
+        yield trial, candidate
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -159,7 +164,11 @@ def test_space_by_attribute_and_by_file(tmp_path: Path) -> None:
         ("nowhere.at_all:space", "must be importable"),
         ("spaces.base:nothing", "must define 'nothing'"),
         ("spaces.base:SpaceError", "must be callable with a Problem"),
-        ("cifar.candidate:Candidate", "must offer suggest"),
+        (
+            "cifar.candidate:Candidate",
+            r"must be a SearchSpace.*; got Candidate from .*Subclass spaces\.base",
+        ),
+        ("cifar.recipe:RECIPES_FOLDER", "must be a SearchSpace"),
         ("no/such/file.py", "file must exist"),
     ],
 )
@@ -173,3 +182,97 @@ def test_broken_file_is_refused_in_one_line(tmp_path: Path) -> None:
     file.write_text("import nothing_like_this\n")
     with pytest.raises(SpaceError, match=r"broken\.py must run without errors; got ModuleNotFoundError"):
         load_space(str(file), Problem())
+
+
+DUCK = """
+class Duck:
+    param_budget = mac_budget = max_epochs = None
+    def suggest(self, trial): return trial.suggest_int("x", 0, 9)
+    def train(self, candidate, context): yield candidate
+"""
+INCOMPLETE = """
+from spaces.base import SearchSpace
+class Incomplete(SearchSpace):
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (DUCK + "space = Duck()\n", r"must be a SearchSpace.*got Duck from .*Subclass spaces\.base\.SearchSpace"),
+        (DUCK + "space = Duck\n", "must be callable with a Problem"),
+        (DUCK + "space = lambda problem: Duck()\n", r"must be a SearchSpace.*got Duck from .*Subclass"),
+        (INCOMPLETE + "space = Incomplete()\n", "must run without errors; got TypeError: Can't instantiate abstract"),
+        (
+            INCOMPLETE + "space = lambda problem: Incomplete()\n",
+            "must be callable with a Problem; got TypeError",
+        ),
+    ],
+)
+def test_what_is_no_search_space_is_refused_in_one_line(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(SpaceError, match=words) as caught:
+        load_space(str(tmp_path / "mine.py"), Problem())
+    assert "\n" not in str(caught.value)
+
+
+# ---- candidates
+
+
+@dataclass(frozen=True)
+class Row(OwnCandidate):
+    index: int
+    scale: float = 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Sized(OwnCandidate):
+    def __init__(self, parameters: int) -> None:
+        self.cost = Cost(parameters, 0)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {}
+
+
+class Bare:
+    def to_dict(self) -> dict[str, Any]:
+        return {}
+
+
+class Rows(SearchSpace):
+    uses_images = False
+
+    def __init__(self, candidate: Any) -> None:
+        self.candidate = candidate
+
+    def suggest(self, trial: BaseTrial) -> Proposal:
+        made: Proposal = self.candidate
+        return made
+
+
+def test_a_candidate_of_your_own_needs_a_json_form_only() -> None:
+    row = Row(3, 1 / 3)
+    assert (row.cost, row.summary) == (None, "Row(index=3, scale=0.3333)")
+    assert Sized(7).cost == Cost(7, 0)
+
+
+@pytest.mark.parametrize("candidate", [Row(3), Sized(7), Candidate(), Candidate.named("baseline_cnn")])
+def test_candidates_are_proposals(candidate: Proposal) -> None:
+    assert propose(Rows(candidate), FixedTrial({})) is candidate
+    assert candidate.summary
+
+
+@pytest.mark.parametrize("candidate", [Bare(), {"index": 3}, None])
+def test_what_is_no_candidate_is_refused(candidate: object) -> None:
+    with pytest.raises(SpaceError, match=r"to_dict\(\), cost and summary; got .*subclass spaces\.base\.OwnCandidate"):
+        propose(Rows(candidate), FixedTrial({}))
+
+
+def test_the_default_training_resumes_unless_the_space_says_otherwise() -> None:
+    space = Rows(Row(1))
+    assert can_resume(space)
+    space.resumable = False
+    assert not can_resume(space)

@@ -80,3 +80,11 @@ def test_a_rate_that_is_yet_to_be_found_cannot_be_enqueued() -> None:
     unresolved = replace(candidate, recipe=replace(candidate.recipe, optimizer=optimizer))
     with pytest.raises(InfeasibleError, match=r"optimizer\.lr as a number; got 'range_test'.*search\.lr_range"):
         space_of("resnet_budget5m").encode(unresolved)
+
+
+@pytest.mark.filterwarnings("ignore:The value 0.5 of the parameter:UserWarning")  # FixedTrial's
+def test_a_setting_outside_its_range_cannot_be_enqueued() -> None:
+    candidate = Candidate.named("resnet_16_32_64")
+    smoother = replace(candidate, recipe=replace(candidate.recipe, label_smoothing=0.5))
+    with pytest.raises(InfeasibleError, match="every setting of the candidate must lie inside the space"):
+        space_of("resnet_budget5m").encode(smoother)

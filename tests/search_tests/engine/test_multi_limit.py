@@ -1,4 +1,4 @@
-"""Several parameter limits in one study."""
+"""Studies of several parameter limits."""
 
 from __future__ import annotations
 
@@ -10,54 +10,26 @@ import pytest
 from optuna.trial import TrialState
 
 from cifar.candidate import Candidate
-from cifar.errors import InfeasibleError
 from search.cli import run_command
 from search.engine.samplers import use_sampler
-from search.planning.planner import Plan
+from search.planning.plan import Plan
 from search.run import main, parser
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import CANDIDATE
 from search.study.study import require_study
 from search.study.trials import counted
-from spaces.base import Problem, can_resume
-from spaces.multi_limit import LIMIT, SeveralLimits, space_for
-from spaces.resnet_budget5m import ResNetSpace
+from spaces.base import Problem
+from spaces.multi_limit import LIMIT, space_for
 
 Settings = Callable[..., SearchSettings]
 LIMITS = (300_000, 30_000, 5_000_000)
 
 
-@pytest.fixture
-def space() -> SeveralLimits:
-    found = space_for("resnet_budget5m", Problem(mac_budget=20_000_000), LIMITS)
-    assert isinstance(found, SeveralLimits)
-    return found
-
-
-def test_one_limit_or_none_is_the_space_itself() -> None:
-    assert isinstance(space_for("resnet_budget5m", Problem()), ResNetSpace)
-    assert space_for("resnet_budget5m", Problem(param_budget=40_000)).param_budget == 40_000
-
-
-def test_it_offers_what_its_spaces_offer(space: SeveralLimits) -> None:
-    single = ResNetSpace(Problem())
-    assert (space.direction, space.uses_images, space.max_epochs) == (
-        single.direction,
-        single.uses_images,
-        single.max_epochs,
-    )
-    assert (space.param_budget, space.mac_budget) == (5_000_000, 20_000_000)
-    assert can_resume(space)
-
-
-def test_a_space_with_an_own_trainer_is_no_more_resumable_than_before(curves: str) -> None:
-    assert not can_resume(space_for(curves, Problem(), (10, 20)))
-
-
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_every_proposal_keeps_its_own_limit_and_the_sampler_learns(space: SeveralLimits) -> None:
+def test_every_proposal_keeps_its_own_limit_and_the_sampler_learns() -> None:
     """With TPE, whose model meets depths of other ranges under other limits."""
+    space = space_for("resnet_budget5m", Problem(mac_budget=20_000_000), LIMITS)
     study = optuna.create_study(direction="maximize")
     use_sampler(study, SearchSettings(pruner="none"), Plan(1, 9, 3, 1000, 100, 100, None, None))
     for _ in range(60):
@@ -68,25 +40,6 @@ def test_every_proposal_keeps_its_own_limit_and_the_sampler_learns(space: Severa
         assert candidate.cost.macs <= 20_000_000
         study.tell(trial, candidate.cost.parameters / 5e6 - trial.params["dropout"])
     assert {t.params[LIMIT] for t in study.trials} == set(LIMITS)
-
-
-def test_warm_starts_of_every_limit_come_in_turn_and_once() -> None:
-    space = space_for("resnet_budget5m", Problem(), LIMITS)
-    starts = space.warm_starts()
-    assert [start.params[LIMIT] for start in starts[:3]] == list(LIMITS)
-    named = [start.name.partition(",")[0] for start in starts if "recipe" in start.attributes]
-    assert len(set(named)) == len(named)  # a recipe that fits two limits is the same candidate
-    study = optuna.create_study()
-    for start in starts:
-        study.enqueue_trial(dict(start.params), user_attrs=dict(start.attributes))
-        trial = study.ask()
-        assert space.suggest(trial).cost.parameters <= start.params[LIMIT]
-        assert start.params.items() >= {LIMIT: trial.params[LIMIT]}.items()
-
-
-def test_a_limit_that_holds_no_network_is_refused() -> None:
-    with pytest.raises(InfeasibleError, match="needs limits of at least"):
-        space_for("resnet_budget5m", Problem(), (1_000, 30_000))
 
 
 def test_a_study_of_several_limits_goes_on_with_them(toy_search: Settings) -> None:
@@ -117,9 +70,9 @@ def test_a_study_of_one_limit_does_not_take_several(toy_search: Settings) -> Non
 
 REJECTING = """
 from cifar.networks.complexity import Cost
-from spaces.base import EpochReport, SearchSpace
+from spaces.base import EpochReport, OwnCandidate, SearchSpace
 
-class C:
+class C(OwnCandidate):
     def __init__(self, x): self.cost, self.x = Cost(int(100 * x), 1), x
     def to_dict(self): return {"x": self.x}
 
@@ -168,10 +121,3 @@ def test_wrong_lists_are_refused_in_one_line(arguments: str, words: str, capsys:
     errors = capsys.readouterr().err
     assert (status, errors.count("\n")) == (2, 1)
     assert words in errors
-
-
-def test_settings_refuse_contradictory_limits() -> None:
-    with pytest.raises(StudyError, match="must be 1 or more; got 5,0"):
-        SearchSettings(param_budgets=(5, 0))
-    with pytest.raises(StudyError, match="only one of the two can be given; got 7 and 5,9"):
-        SearchSettings(param_budget=7, param_budgets=(5, 9))

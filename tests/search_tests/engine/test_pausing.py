@@ -17,7 +17,7 @@ from cifar.data.prepare import TrainingSplit, load_training_split, prepare
 from cifar.networks.resnet import ResNetConfig
 from cifar.recipe import Augmentation, Optimizer, Recipe, Schedule
 from cifar.runtime.device import choose_device
-from search.planning.planner import Speed
+from search.planning.speed import Speed
 from search.session import run_search
 from search.settings import SearchSettings
 from search.study.attributes import CANDIDATE, CONTINUES, PAUSED

@@ -15,7 +15,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.engine.promotion import FIRST_ROUND, Decision, Done, Promote, Promotion, Start, Status, TrialView, Wait
 from search.engine.views import views
-from search.planning.planner import Plan, rungs, rungs_from_top
+from search.planning.plan import Plan
+from search.planning.rungs import rungs, rungs_from_top
 from search.study.attributes import CONTINUES, EPOCH_SECONDS, PAUSED, REPEAT_OF, STINT
 from search.study.trials import epochs_of, trained
 

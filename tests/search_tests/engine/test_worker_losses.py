@@ -16,7 +16,7 @@ from search.engine.engine import Engine, LocalEngine
 from search.engine.events import TrialEnded, TrialOutcome
 from search.engine.trial_job import JobEnd, JobEndKind, WorkerSetup
 from search.engine.workers import ProcessWorker
-from search.planning.planner import Plan
+from search.planning.plan import Plan
 from search.session import run_search
 from search.settings import SearchSettings
 from search.study.attributes import REASON, RETRY_OF, WORKER

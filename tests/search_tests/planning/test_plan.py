@@ -1,68 +1,26 @@
-"""Rungs, brackets and plans."""
+"""Plans: what the user says stands, the rest fits the machine and the time."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from optuna.pruners import HyperbandPruner
 
 from cifar.data.prepare import PreparedData
 from cifar.runtime.device import choose_device
-from search.engine.pruners import make_pruner
-from search.format import format_duration
-from search.planning.planner import Plan, Speed, describe, forecast, make_plan, mean_epochs, rungs
+from search.planning.description import describe
+from search.planning.forecast import forecast
+from search.planning.planner import make_plan
+from search.planning.speed import Speed
+from search.planning.usual_network import USUAL_NETWORK, macs_at, parameters_at
 from search.settings import SearchSettings, StudyError
 
 CIFAR = PreparedData(Path("none"), "somewhere", "0", tuple("abcdefghij"), 50_000, 10_000, 32)
 LAPTOP = Speed(((7_000_000, 1 / 1500), (27_000_000, 1 / 900), (240_000_000, 1 / 150)))
 GPU = Speed(((7_000_000, 1 / 60_000), (800_000_000, 1 / 30_000)))
-
-
-def plan(min_epochs: int, max_epochs: int, eta: int) -> Plan:
-    return Plan(min_epochs, max_epochs, eta, 1000, 100, 100, None, None)
-
-
-@pytest.mark.parametrize(
-    ("min_epochs", "max_epochs", "eta", "expected"),
-    [
-        (1, 9, 3, [1, 3, 9]),
-        (3, 243, 3, [3, 9, 27, 81, 243]),
-        (1, 243, 3, [1, 3, 9, 27, 81, 243]),
-        (2, 51, 3, [2, 6, 18, 51]),
-        (5, 5, 3, [5]),
-    ],
-)
-def test_rungs(min_epochs: int, max_epochs: int, eta: int, expected: list[int]) -> None:
-    assert rungs(min_epochs, max_epochs, eta) == expected
-
-
-@given(st.integers(1, 50), st.integers(1, 1000), st.integers(2, 6))
-def test_rungs_climb_to_the_full_length(min_epochs: int, extra: int, eta: int) -> None:
-    ladder = rungs(min_epochs, min_epochs + extra, eta)
-    assert ladder[0] == min_epochs
-    assert ladder[-1] == min_epochs + extra
-    assert all(high == low * eta for low, high in pairwise(ladder[:-1]))
-    assert ladder[-2] < ladder[-1] <= ladder[-2] * eta
-
-
-@given(st.integers(1, 9), st.integers(0, 6), st.integers(2, 5))
-def test_hyperband_has_a_bracket_for_every_rung(first: int, power: int, eta: int) -> None:
-    pruner = make_pruner("hyperband", plan(first, first * eta**power, eta))
-    assert isinstance(pruner, HyperbandPruner)
-    counted = math.floor(math.log(pruner._max_resource / pruner._min_resource, eta)) + 1  # type: ignore[operator]
-    assert counted == power + 1 == len(rungs(first, first * eta**power, eta))
-
-
-def test_mean_epochs_of_known_ladders() -> None:
-    assert mean_epochs([5], 3) == 5
-    # brackets 1-3-9, 3-9, 9 with weights 3, 1.5, 1 and means 1 + 2/3 + 6/9, 3 + 6/3, 9
-    assert mean_epochs([1, 3, 9], 3) == pytest.approx((3 * (7 / 3) + 1.5 * 5 + 9) / 5.5)
 
 
 def test_a_laptop_gets_small_networks_and_several_full_trials_in_ten_minutes() -> None:
@@ -136,44 +94,8 @@ def test_every_time_budget_gives_a_usable_plan(seconds: float, slowness: int) ->
     assert describe(made, forecast(made, settings, speed), settings, choose_device("cpu"))
 
 
-@given(st.floats(1e6, 1e12), st.floats(1e6, 1e12))
-def test_larger_networks_take_longer(a: float, b: float) -> None:
-    low, high = sorted((a, b))
-    assert LAPTOP.seconds(low) <= LAPTOP.seconds(high)
-
-
-def test_largest_inverts_seconds() -> None:
-    assert LAPTOP.largest(LAPTOP.seconds(50e6)) == pytest.approx(50e6, rel=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(9, "9 s"), (570, "9 min 30 s"), (4000, "1 h 6 min"), (200_000, "2 d 7 h")]
-)
-def test_spoken(seconds: float, words: str) -> None:
-    assert format_duration(seconds) == words
-
-
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        ({"eta": 1}, "--eta must be 2 or more; got 1"),
-        ({"min_epochs": 9, "max_epochs": 3}, "--min-epochs must not exceed --max-epochs; got 9 and 3"),
-        ({"sampler": "psychic"}, "--sampler must be a known sampler; got psychic"),
-        ({"pruner": "shears"}, "--pruner"),
-        ({"time_budget": 0.0}, "--time-budget must be longer than 0"),
-        ({"study": "../up"}, "plain folder name"),
-        ({"max_trials": 0}, "--trials must be 1 or more"),
-        ({"val_size": 0}, "--val-size"),
-    ],
-)
-def test_contradictory_settings_are_refused(wrong: dict[str, object], words: str) -> None:
-    with pytest.raises(StudyError, match=words):
-        SearchSettings(**wrong)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("space", "name"),
-    [("resnet_budget5m", "resnet_budget5m"), ("mine/curves.py", "curves"), ("pkg.mod:thing", "thing")],
-)
-def test_studies_are_named_after_their_space(space: str, name: str) -> None:
-    assert SearchSettings(space=space).study_name == name
+def test_limits_and_the_usual_network_agree() -> None:
+    usual = USUAL_NETWORK.cost()
+    assert macs_at(None, 32) == macs_at(usual.parameters, 32) == usual.macs
+    assert macs_at(usual.parameters // 2, 64) == pytest.approx(2 * usual.macs, rel=1e-6)
+    assert parameters_at(usual.macs, 32) == parameters_at(4 * usual.macs, 64) == usual.parameters

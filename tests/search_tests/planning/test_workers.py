@@ -27,7 +27,7 @@ def test_threads_are_shared_out() -> None:
 
 
 def test_a_measurement_trains_in_each_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search.planning.workers, "candidates", lambda device: (2,))
+    monkeypatch.setattr(search.planning.workers, "numbers_to_try", lambda device: (2,))
     speeds = measure_workers(choose_device("cpu"))
     assert list(speeds) == [2]
     assert speeds[2] > 0

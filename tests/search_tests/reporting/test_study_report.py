@@ -17,8 +17,10 @@ from optuna.trial import TrialState
 from cifar.runtime.device import choose_device
 from search.cli import run_command
 from search.format import format_bytes, format_limits
-from search.planning.forecast import disk, shortfalls, trials_reaching
-from search.planning.planner import Forecast, Plan, Speed, describe, forecast, forecast_at
+from search.planning.description import describe, shortfalls
+from search.planning.forecast import Forecast, disk, forecast, forecast_at, trials_reaching
+from search.planning.plan import Plan
+from search.planning.speed import Speed
 from search.report import main
 from search.reporting.fronts import best_by_limit, standings
 from search.reporting.resource_usage import Bill, make_bill, starts

@@ -1,0 +1,85 @@
+"""A plan in words, for a person."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from cifar.runtime.device import Device
+from search.format import format_bytes, format_duration, format_limits
+from search.planning.forecast import Forecast, disk
+from search.planning.plan import Plan
+from search.planning.planner import FEWEST_IMAGES
+from search.settings import SearchSettings
+
+
+def describe(plan: Plan, outlook: Forecast, settings: SearchSettings, device: Device) -> list[str]:
+    """The plan of a study of images, line by line."""
+    ending = time.strftime("%H:%M", time.localtime(time.time() + outlook.seconds))
+    return [
+        f"device      {device.describe()}, {settings.workers} worker{'s' * (settings.workers > 1)}",
+        f"limits      {_limits(plan, settings)}",
+        describe_rungs(plan),
+        f"epoch       {plan.train_size:,} training images, validated on {plan.val_limit:,}; "
+        f"about {outlook.epoch_seconds:.2g} s",
+        f"expected    {outlook.trials} trials in {format_duration(outlook.seconds)}, until about {ending}",
+        *_disk(plan, outlook, settings),
+        *_few_images(plan),
+        *shortfalls(plan, outlook, settings),
+    ]
+
+
+def describe_rungs(plan: Plan) -> str:
+    """The line about the rungs."""
+    return f"rungs       {', '.join(map(str, plan.rungs))} epochs; one of {plan.eta} trials goes on at each"
+
+
+def shortfalls(plan: Plan, outlook: Forecast, settings: SearchSettings) -> list[str]:
+    """Lines about what the budgets are too small for; none where all is well."""
+    return [*_short(plan, outlook, settings), *_few_trials(plan, outlook, settings)]
+
+
+def _limits(plan: Plan, settings: SearchSettings) -> str:
+    limits = plan.param_budgets or (plan.param_budget or 0,)
+    parameters = f"{format_limits(limits)} parameters" if plan.param_budget else "no parameter limit"
+    macs = f"{plan.mac_budget:,} multiply-accumulates an image" if plan.mac_budget else "no MAC limit"
+    proposed = plan.mac_budget and settings.mac_budget is None
+    note = " (MAC limit proposed for this machine; --mac-budget overrides it)" if proposed else ""
+    return f"{parameters}, {macs}{note}"
+
+
+def _disk(plan: Plan, outlook: Forecast, settings: SearchSettings) -> Iterator[str]:
+    taken = disk(plan, settings.pruner, outlook.trials)
+    if taken:
+        yield f"disk        about {format_bytes(taken)}, the checkpoints of paused trials"
+
+
+def _few_images(plan: Plan) -> Iterator[str]:
+    images = plan.train_size * plan.max_epochs
+    if images < FEWEST_IMAGES / 2:
+        yield f"short       a full trial sees {images:,} images only, too few to tell networks apart; give it more time"
+
+
+def _short(plan: Plan, outlook: Forecast, settings: SearchSettings) -> Iterator[str]:
+    """Warns where a budget holds no full trial."""
+    held = {}  # full trials, by option
+    if settings.epoch_budget:
+        held["--epoch-budget"] = settings.epoch_budget / plan.max_epochs
+    if settings.time_budget and outlook.epoch_seconds:
+        held["--time-budget"] = settings.time_budget * settings.workers / outlook.epoch_seconds / plan.max_epochs
+    option = min(held, key=lambda name: held[name], default=None)
+    if option is not None and held[option] < 1:
+        yield (
+            f"short       {option} holds {held[option]:.2g} of one full trial of {plan.max_epochs} epochs, so none is "
+            "sure to be complete; raise it, or lower --max-epochs"
+        )
+
+
+def _few_trials(plan: Plan, outlook: Forecast, settings: SearchSettings) -> Iterator[str]:
+    """Warns where too few trials are expected to reach the last rung by promotion or pruning."""
+    needed = plan.eta ** (len(plan.rungs) - 1)
+    if settings.pruner != "none" and outlook.trials < needed:
+        yield (
+            f"few         {outlook.trials} trials do not fill {len(plan.rungs)} rungs, at each of which one of "
+            f"{plan.eta} goes on: that takes {needed}; allow more, or raise --min-epochs"
+        )

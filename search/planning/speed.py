@@ -1,0 +1,58 @@
+"""How fast this machine trains, by the size of the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from cifar.networks.resnet import ResNetConfig
+from cifar.runtime.device import Device
+from search.planning.probe import seconds_an_image
+
+PROBES = (8, 16, 48, 96)  # first-stage channels of networks of [2, 2, 2] blocks
+PROBE_IMAGES = 256
+PROBE_EPOCHS = 2  # timed after one that warms up; the faster counts
+PROBE_SECONDS = 4.0  # that one network may take; where it would take longer, its speed is left to extrapolation
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast this machine trains, by the size of the network."""
+
+    points: tuple[tuple[int, float], ...]
+    """(multiply-accumulates an image, seconds an image), by size."""
+
+    def seconds(self, macs: float) -> float:
+        """Seconds to train on one image: interpolated between the measured sizes, in proportion to MACs beyond them."""
+        for (low, a), (high, b) in pairwise(self.points):
+            if macs <= high:
+                share = max(0.0, macs - low) / (high - low)
+                return a + share * (b - a)
+        macs_last, seconds_last = self.points[-1]
+        return seconds_last * macs / macs_last
+
+    def largest(self, seconds: float) -> float:
+        """Multiply-accumulates of the largest network that trains on an image in `seconds`."""
+        low, high = 0.0, 1e12
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.seconds(middle) <= seconds else (low, middle)
+        return low
+
+
+def measure_speed(device: Device) -> Speed:
+    """Times networks of growing size; a few seconds in all."""
+    points: list[tuple[int, float]] = []
+    for width in PROBES:
+        network = ResNetConfig(channels=(width, 2 * width, 4 * width), stem=width)
+        macs = network.cost().macs
+        if points and _probe_seconds(points[-1], macs) > PROBE_SECONDS:
+            break
+        points.append((macs, min(seconds_an_image(network, device, images=PROBE_IMAGES, epochs=PROBE_EPOCHS))))
+    return Speed(tuple(points))
+
+
+def _probe_seconds(point: tuple[int, float], macs: int) -> float:
+    """Seconds that the probe of a network of `macs` will take, from one that was timed."""
+    timed_macs, seconds = point
+    return (1 + PROBE_EPOCHS) * PROBE_IMAGES * seconds * macs / timed_macs
