@@ -88,7 +88,7 @@ def run_search(settings: SearchSettings, display: Display | None = None, engine:
     job = SearchJob(settings, plan, problem, data, deadline, max_trials, max_epochs, epoch_seconds)
     key, call = open_call(study, plan, outlook, settings, resumes=can_resume(space))
     try:
-        with display.showing(settings, plan, study, deadline, max_trials, space):
+        with display.showing(study, plan, space, deadline, max_trials):
             (engine or LocalEngine()).run(job, display.event)
     finally:
         look_again(study)
