@@ -63,7 +63,7 @@ def guarded(application: Application, *, only_loopback: bool) -> Application:
     """The application behind checks of Host and Origin.
 
     Args:
-        application: WSGI.
+        application: a WSGI application.
         only_loopback: whether the Host header must name this machine's loopback.
     """
 

@@ -93,7 +93,7 @@ def best_by_limit(trials: Sequence[CostedTrial], limits: Sequence[int]) -> list[
     """The best complete trial that keeps each limit, smallest limit first; it may have drawn a smaller one.
 
     Args:
-        trials: of a study, best first.
+        trials: a study's complete trials, best first.
         limits: numbers of parameters.
     """
     return [(limit, next((t for t in trials if t.parameters <= limit), None)) for limit in sorted(limits)]

@@ -13,9 +13,9 @@ def front_section(trials: Sequence[CostedTrial], percent: bool, most: int | None
     """The non-dominated trials.
 
     Args:
-        trials: of a study, best first.
+        trials: a study's complete trials, best first.
         percent: whether values are accuracies.
-        most: rows to show, the best ones; None is all.
+        most: most rows to show, the best ones; None is all.
     """
     members = [trial for trial in trials if trial.on_parameters_front or trial.on_macs_front]
     rows = tuple((*_cells(trial, percent), _fronts(trial)) for trial in members[:most])

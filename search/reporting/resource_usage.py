@@ -106,7 +106,7 @@ def resource_usage(trials: Sequence[FrozenTrial], plan: Plan, calls: Sequence[Ca
 
     Args:
         trials: all trials of the study.
-        plan: of the study.
+        plan: the study's plan.
         calls: what was expected of each call, and what it took.
         disk: size of the checkpoints found, in bytes.
     """
@@ -151,8 +151,8 @@ def _stages(rungs: Sequence[int], epochs: Sequence[int], expected: Sequence[int]
     """Training by rung.
 
     Args:
-        rungs: of the study.
-        epochs: of each started trial.
+        rungs: the study's rungs, in epochs.
+        epochs: epochs of each started trial.
         expected: number of trials to reach each rung; empty where no expectation was recorded.
     """
     stages = []
@@ -177,8 +177,8 @@ def epochs_at_pauses(trial: FrozenTrial, rungs: Sequence[int], by_number: Mappin
     rung below. Pauses between rungs, where a call ran out of time, are recorded in the trials that this one resumes.
 
     Args:
-        trial: of the study.
-        rungs: of the study.
+        trial: a trial of the study.
+        rungs: the study's rungs, in epochs.
         by_number: all trials of the study.
     """
     held = record(trial)

@@ -52,8 +52,8 @@ def study_report(study: optuna.Study, folder: Path) -> StudyReport:
     """The report of a study.
 
     Args:
-        study: made by `search.run`.
-        folder: the study's.
+        study: a study made by `search.run`.
+        folder: the study's folder.
 
     Raises:
         StudyError: not made by `search.run`, or nothing was trained yet.

@@ -69,8 +69,8 @@ def print_sections(sections: Sequence[Section], console: Console, *, wrap: bool 
     """Prints the sections, with an empty line between them.
 
     Args:
-        sections: to print.
-        console: of the terminal.
+        sections: the sections, in order.
+        console: where to print.
         wrap: whether sentences break into lines that fit the terminal; notes always do, headings never.
     """
     for index, section in enumerate(sections):

@@ -49,9 +49,9 @@ class Display(ABC):
         """Shows a study while the block runs, the trials of earlier calls included.
 
         Args:
-            study: that is searched.
-            plan: of the study.
-            space: of the study.
+            study: the study that is searched.
+            plan: the study's plan.
+            space: the study's space.
             deadline: time of the clock at which the search ends; None is no deadline.
             max_trials: trials of the study in all; None is no limit.
             clock: tells the time in seconds.

@@ -28,9 +28,9 @@ def document(title: str, body: str, figures: Mapping[str, go.Figure]) -> str:
     """The whole page.
 
     Args:
-        title: of the page, as text.
-        body: HTML, in which every text is escaped.
-        figures: by the key that `figure` gave their place in the body.
+        title: title of the page, as plain text.
+        body: HTML in which every text is escaped.
+        figures: figures by the key of their place in the body, see `figure`.
     """
     from plotly.offline import get_plotlyjs
 
@@ -92,7 +92,7 @@ def section(heading: str, content: str) -> str:
 
 
 def tiles(figures: Iterable[tuple[str, str, str]]) -> str:
-    """The headline's numbers: label, value, and a note that may be empty."""
+    """The numbers of the headline: label, value, and a note that may be empty."""
     return "<dl class=tiles>" + "".join(_tile(*one) for one in figures) + "</dl>"
 
 
@@ -121,7 +121,7 @@ def table_of(caption: str, table: Table, *, kind: str = "") -> str:
     Args:
         caption: stands above the table and names it where it is read aloud.
         table: its first column names the rows.
-        kind: of the style sheet, such as `tall`, which scrolls, or `facts`, all words.
+        kind: class in the style sheet, such as `tall`, which scrolls, or `facts`, whose cells are words.
     """
     styles = [" class=words" if index in table.words else "" for index in range(len(table.columns))][1:]
     names = table.columns if any(table.columns) else ()
