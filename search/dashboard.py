@@ -50,19 +50,20 @@ def make_server(settings: SearchSettings, host: str, port: int) -> tuple[WSGISer
     """
     import optuna_dashboard
 
+    from search.study.storage import open_storage
     from search.study.study import require_study
 
-    study = require_study(settings)
-    application = guarded(optuna_dashboard.wsgi(study._storage), only_loopback=host in LOOPBACK)
-    server = _listen(host, port, application)
-    return server, f"http://{host}:{server.server_port}/dashboard/studies/{study._study_id}"
+    name = require_study(settings).study_name
+    storage = open_storage(settings)
+    server = _listen(host, port, guarded(optuna_dashboard.wsgi(storage), only_loopback=host in LOOPBACK))
+    return server, f"http://{host}:{server.server_port}/dashboard/studies/{storage.get_study_id_from_name(name)}"
 
 
 def guarded(application: Application, *, only_loopback: bool) -> Application:
     """The application behind checks of Host and Origin.
 
     Args:
-        application: WSGI.
+        application: a WSGI application.
         only_loopback: whether the Host header must name this machine's loopback.
     """
 

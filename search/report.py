@@ -11,13 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.cli import Parser, run_command
-from search.format import format_duration
 from search.settings import SearchSettings
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from search.retraining.comparison import Comparison, Pair
     from search.retraining.finished_run import FinishedRun
 
 
@@ -56,7 +52,8 @@ def report_study(name: str, storage: str | None, out: Path | None) -> list[Path]
     """Prints the report of a study and writes it into `out`, or the study's folder; the files' paths."""
     from rich.console import Console
 
-    from search.reporting.study_report import study_report, write_study_report
+    from search.reporting.study_files import write_study_report
+    from search.reporting.study_report import study_report
     from search.reporting.study_sections import sections
     from search.reporting.tables import print_sections
     from search.study.study import require_study
@@ -71,11 +68,15 @@ def report_study(name: str, storage: str | None, out: Path | None) -> list[Path]
 
 def compare_runs(runs: Sequence[str], out: Path) -> list[Path]:
     """Prints a comparison of finished runs and writes it into `out`; the files' paths."""
+    from rich.console import Console
+
+    from search.reporting.comparison_sections import comparison_sections
+    from search.reporting.tables import print_sections
     from search.retraining.comparison import compare, write_comparison
 
     comparison = compare(_runs(runs))
     paths = write_comparison(out, comparison)
-    print_comparison(comparison)
+    print_sections(comparison_sections(comparison), Console(highlight=False), wrap=False)
     return paths
 
 
@@ -87,83 +88,6 @@ def _runs(given: Sequence[str]) -> list[FinishedRun]:
     counts = Counter(folder.resolve().name for folder in folders)
     names = [folder.resolve().name if counts[folder.resolve().name] == 1 else str(folder) for folder in folders]
     return [load_run(folder, name) for folder, name in zip(folders, names, strict=True)]
-
-
-def print_comparison(comparison: Comparison) -> None:
-    """Prints the runs, the tests and the differences by class."""
-    from rich.console import Console
-
-    from search.retraining.comparison import CAVEAT, letter
-
-    console = Console(highlight=False)
-    console.print(_run_table(comparison))
-    for index, pair in enumerate(comparison.pairs, start=1):
-        console.print()
-        console.print(f"{letter(index)} against A: {pair.verdict}", style="bold")
-        console.print("\n".join(_pair_lines(comparison, pair, letter(index))), soft_wrap=True)
-        console.print(_class_table(pair, letter(index)))
-    console.print()
-    console.print(CAVEAT, style="dim")
-
-
-def _run_table(comparison: Comparison) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    from search.retraining.comparison import letter
-
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("")
-    table.add_column("run", overflow="fold")
-    for name in ("test accuracy", "95 % interval", "parameters", "MACs", "training"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for index, run in enumerate(comparison.runs):
-        low, high = run.interval
-        table.add_row(
-            letter(index),
-            Text(run.name),
-            f"{100 * run.accuracy:.2f} %",
-            f"{100 * low:.2f} to {100 * high:.2f}",
-            f"{run.parameters:,}",
-            f"{run.macs / 1e6:,.1f} M",
-            format_duration(run.seconds),
-        )
-    return table
-
-
-def _pair_lines(comparison: Comparison, pair: Pair, name: str) -> list[str]:
-    from search.retraining.comparison import p_words, points
-
-    test, p = pair.test, p_words(pair.test.p)
-    if len(comparison.pairs) > 1:
-        p += f", {p_words(pair.adjusted_p)} after Holm's correction for {len(comparison.pairs)} comparisons"
-    return [
-        f"difference {points(pair.difference)} points, 95 % interval {points(pair.low)} to {points(pair.high)}",
-        f"images that only {name} got right: {test.only_second:,}; only A: {test.only_first:,}",
-        f"McNemar's test ({test.method}): {p}",
-    ]
-
-
-def _class_table(pair: Pair, name: str) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    from search.retraining.comparison import points
-
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("class", overflow="fold")
-    for column in ("images", "A", name, f"{name} - A", "95 % interval"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for row in pair.classes:
-        table.add_row(
-            Text(row.name),
-            f"{row.images:,}",
-            f"{100 * row.first:.1f} %",
-            f"{100 * row.second:.1f} %",
-            points(row.difference, 1),
-            f"{points(row.low, 1)} to {points(row.high, 1)}",
-        )
-    return table
 
 
 if __name__ == "__main__":

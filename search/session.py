@@ -86,7 +86,7 @@ def run_search(
     request = SearchRequest(settings, plan, problem, clock, data, deadline, max_trials, max_epochs, epoch_seconds)
     key, call = open_call(study, plan, outlook, settings, resumes=can_resume(space))
     try:
-        with display.showing(settings, plan, study, deadline, max_trials, space):
+        with display.showing(study, plan, space, deadline, max_trials, clock):
             (engine or LocalEngine()).run(request, display.event)
     finally:
         refresh(study)

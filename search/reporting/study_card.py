@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from cifar.files import write_text
 from cifar.runtime.device import Device
-from search.format import format_duration, format_limits
+from search.format import format_count, format_duration, format_limits
 from search.planning.plan import Plan
-from search.reporting.fronts import best_by_limit, front_section, limits_section, standings
+from search.reporting.pareto import best_by_limit, costed_trials
+from search.reporting.pareto_sections import front_section, limits_section
 from search.reporting.resource_usage import training_seconds
-from search.reporting.tables import Section, markdown
+from search.reporting.tables import Section, Table, markdown
 from search.settings import SearchSettings
-from search.study.attributes import CANDIDATE, SEED, SOURCE, SPACE
+from search.study.attributes import SEED, SOURCE, SPACE, record
 from search.study.storage import shown_url
 from search.study.trials import ranked, reached
 
@@ -36,8 +38,14 @@ def write_card(study: optuna.Study, settings: SearchSettings, plan: Plan, device
 
 
 def _lines(study: optuna.Study, settings: SearchSettings, plan: Plan, device: Device) -> list[str]:
-    trials = study.get_trials(deepcopy=False)
-    attributes = study.user_attrs
+    written = "Written by `python -m search.run`; values are of the last epoch of each trial, on validation images."
+    title = [f"# Study `{study.study_name}`", "", written, ""]
+    sections = [Section("", (_facts(study, settings, plan, device),)), _best_section(study), *_sections(study, plan)]
+    return [*title, *markdown(sections)][:-1]
+
+
+def _facts(study: optuna.Study, settings: SearchSettings, plan: Plan, device: Device) -> Table:
+    trials, attributes = study.get_trials(deepcopy=False), study.user_attrs
     facts = {
         "space": f"`{attributes[SPACE]}`",
         "data": _data(plan, attributes.get(SOURCE)),
@@ -50,35 +58,26 @@ def _lines(study: optuna.Study, settings: SearchSettings, plan: Plan, device: De
         "written": time.strftime("%Y-%m-%d %H:%M"),
         "storage": f"`{shown_url(settings)}`",
     }
-    return [
-        f"# Study `{study.study_name}`",
-        "",
-        "Written by `python -m search.run`; values are of the last epoch of each trial, on validation images.",
-        "",
-        "| | |",
-        "|---|---|",
-        *(f"| {key} | {value} |" for key, value in facts.items()),
-        "",
-        "## Best trials",
-        "",
-        "Complete trials first, then those stopped early, longest first: values of different lengths do not compare.",
-        "",
-        "| trial | state | epochs | value | parameters | MACs | network | optimizer | schedule |",
-        "|---|---|---|---|---|---|---|---|---|",
-        *(_row(trial) for trial in ranked(study)[:TOP]),
-        *_more(study, plan),
-    ]
+    return Table(("", ""), tuple(facts.items()), words=(0, 1))
 
 
-def _more(study: optuna.Study, plan: Plan) -> list[str]:
-    """The best trial of every limit and the Pareto front, where the space has a cost."""
-    found, percent = standings(study), plan.train_size > 0
+def _best_section(study: optuna.Study) -> Section:
+    columns = ("trial", "state", "epochs", "value", "parameters", "MACs", "network", "optimizer", "schedule")
+    rows = tuple(_row(trial) for trial in ranked(study)[:TOP])
+    table = Table(columns, rows, words=tuple(range(len(columns))))
+    note = "Complete trials first, then those stopped early, longest first: values of different lengths do not compare."
+    return Section("Best trials", (note, table))
+
+
+def _sections(study: optuna.Study, plan: Plan) -> list[Section]:
+    """The best trial within each limit and the Pareto front, where the space has a cost."""
+    found, percent = costed_trials(study), plan.train_size > 0
     sections: list[Section] = []
     if plan.param_budgets:
         sections.append(limits_section(best_by_limit(found, plan.param_budgets), percent))
     if found:
         sections.append(front_section(found, percent, TOP))
-    return ["", *markdown(sections)][:-1]
+    return sections
 
 
 def _data(plan: Plan, source: str | None) -> str:
@@ -87,24 +86,20 @@ def _data(plan: Plan, source: str | None) -> str:
     return f"{plan.train_size:,} training and {plan.val_limit:,} validation images of `{Path(source).name}`"
 
 
-def _row(trial: FrozenTrial) -> str:
-    attributes = trial.user_attrs
-    network, optimizer, schedule = _described(attributes.get(CANDIDATE, {}))
-    cells = [
+def _row(trial: FrozenTrial) -> tuple[str, ...]:
+    held = record(trial)
+    return (
         str(trial.number),
         trial.state.name.lower(),
         str(reached(trial)),
         f"{trial.value:.4f}",
-        _number(attributes.get("parameters"), ""),
-        _number(attributes.get("macs"), ""),
-        network,
-        optimizer,
-        schedule,
-    ]
-    return f"| {' | '.join(cells)} |"
+        format_count(held.parameters, missing=""),
+        format_count(held.macs, missing=""),
+        *_described(held.candidate or {}),
+    )
 
 
-def _described(candidate: dict[str, Any]) -> tuple[str, str, str]:
+def _described(candidate: Mapping[str, Any]) -> tuple[str, str, str]:
     """Network, optimizer and schedule of a stored candidate; empty where it has no such part."""
     network, recipe = candidate.get("network", {}), candidate.get("recipe", {})
     if not (isinstance(network, dict) and isinstance(recipe, dict) and "channels" in network and "optimizer" in recipe):
@@ -122,5 +117,5 @@ def _limit(plan: Plan) -> str:
     return format_limits(plan.param_budgets) if plan.param_budgets else _number(plan.param_budget)
 
 
-def _number(value: int | None, missing: str = "any number of") -> str:
-    return missing if value is None else f"{value:,}"
+def _number(limit: int | None) -> str:
+    return format_count(limit, missing="any number of")

@@ -13,6 +13,7 @@ import torch
 
 from cifar.data.toy import toy_npz
 from search.settings import SearchSettings
+from tests.browser import CHROMIUM, Browser
 
 CURVES_SPACE = """
 import numpy as np
@@ -97,6 +98,14 @@ def toy_search(toy: Path) -> Callable[..., SearchSettings]:
         return SearchSettings(**{**chosen, **changes})  # type: ignore[arg-type]
 
     return settings
+
+
+@pytest.fixture
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
+    """A real browser; without one the test is skipped."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium to open the page with: install the package chromium")
+    return Browser(CHROMIUM, tmp_path_factory.mktemp("profile"))
 
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

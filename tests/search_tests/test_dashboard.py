@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -17,20 +14,7 @@ from search.dashboard import make_server
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
 from search.study.study import require_study
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1280,1000",
-    "--virtual-time-budget=15000",
-]
+from tests.browser import Browser
 
 
 @pytest.fixture
@@ -49,7 +33,7 @@ def address(curves: str) -> Iterator[str]:
 def request(address: str, method: str, path: str, **headers: str) -> tuple[int, bytes]:
     parts = urlsplit(address)
     assert parts.hostname is not None
-    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=10)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
     connection.request(method, path, headers={"Content-Type": "application/json", **headers})
     response = connection.getresponse()
     body = response.read()
@@ -74,11 +58,8 @@ def test_foreign_pages_cannot_change_anything(address: str) -> None:
     assert request(address, "DELETE", f"/api/studies/{number}", Origin=own)[0] == 204
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
-def test_a_browser_shows_the_study(address: str, tmp_path: Path) -> None:
-    assert CHROMIUM is not None
-    line = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", address]
-    page = subprocess.run(line, capture_output=True, text=True, timeout=90).stdout
+def test_a_browser_shows_the_study(address: str, browser: Browser) -> None:
+    page = browser.open(address).dom
     assert "shown" in page
     assert "Hyperparameter Importance" in page or "History" in page
 

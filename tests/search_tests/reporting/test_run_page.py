@@ -6,8 +6,6 @@ import dataclasses
 import json
 import math
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from cifar.stats.roc import RocCurve, roc_curves
 from search.reporting.pages.gallery import errors, strips, successes
 from search.reporting.pages.run_figures import CURVE_POINTS, MOST_CURVES
 from search.reporting.pages.run_page import RunPage, write_run_page
+from tests.browser import Browser
 
 NAMES = ("airplane", "automobile", "bird", "cat")
 HOSTILE = (
@@ -313,38 +312,15 @@ def test_writing_is_repeatable_and_leaves_nothing_else(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_browser_draws_every_figure(tmp_path: Path) -> None:
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser is None:
-        pytest.skip("no Chromium to open the page with: install the package chromium")
+def test_a_browser_draws_every_figure(tmp_path: Path, browser: Browser) -> None:
     parts = {"curves": curves(HOSTILE), **pictures(HOSTILE)}
     page = run_page(evaluations={"test": evaluation(HOSTILE)}, title=HOSTILE[0], **parts)
     elements = written(tmp_path, page)
-    options = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-        "--disable-component-update --disable-sync --disable-dev-shm-usage --enable-logging=stderr "
-        "--virtual-time-budget=5000 --dump-dom"
-    )
-    done = subprocess.run(
-        [
-            browser,
-            *options.split(),
-            "--host-resolver-rules=MAP * ~NOTFOUND",  # no network
-            f"--user-data-dir={tmp_path / 'profile'}",
-            (tmp_path / "page.html").as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=True,
-    )
-    assert "CONSOLE" not in done.stderr, done.stderr
-    drawn = Elements(done.stdout)
-    expected = {"loss", "accuracy", "lr", "classes", "confusion", "roc", "roc-corner"}
-    assert elements.ids() - {"figures"} == expected
-    for name in elements.ids() - {"figures"}:
-        after = done.stdout.split(f'id="{name}"', 1)[1]
-        assert "main-svg" in after.split("</figure>", 1)[0], name
-    links = [attributes for tag, attributes in drawn.tags if tag == "a"]
+    opened = browser.open(tmp_path / "page.html")
+    assert opened.console == []
+    figures = elements.ids() - {"figures"}
+    assert figures == {"loss", "accuracy", "lr", "classes", "confusion", "roc", "roc-corner"}
+    assert all(map(opened.draws, figures))
+    links = [attributes for tag, attributes in Elements(opened.dom).tags if tag == "a"]
     assert not any({"href", "xlink:href"} & set(attributes) for attributes in links)
-    assert re.search(r"<title>&lt;/script&gt;", done.stdout)  # the hostile title was not run
+    assert re.search(r"<title>&lt;/script&gt;", opened.dom)  # the hostile title was not run

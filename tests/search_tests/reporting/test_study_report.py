@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,18 +17,18 @@ from optuna.trial import TrialState
 
 from cifar.runtime.device import choose_device
 from search.cli import run_command
-from search.format import format_bytes, format_limits
 from search.planning.description import describe, shortfalls
 from search.planning.forecast import Forecast, disk, forecast, forecast_at, trials_reaching
 from search.planning.plan import Plan
 from search.planning.speed import Speed
 from search.report import main
-from search.reporting.fronts import best_by_limit, standings
-from search.reporting.resource_usage import Bill, make_bill, starts
-from search.reporting.study_report import rung_values, study_report, write_study_report
-from search.reporting.study_sections import ordinal, sections
-from search.reporting.tables import Section, Table, markdown
-from search.reporting.terminal import Display
+from search.reporting.pareto import best_by_limit, costed_trials
+from search.reporting.resource_usage import ResourceUsage, epochs_at_pauses, resource_usage
+from search.reporting.study_files import write_study_report
+from search.reporting.study_report import rung_values, study_report
+from search.reporting.study_sections import sections
+from search.reporting.tables import markdown
+from search.reporting.terminal import LineDisplay
 from search.session import run_search
 from search.settings import PRUNERS, SearchSettings
 from search.study.attributes import CONTINUES, FORECAST, REPEAT_OF, STINT
@@ -37,12 +38,12 @@ from search.study.trials import distinct
 
 Settings = Callable[..., SearchSettings]
 
-# ---- curves that go on where they paused
+# ---- resource usage
 
 
 @pytest.fixture
 def resumable(curves: str) -> str:
-    """The recorded curves as a space that goes on after a pause."""
+    """The recorded curves as a space that resumes after a pause."""
     path = Path(curves)
     path.write_text(
         path.read_text()
@@ -52,53 +53,53 @@ def resumable(curves: str) -> str:
     return curves
 
 
-def bill_of(study: optuna.Study) -> Bill:
-    return make_bill(study.trials, stored_plan(study), calls(study), 0)
+def usage_of(study: optuna.Study) -> ResourceUsage:
+    return resource_usage(study.trials, stored_plan(study), calls(study), 0)
 
 
-def test_the_bill_adds_up(resumable: str) -> None:
+def test_resource_usage_adds_up(resumable: str) -> None:
     study = run_search(SearchSettings(space=resumable, max_trials=24))
-    plan, bill = stored_plan(study), bill_of(study)
+    plan, usage = stored_plan(study), usage_of(study)
     trained = {t.number: t.last_step or 0 for t in distinct(study.trials)}
-    assert bill.trials == len(trained) == bill.planned_trials == 24
-    assert bill.epochs == sum(trained.values())
-    assert bill.full_epochs == 24 * plan.max_epochs == bill.epochs + bill.saved_by_stopping
-    assert bill.unfinished == sum(epochs < plan.max_epochs for epochs in trained.values())
+    assert usage.trials == len(trained) == usage.planned_trials == 24
+    assert usage.epochs == sum(trained.values())
+    assert usage.full_epochs == 24 * plan.max_epochs == usage.epochs + usage.saved_by_stopping
+    assert usage.unfinished == sum(epochs < plan.max_epochs for epochs in trained.values())
     reached = [sum(epochs >= rung for epochs in trained.values()) for rung in plan.rungs]
-    assert [stage.trials for stage in bill.stages] == reached
-    assert [stage.planned_trials for stage in bill.stages] == [
+    assert [stage.trials for stage in usage.stages] == reached
+    assert [stage.planned_trials for stage in usage.stages] == [
         24 // plan.eta**level for level in range(len(plan.rungs))
     ]
-    assert bill.resumed == sum(reached[1:])  # one promotion a rung
-    assert bill.saved_by_resuming == sum(n * r for n, r in zip(reached[1:], plan.rungs, strict=False))
-    assert bill.lost_epochs == 0
-    assert bill.seconds is not None
-    assert bill.unknown_calls == 0
-    assert bill.planned_disk == 0  # nothing is saved without images
+    assert usage.resumed == sum(reached[1:])  # one promotion a rung
+    assert usage.saved_by_resuming == sum(n * r for n, r in zip(reached[1:], plan.rungs, strict=False))
+    assert usage.lost_epochs == 0
+    assert usage.seconds is not None
+    assert usage.unknown_calls == 0
+    assert usage.planned_disk == 0  # nothing is saved without images
 
 
-def test_a_space_that_trains_from_the_start_saves_nothing_by_going_on(curves: str) -> None:
+def test_a_space_that_trains_from_the_start_saves_nothing_by_resuming(curves: str) -> None:
     study = run_search(SearchSettings(space=curves, max_trials=24))
-    bill = bill_of(study)
-    assert bill.resumed > 0 == bill.saved_by_resuming
+    usage = usage_of(study)
+    assert usage.resumed > 0 == usage.saved_by_resuming
     report = study_report(study, Path("studies/curves"))
     assert "none saved an epoch, since this space trains from the start" in "\n".join(markdown(sections(report)))
 
 
-def test_trials_that_go_on_in_a_later_call_count_once(resumable: str) -> None:
+def test_trials_that_a_later_call_resumes_count_once(resumable: str) -> None:
     run_search(SearchSettings(space=resumable, epoch_budget=40))
     study = run_search(SearchSettings(space=resumable, epoch_budget=60))
     assert any(CONTINUES in t.user_attrs for t in study.trials)
-    plan, bill = stored_plan(study), bill_of(study)
+    plan, usage = stored_plan(study), usage_of(study)
     kept = distinct(study.trials)
-    assert bill.trials == len(kept) < len(study.trials)
-    assert bill.epochs == sum(t.last_step or 0 for t in kept) <= 100
+    assert usage.trials == len(kept) < len(study.trials)
+    assert usage.epochs == sum(t.last_step or 0 for t in kept) <= 100
     first, second = calls(study)
-    assert bill.planned_trials == first.reaching[0] + second.reaching[0]
-    assert bill.seconds == pytest.approx((first.spent or 0) + (second.spent or 0))
+    assert usage.planned_trials == first.reaching[0] + second.reaching[0]
+    assert usage.seconds == pytest.approx((first.spent or 0) + (second.spent or 0))
     by_number = {t.number: t for t in study.trials}
     for trial in kept:
-        found = starts(trial, plan.rungs, by_number)
+        found = epochs_at_pauses(trial, plan.rungs, by_number)
         assert found <= set(range(1, plan.max_epochs))
         if trial.state is TrialState.COMPLETE:
             assert found == set(plan.rungs[:-1])
@@ -106,14 +107,14 @@ def test_trials_that_go_on_in_a_later_call_count_once(resumable: str) -> None:
 
 
 @pytest.mark.parametrize("pruner", PRUNERS)
-def test_every_pruner_has_a_bill(curves: str, pruner: str) -> None:
+def test_every_pruner_has_its_resource_usage(curves: str, pruner: str) -> None:
     study = run_search(SearchSettings(space=curves, max_trials=18, pruner=pruner))
-    bill = bill_of(study)
-    assert bill.epochs + bill.saved_by_stopping == bill.full_epochs
-    assert (bill.saved_by_stopping == 0) == (pruner == "none")
-    assert bool(bill.resumed) == (pruner == "promotion")
-    assert bill.planned_trials == 18
-    assert study_report(study, Path("studies/curves")).trusted
+    usage = usage_of(study)
+    assert usage.epochs + usage.saved_by_stopping == usage.full_epochs
+    assert (usage.saved_by_stopping == 0) == (pruner == "none")
+    assert bool(usage.resumed) == (pruner == "promotion")
+    assert usage.planned_trials == 18
+    assert study_report(study, Path("studies/curves")).correlations
 
 
 def test_repeats_are_no_trials_of_their_own(workplace: Path, curves: str) -> None:
@@ -122,9 +123,9 @@ def test_repeats_are_no_trials_of_their_own(workplace: Path, curves: str) -> Non
     study = run_search(SearchSettings(space=curves, max_trials=5, sampler="random"))
     repeats = [t for t in study.trials if REPEAT_OF in t.user_attrs]
     assert repeats
-    bill = bill_of(study)
-    assert (bill.repeats, bill.trials) == (len(repeats), 5)
-    assert bill.saved_by_repeats == sum(t.last_step or 0 for t in repeats) > 0
+    usage = usage_of(study)
+    assert (usage.repeats, usage.trials) == (len(repeats), 5)
+    assert usage.saved_by_repeats == sum(t.last_step or 0 for t in repeats) > 0
 
 
 def test_failed_trials_lose_their_epochs(workplace: Path, curves: str) -> None:
@@ -134,9 +135,9 @@ def test_failed_trials_lose_their_epochs(workplace: Path, curves: str) -> None:
     study = run_search(SearchSettings(space=curves, max_trials=12, pruner="none"))
     failed = study.get_trials(states=(TrialState.FAIL,))
     assert failed
-    bill = bill_of(study)
-    assert bill.lost_epochs == 2 * len(failed)
-    assert bill.trials == 12
+    usage = usage_of(study)
+    assert usage.lost_epochs == 2 * len(failed)
+    assert usage.trials == 12
     assert not {t.number for t in failed} & rung_values(study.trials, stored_plan(study), maximize=False).keys()
 
 
@@ -147,12 +148,20 @@ def test_values_at_rungs_are_turned_so_that_larger_is_better(curves: str) -> Non
         assert of == {rung: -study.trials[number].intermediate_values[rung] for rung in of}
     report = study_report(study, Path("studies/curves"))
     assert (
-        report.history[0].winner
+        report.winner_history[0].winner
         == min((t for t in study.trials if t.state is TrialState.COMPLETE), key=lambda t: t.value or 0).number
     )
 
 
 # ---- the command
+
+
+def usage_columns(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Planned and actual figures by name."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    planned, actual = ({row["what"]: row[column] for row in rows} for column in ("planned", "actual"))
+    return planned, actual
 
 
 def test_the_report_of_a_search_on_images(toy_search: Settings, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,18 +175,19 @@ def test_the_report_of_a_search_on_images(toy_search: Settings, capsys: pytest.C
         assert words in written
     assert "wrote   studies/toy/report.md" in printed
 
-    bill = pd.read_csv("studies/toy/bill.csv", index_col="what", dtype=str)
-    assert bill.loc["trials_started"].tolist() == ["8", "8"]
+    planned, actual = usage_columns(Path("studies/toy/bill.csv"))
+    assert planned["trials_started"] == actual["trials_started"] == "8"
     size = sum(path.stat().st_size for path in Path("studies/toy/checkpoints").glob("*.pt"))
-    assert int(bill.loc["checkpoint_bytes", "actual"]) == size > 0
-    assert float(bill.loc["seconds_an_epoch", "planned"]) > 0
-    assert float(bill.loc["seconds", "actual"]) > 0
-    assert int(bill.loc["epochs_saved_by_resuming", "actual"]) > 0
+    assert int(actual["checkpoint_bytes"]) == size > 0
+    assert float(planned["seconds_an_epoch"]) > 0
+    assert float(actual["seconds"]) > 0
+    assert int(actual["epochs_saved_by_resuming"]) > 0
 
     table = pd.read_csv("studies/toy/pareto.csv")
     complete = [t for t in study.trials if t.state is TrialState.COMPLETE]
     assert sorted(table["trial"]) == sorted(t.number for t in complete)
-    assert table.loc[table["value"].idxmax(), ["on_parameters_front", "on_macs_front"]].any()
+    best = table[table["value"] == table["value"].max()]
+    assert best[["on_parameters_front", "on_macs_front"]].to_numpy().any()
     assert pd.read_csv("studies/toy/rung_agreement.csv")["trials_at_both"].max() <= 8
     card = Path("studies/toy/README.md").read_text()
     assert "## Pareto front" in card
@@ -204,7 +214,7 @@ def test_a_study_without_cost_has_no_front(curves: str, tmp_path: Path) -> None:
     assert "Pareto" not in (tmp_path / "there" / "report.md").read_text()
     assert "Pareto" not in Path("studies/curves/README.md").read_text()
     assert not list(Path("studies/curves").glob("report*"))
-    assert standings(study) == []
+    assert costed_trials(study) == []
 
 
 def test_few_trials_tell_nothing(curves: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -253,7 +263,7 @@ def test_a_study_of_an_older_version_is_reported_without_a_plan(curves: str) -> 
             old.set_user_attr(key, value)
     old.add_trials(study.trials)
     report = study_report(old, Path("studies/old"))
-    assert (report.bill.planned_trials, report.bill.planned_epochs, report.bill.seconds) == (None, None, None)
+    assert (report.usage.planned_trials, report.usage.planned_epochs, report.usage.seconds) == (None, None, None)
     assert "No plan of trials is recorded" in "\n".join(markdown(sections(report)))
     write_study_report(Path("old"), report)
     assert pd.read_csv("old/bill.csv")["planned"].isna().all()
@@ -261,7 +271,7 @@ def test_a_study_of_an_older_version_is_reported_without_a_plan(curves: str) -> 
 
 def test_the_best_within_a_limit_may_have_drawn_a_smaller_one(toy_search: Settings) -> None:
     study = run_search(toy_search(param_budgets=(30_000, 20_000), max_trials=6, train_size=64))
-    found = standings(study)
+    found = costed_trials(study)
     best = best_by_limit(found, (30_000, 20_000))
     assert [limit for limit, _ in best] == [20_000, 30_000]
     for limit, standing in best:
@@ -351,47 +361,5 @@ def test_the_plan_tells_the_disk_and_what_is_too_small(curves: str) -> None:
     assert starts_of_lines == ["device", "limits", "rungs", "epoch", "expected", "disk", "short", "few"]
 
     shown = io.StringIO()
-    run_search(SearchSettings(space=curves, max_trials=3), Display(shown))
+    run_search(SearchSettings(space=curves, max_trials=3), LineDisplay(shown))
     assert "few         3 trials do not fill 5 rungs" in shown.getvalue()
-
-
-def test_sizes_limits_and_places_for_a_person() -> None:
-    assert [format_bytes(n) for n in (0, 999, 1200, 99_400, 2_500_000, 999_600, 120_000_000, 3 * 10**9)] == [
-        "0 B",
-        "999 B",
-        "1.2 kB",
-        "99 kB",
-        "2.5 MB",
-        "1 MB",
-        "120 MB",
-        "3 GB",
-    ]
-    assert format_limits((5,)) == "5"
-    assert format_limits((300_000, 1_000_000, 5_000_000)) == "300,000, 1,000,000 or 5,000,000"
-    assert [ordinal(n) for n in (1, 2, 3, 4, 11, 12, 13, 21, 112)] == [
-        "1st",
-        "2nd",
-        "3rd",
-        "4th",
-        "11th",
-        "12th",
-        "13th",
-        "21st",
-        "112th",
-    ]
-
-
-def test_tables_in_markdown_keep_their_columns() -> None:
-    section = Section("A", ("Words.", Table(("x", "y"), (("a|b", "1"),))), ("note",))
-    assert markdown([section]) == [
-        "## A",
-        "",
-        "Words.",
-        "",
-        "| x | y |",
-        "| --- | ---: |",
-        "| a\\|b | 1 |",
-        "",
-        "note",
-        "",
-    ]

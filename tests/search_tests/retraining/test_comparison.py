@@ -6,7 +6,6 @@ import json
 import math
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from search.retraining.comparison import compare, letter, p_words, points
 from search.retraining.finished_run import find_run, load_run
 from search.retraining.retrainer import RetrainSettings, retrain
 from search.settings import StudyError
+from tests.browser import Browser
 
 # ---- arithmetic
 
@@ -255,32 +255,11 @@ def test_what_is_missing_is_told_in_one_line(
     assert error.count("\n") == 1
 
 
-def test_a_browser_draws_the_page(runs: Path) -> None:
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser is None:
-        pytest.skip("no Chromium to open the page with: install the package chromium")
+def test_a_browser_draws_the_page(runs: Path, browser: Browser) -> None:
     shutil.move(runs / "b", runs / "<b>&amp;")
     main(["--compare", "a", "<b>&amp;", "--out", "out"])
-    options = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-        "--disable-component-update --disable-sync --disable-dev-shm-usage --enable-logging=stderr "
-        "--virtual-time-budget=5000 --dump-dom"
-    )
-    done = subprocess.run(
-        [
-            browser,
-            *options.split(),
-            "--host-resolver-rules=MAP * ~NOTFOUND",  # no network
-            f"--user-data-dir={runs / 'profile'}",
-            (runs / "out" / "comparison.html").as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=True,
-    )
-    assert "CONSOLE" not in done.stderr, done.stderr
-    for name in ("accuracy", "classes-B"):
-        after = done.stdout.split(f'id="{name}"', 1)[1]
-        assert "main-svg" in after.split("</figure>", 1)[0], name
-    assert "B: &lt;b&gt;&amp;amp;" in done.stdout
+    opened = browser.open(runs / "out" / "comparison.html")
+    assert opened.console == []
+    assert opened.draws("accuracy")
+    assert opened.draws("classes-B")
+    assert "B: &lt;b&gt;&amp;amp;" in opened.dom

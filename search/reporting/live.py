@@ -1,0 +1,62 @@
+"""The live table of a search, as it is drawn in a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from search.engine.events import TrialOutcome
+from search.format import format_count, format_millions
+from search.reporting.board import Board, Row
+
+ROWS = 12  # trials shown at once
+STYLES = {
+    None: "cyan",
+    TrialOutcome.COMPLETE: "green",
+    TrialOutcome.PAUSED: "",
+    TrialOutcome.PRUNED: "dim",
+    TrialOutcome.REPEATED: "dim",
+    TrialOutcome.FAILED: "red",
+    TrialOutcome.INFEASIBLE: "red",
+}
+"""Colour of a row by the trial's outcome; None is a trial that runs."""
+
+
+def render(board: Board) -> Group:
+    """The trials, the best value so far, and the status."""
+    return Group(_table(board), _headline(board), Text(board.status(), "dim"))
+
+
+def _headline(board: Board) -> Text:
+    best = board.best()
+    if best is None:
+        return Text("searching", "bold")
+    headline = Text(f"best so far: trial {best.number}, {board.show(best.value)}", "bold")
+    if best.epoch < board.plan.max_epochs:
+        headline.append(f" after {best.epoch} of {board.plan.max_epochs} epochs", "not bold")
+    return headline
+
+
+def _table(board: Board) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("trial", justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for name in ("epochs", "value", "parameters", "MACs"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("candidate", no_wrap=True, overflow="ellipsis")
+    for row in board.sorted()[:ROWS]:
+        table.add_row(*_cells(row, board), style=STYLES[row.outcome])
+    return table
+
+
+def _cells(row: Row, board: Board) -> tuple[str, ...]:
+    return (
+        str(row.number),
+        row.state,
+        f"{row.epoch}/{board.plan.max_epochs}",
+        board.show(row.value),
+        format_count(row.parameters, missing=""),
+        "" if row.macs is None else format_millions(row.macs, space=""),
+        row.summary,
+    )

@@ -1,0 +1,64 @@
+"""A real browser that opens a page, for tests of pages; Chromium, where it is installed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+"""Path of the program; None where there is none."""
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-dev-shm-usage",
+    "--disable-sync",
+    "--no-first-run",
+    "--enable-logging=stderr",
+    "--window-size=1280,1000",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # no network
+    "--virtual-time-budget=15000",  # of the page's own time, in milliseconds: it passes as fast as the page can work
+    "--dump-dom",
+)
+SECONDS = 100  # after which a browser that hangs is ended
+
+
+@dataclass(frozen=True)
+class OpenedPage:
+    """A page after its scripts ran."""
+
+    dom: str
+    """The document as HTML."""
+    log: str
+    """What the browser wrote to stderr."""
+
+    @property
+    def console(self) -> list[str]:
+        """What the page wrote to the console, errors of scripts and of the security policy included."""
+        return [line for line in self.log.splitlines() if "CONSOLE" in line]
+
+    def draws(self, figure: str) -> bool:
+        """Whether plotly drew into the place of this figure."""
+        return "main-svg" in self.dom.split(f'id="{figure}"', 1)[1].split("</figure>", 1)[0]
+
+
+@dataclass(frozen=True)
+class Browser:
+    """Chromium without a window and without a network."""
+
+    program: str
+    """Path of the program."""
+    profile: Path
+    """Folder of its settings."""
+
+    def open(self, page: str | Path) -> OpenedPage:
+        """Opens an address on this machine, or a file."""
+        address = page if isinstance(page, str) else page.resolve().as_uri()
+        line = [self.program, *FLAGS, f"--user-data-dir={self.profile}", address]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=SECONDS, check=True)
+        return OpenedPage(done.stdout, done.stderr)

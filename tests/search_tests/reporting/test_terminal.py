@@ -1,0 +1,125 @@
+"""What is shown during a search: the board, plain lines, the live table."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from search.engine.events import EpochDone, Event, TrialEnded, TrialOutcome, TrialStarted
+from search.planning.plan import Plan
+from search.reporting.board import Board
+from search.reporting.live import STYLES, render
+from search.reporting.terminal import LineDisplay, LiveDisplay, QuietDisplay, choose_display
+
+PLAN = Plan(1, 4, 2, 1000, 100, 100, 300_000, None, from_top=True)
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def board(deadline: float | None = None, max_trials: int | None = None, clock: Clock | None = None) -> Board:
+    return Board(PLAN, True, True, deadline, max_trials, clock or Clock())
+
+
+def trial(number: int, values: list[float], outcome: TrialOutcome | None) -> list[Event]:
+    """The events of a trial; without an outcome it still runs."""
+    events: list[Event] = [TrialStarted(number, f"candidate {number}", 20_000, 40_460_000)]
+    events += [EpochDone(number, epoch, value, 2.0, {"images": 50.0}) for epoch, value in enumerate(values, start=1)]
+    if outcome is not None:
+        events.append(TrialEnded(number, outcome, values[-1] if values else None, len(values), "a reason"))
+    return events
+
+
+def feed(made: Board, *trials: list[Event]) -> None:
+    for events in trials:
+        for event in events:
+            made.update(event)
+
+
+def test_complete_trials_rank_before_longer_ones_and_those_before_better_ones() -> None:
+    made = board()
+    feed(
+        made,
+        trial(0, [0.9], TrialOutcome.PRUNED),
+        trial(1, [0.1, 0.2], TrialOutcome.PAUSED),
+        trial(2, [0.1, 0.2, 0.3, 0.4], TrialOutcome.COMPLETE),
+        trial(3, [0.1, 0.2, 0.3, 0.5], TrialOutcome.COMPLETE),
+        trial(4, [], None),
+    )
+    assert [row.number for row in made.sorted()] == [4, 3, 2, 1, 0]
+    best = made.best()
+    assert best is not None
+    assert best.number == 3
+
+
+@pytest.mark.parametrize("outcome", [None, *TrialOutcome])
+def test_the_best_is_a_trial_that_runs_or_was_trained(outcome: TrialOutcome | None) -> None:
+    made = board()
+    feed(made, trial(0, [0.9], outcome))
+    assert (made.best() is not None) == (outcome is None or outcome.trained)
+
+
+def test_counts_name_every_outcome() -> None:
+    made = board()
+    assert made.counts() == "no trials yet"
+    feed(made, *(trial(number, [0.5], outcome) for number, outcome in enumerate([*TrialOutcome, None])))
+    assert made.counts() == ("7 trials: 1 complete, 1 pruned, 1 paused, 1 running, 1 repeated, 1 infeasible, 1 failed")
+
+
+def test_a_trial_that_is_resumed_runs_again() -> None:
+    made = board()
+    feed(made, trial(0, [0.5], TrialOutcome.PAUSED), trial(0, [], None))
+    assert (made.rows[0].state, made.rows[0].epoch, made.rows[0].value) == ("running", 1, 0.5)
+
+
+def test_the_status_tells_speed_and_time_left() -> None:
+    clock = Clock()
+    made = board(deadline=1090.0, clock=clock)
+    feed(made, trial(0, [0.5, 0.6], None))
+    clock.now += 20
+    assert made.status() == "1 trials: 1 running · 5 images/s · 1 min 10 s left"
+    clock.now += 1000
+    assert made.status().endswith("0 s left")
+    assert board(max_trials=9).status() == "no trials yet · until 9 trials"
+
+
+def test_plain_lines() -> None:
+    shown = io.StringIO()
+    display = LineDisplay(shown)
+    display.board = board(max_trials=3)
+    for event in trial(7, [0.125], TrialOutcome.PAUSED):
+        display.event(event)
+    assert shown.getvalue().splitlines()[:3] == [
+        "trial 7   starts    candidate 7, 20,000 parameters",
+        "trial 7   epoch 1   12.50 %  (2.0 s)",
+        "trial 7   paused    12.50 %  a reason",
+    ]
+    assert "best so far: trial 7, 12.50 %; 1 trials: 1 paused" in shown.getvalue()
+
+
+def test_the_live_table_shows_every_outcome() -> None:
+    assert set(STYLES) == {None, *TrialOutcome}
+    made, stream = board(), io.StringIO()
+    feed(made, *(trial(number, [0.5], outcome) for number, outcome in enumerate([*TrialOutcome, None])))
+    Console(file=stream, width=100).print(render(made))
+    lines = stream.getvalue().splitlines()
+    assert lines[0].split() == ["trial", "state", "epochs", "value", "parameters", "MACs", "candidate"]
+    assert lines[1].split() == ["6", "running", "1/4", "50.00", "%", "20,000", "40.5M", "candidate", "6"]
+    assert "best so far: trial 0, 50.00 % after 1 of 4 epochs" in stream.getvalue()
+
+
+def test_the_display_is_chosen_by_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(choose_display(quiet=True), QuietDisplay)
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    assert isinstance(choose_display(quiet=False), LineDisplay)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert isinstance(choose_display(quiet=False), LiveDisplay)
