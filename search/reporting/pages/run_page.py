@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from cifar.evaluate import Evaluation
 from cifar.files import write_text
 from cifar.networks.receptive_field import LayerRow
 from cifar.stats.roc import RocCurve, mean_auc
+from search.format import format_lr, format_percent
 from search.reporting.pages import html
 from search.reporting.pages.gallery import Picture, Strip, gallery_html, strips_html
 from search.reporting.pages.html import interval, percent
@@ -19,6 +21,15 @@ from search.reporting.pages.run_figures import Epoch, corner, drawn_curves, epoc
 
 CONFUSED_PAIRS = 8
 """Rows of the table of most frequent confusions."""
+CELLS: dict[str, Callable[[float], str]] = {
+    "train_loss": "{:.4f}".format,
+    "train_accuracy": partial(format_percent, unit="%"),
+    "val_loss": "{:.4f}".format,
+    "val_accuracy": partial(format_percent, unit="%"),
+    "lr": format_lr,
+    "seconds": "{:.1f}".format,
+}
+"""Columns of the table of epochs, by key of the history, and how their numbers are written."""
 
 
 @dataclass(frozen=True)
@@ -28,23 +39,23 @@ class RunPage:
     title: str
     """Names the run, such as "trial 12 of study resnet_budget5m"."""
     facts: Mapping[str, str]
-    """Name and value of what describes the run; one called "parameters" is repeated in the headline."""
+    """What describes the run, by name; "parameters" is repeated in the headline."""
     history: Sequence[Epoch]
-    """One mapping an epoch: epoch, train_loss, train_accuracy, val_loss, val_accuracy, lr, seconds.
+    """Results of the epochs: epoch, train_loss, train_accuracy, val_loss, val_accuracy, lr, seconds.
 
     Accuracies are in [0, 1]. A key may be absent; NaN and infinity leave a gap."""
     evaluations: Mapping[str, Evaluation]
-    """By name, such as "test"; the first is the main one: headline, per-class figures, confusion matrix."""
+    """Evaluations by name, such as "test"; the first is shown in the headline, class by class and as a matrix."""
     candidate: Mapping[str, object]
-    """JSON-like network and recipe."""
+    """Network and recipe in JSON form."""
     curves: Sequence[RocCurve] = ()
-    """Of the main evaluation, one a class."""
+    """ROC curves of the main evaluation, one a class."""
     errors: Sequence[Picture] = ()
     """Misclassified images of the main evaluation."""
     successes: Sequence[Picture] = ()
-    """Correctly classified ones."""
+    """Correctly classified images of the main evaluation."""
     strips: Sequence[Strip] = ()
-    """Training images and augmented versions."""
+    """Training images with augmented versions of them."""
     layers: Sequence[LayerRow] = ()
     """The network, layer by layer."""
 
@@ -120,25 +131,17 @@ def _training(history: Sequence[Epoch]) -> str:
 
 
 def _epoch_table(history: Sequence[Epoch]) -> str:
-    formats = {
-        "train_loss": "{:.4f}",
-        "train_accuracy": "{:.2%}",
-        "val_loss": "{:.4f}",
-        "val_accuracy": "{:.2%}",
-        "lr": "{:.3g}",
-        "seconds": "{:.1f}",
-    }
-    shown = {key: form for key, form in formats.items() if any(epoch.get(key) is not None for epoch in history)}
+    known = [key for key in CELLS if any(epoch.get(key) is not None for epoch in history)]
     rows = [
-        (f"{x:g}", *(_cell(epoch.get(key), form) for key, form in shown.items()))
+        (f"{x:g}", *(_cell(epoch.get(key), CELLS[key]) for key in known))
         for x, epoch in zip(epoch_numbers(history), history, strict=True)
     ]
-    columns = ("epoch", *(key.replace("_", " ").replace("lr", "learning rate") for key in shown))
+    columns = ("epoch", *(key.replace("_", " ").replace("lr", "learning rate") for key in known))
     return html.details("Epoch by epoch", html.table("The numbers behind the curves.", columns, rows))
 
 
-def _cell(value: float | None, form: str) -> str:
-    return "\u2013" if value is None else form.format(value)
+def _cell(value: float | None, written: Callable[[float], str]) -> str:
+    return "\u2013" if value is None else written(value)
 
 
 def _augmented(strips: Sequence[Strip]) -> str:
