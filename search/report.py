@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.cli import Parser, run_command
-from search.format import format_duration
+from search.format import (
+    format_duration,
+    format_millions,
+    format_p_value,
+    format_percent,
+    format_points,
+    format_points_range,
+    format_range,
+)
 from search.settings import SearchSettings
 
 if TYPE_CHECKING:
@@ -71,7 +79,8 @@ def report_study(name: str, storage: str | None, out: Path | None) -> list[Path]
 
 def compare_runs(runs: Sequence[str], out: Path) -> list[Path]:
     """Prints a comparison of finished runs and writes it into `out`; the files' paths."""
-    from search.retraining.comparison import compare, write_comparison
+    from search.reporting.comparison_files import write_comparison
+    from search.retraining.comparison import compare
 
     comparison = compare(_runs(runs))
     paths = write_comparison(out, comparison)
@@ -118,27 +127,24 @@ def _run_table(comparison: Comparison) -> Table:
     for name in ("test accuracy", "95 % interval", "parameters", "MACs", "training"):
         table.add_column(name, justify="right", no_wrap=True)
     for index, run in enumerate(comparison.runs):
-        low, high = run.interval
         table.add_row(
             letter(index),
             Text(run.name),
-            f"{100 * run.accuracy:.2f} %",
-            f"{100 * low:.2f} to {100 * high:.2f}",
-            f"{run.parameters:,}",
-            f"{run.macs / 1e6:,.1f} M",
-            format_duration(run.seconds),
+            format_percent(run.accuracy),
+            format_range(*run.interval),
+            f"{run.cost.parameters:,}",
+            format_millions(run.cost.macs),
+            format_duration(run.record.seconds),
         )
     return table
 
 
 def _pair_lines(comparison: Comparison, pair: Pair, name: str) -> list[str]:
-    from search.retraining.comparison import p_words, points
-
-    test, p = pair.test, p_words(pair.test.p)
+    test, p = pair.test, format_p_value(pair.test.p)
     if len(comparison.pairs) > 1:
-        p += f", {p_words(pair.adjusted_p)} after Holm's correction for {len(comparison.pairs)} comparisons"
+        p += f", {format_p_value(pair.adjusted_p)} after Holm's correction for {len(comparison.pairs)} comparisons"
     return [
-        f"difference {points(pair.difference)} points, 95 % interval {points(pair.low)} to {points(pair.high)}",
+        f"difference {format_points(pair.difference)} points, 95 % interval {format_points_range(pair.low, pair.high)}",
         f"images that only {name} got right: {test.only_second:,}; only A: {test.only_first:,}",
         f"McNemar's test ({test.method}): {p}",
     ]
@@ -148,8 +154,6 @@ def _class_table(pair: Pair, name: str) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from search.retraining.comparison import points
-
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("class", overflow="fold")
     for column in ("images", "A", name, f"{name} - A", "95 % interval"):
@@ -158,10 +162,10 @@ def _class_table(pair: Pair, name: str) -> Table:
         table.add_row(
             Text(row.name),
             f"{row.images:,}",
-            f"{100 * row.first:.1f} %",
-            f"{100 * row.second:.1f} %",
-            points(row.difference, 1),
-            f"{points(row.low, 1)} to {points(row.high, 1)}",
+            format_percent(row.first, 1),
+            format_percent(row.second, 1),
+            format_points(row.difference, 1),
+            format_points_range(row.low, row.high, 1),
         )
     return table
 
