@@ -11,7 +11,6 @@ from search.format import format_lr
 
 if TYPE_CHECKING:
     from cifar.lr_range import RangeTest
-    from search.retraining.candidates import Chosen, NamedCandidate
 
 
 def parser() -> Parser:
@@ -47,15 +46,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     from cifar.lr_range import check_range, range_test
     from cifar.runtime.device import choose_device
     from search.reporting.pages.lr_range_page import RangePage, write_range_test
-    from search.retraining.candidates import chosen_recipe, chosen_trials
+    from search.retraining.candidates import choose
 
     check_range(args.low, args.high, args.steps)
     device = choose_device(args.device)
-    if args.recipe:
-        chosen = chosen_recipe(args.recipe)
-    else:
-        chosen = chosen_trials(args.trial, args.study, args.storage, args.space)
-    one = _only(chosen)
+    chosen = choose(recipe=args.recipe, trial=args.trial, study=args.study, storage=args.storage, space=args.space)
+    one = chosen.only("a range test")
     data = prepare(args.data or chosen.source)
     val_size = args.val_size
     if val_size is None:
@@ -73,13 +69,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         steps=args.steps,
         linear=args.linear,
     )
-    own_lr = format_lr(candidate.recipe.optimizer.lr)
+    images = len(split.train)
     facts = {
         "parameters": f"{candidate.cost.parameters:,}",
         "optimizer": candidate.recipe.optimizer.name,
-        "the recipe's own rate": own_lr,
-        "batch": f"{min(candidate.recipe.batch_size, len(split.train)):,} images",
-        "training images": f"{len(split.train):,} of {data.source}",
+        "the recipe's own rate": format_lr(candidate.recipe.optimizer.lr),
+        "batch": f"{min(candidate.recipe.batch_size, images):,} images",
+        "training images": f"{images:,} of {data.source}",
         "rates": f"{args.low:g} to {args.high:g}, {'linear' if args.linear else 'exponential'}",
         "steps": f"{len(result.lrs)} of {args.steps}",
         "device": device.describe(),
@@ -87,29 +83,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     folder = args.out or chosen.folder / "lr_range" / one.run_name(args.seed)
     paths = write_range_test(folder, RangePage(one.title, facts, result, args.linear))
-    print_result(result, own_lr, paths)
+    print_result(result, candidate.recipe.optimizer.lr, paths)
 
 
-def print_result(result: RangeTest, own_lr: str, paths: tuple[Path, Path]) -> None:
+def print_result(result: RangeTest, own_lr: float | str, paths: tuple[Path, Path]) -> None:
     """Prints the suggestion, beside the recipe's own rate, and where numbers and figure are."""
     from search.reporting.pages.lr_range_page import suggestion
 
     print(f"{len(result.lrs)} steps, {result.stopped}")
     print(f"least smoothed loss {result.smoothed[result.least]:.4f} at {format_lr(result.lrs[result.least])}")
-    print(f"suggested learning rate: {suggestion(result)}; the recipe's own is {own_lr}")
+    print(f"suggested learning rate: {suggestion(result)}; the recipe's own is {format_lr(own_lr)}")
     if result.doubt:
         print(f"note: {result.doubt}")
     print(f"numbers  {paths[0]}")
     print(f"figure   {paths[1]}")
-
-
-def _only(chosen: Chosen) -> NamedCandidate:
-    from search.settings import StudyError
-
-    if len(chosen.candidates) > 1:
-        got = str(len(chosen.candidates))
-        raise StudyError("a range test takes one trial", got=got, remedy="Give --trial best or a number")
-    return chosen.candidates[0]
 
 
 if __name__ == "__main__":

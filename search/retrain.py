@@ -134,12 +134,9 @@ def _train(
 
 def _chosen(args: Namespace) -> Chosen:
     """The candidates that the options name."""
-    from search.retraining.candidates import chosen_recipe, chosen_trials
+    from search.retraining.candidates import choose
 
-    if args.recipe:
-        chosen = chosen_recipe(args.recipe)
-    else:
-        chosen = chosen_trials(args.trial, args.study, args.storage, args.space)
+    chosen = choose(recipe=args.recipe, trial=args.trial, study=args.study, storage=args.storage, space=args.space)
     return chosen.transferred(args.weights, args.unfreeze)
 
 

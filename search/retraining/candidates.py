@@ -8,7 +8,7 @@ from pathlib import Path
 from cifar.candidate import Candidate
 from cifar.networks.imagenet import with_options
 from search.retraining.models import register_networks
-from search.settings import STUDIES_FOLDER, SearchSettings
+from search.settings import STUDIES_FOLDER, SearchSettings, StudyError
 from search.study.attributes import SOURCE, record
 from search.study.study import choose_trials, require_study
 
@@ -50,6 +50,20 @@ class Chosen:
         """Folder of the study."""
         return STUDIES_FOLDER / self.study
 
+    def only(self, purpose: str) -> NamedCandidate:
+        """The one candidate chosen.
+
+        Args:
+            purpose: names in the error what takes only one trial.
+
+        Raises:
+            StudyError: several trials were chosen.
+        """
+        if len(self.candidates) > 1:
+            got = str(len(self.candidates))
+            raise StudyError(f"{purpose} takes one trial", got=got, remedy="Give --trial best or a number")
+        return self.candidates[0]
+
     def transferred(self, weights: Path | None, unfreeze: str | None) -> Chosen:
         """The same with pretrained weights, or other parts to train, where one is given.
 
@@ -70,30 +84,30 @@ class Chosen:
         )
 
 
-def chosen_recipe(recipe: str) -> Chosen:
-    """The candidate of a built-in recipe or a TOML file.
+def choose(*, recipe: str | None, trial: str, study: str, storage: str | None, space: str | None) -> Chosen:
+    """The candidates that a command's options name.
+
+    Args:
+        recipe: a built-in recipe or a TOML file; None takes trials.
+        trial: best, a trial's number, or top-K.
+        study: name of the study.
+        storage: Optuna storage of the study; None is its own database.
+        space: the space that defines the study's own network classes, if it has one.
 
     Raises:
-        ConfigError: no such recipe, or an impossible setting in it.
+        UserError: no such recipe, study, trial or space.
     """
+    return _of_trials(trial, study, storage, space) if recipe is None else _of_recipe(recipe)
+
+
+def _of_recipe(recipe: str) -> Chosen:
     path = Path(recipe)
     candidate = Candidate.from_toml(path) if path.suffix == ".toml" else Candidate.named(recipe)
     named = NamedCandidate(f"recipe-{path.stem}", f"recipe {path.stem}", candidate)
     return Chosen((named,), RECIPES_STUDY, by_recipe=True)
 
 
-def chosen_trials(wanted: str, study_name: str, storage: str | None, space: str | None) -> Chosen:
-    """The candidates of a study's trials.
-
-    Args:
-        wanted: best, a trial's number, or top-K.
-        study_name: name of the study.
-        storage: Optuna storage of the study; None is its own database.
-        space: the space that defines its own network classes, if it has one.
-
-    Raises:
-        UserError: no such study, trial or space.
-    """
+def _of_trials(wanted: str, study_name: str, storage: str | None, space: str | None) -> Chosen:
     register_networks(space)
     study = require_study(SearchSettings(study=study_name, storage=storage))
     named = []

@@ -67,11 +67,13 @@ def retrain(
     tensorboard: bool = False,
     compile: CompileChoice = "auto",
 ) -> RetrainResult:
-    """Trains the candidate, or continues where a run in `folder` stopped, and evaluates it; finished runs only that.
+    """Trains the candidate, or resumes the run in `folder`, and evaluates it on the test images.
+
+    A run that is finished is evaluated again, not trained again.
 
     Args:
         candidate: network and recipe.
-        title: names the run for people.
+        title: name of the run for people.
         folder: where its files go.
         data: training images, and test images for the evaluation.
         settings: changes to the recipe.
@@ -79,7 +81,7 @@ def retrain(
         say: is told progress, line by line.
         tensorboard: whether to write an event file too, in the folder `tensorboard`.
         compile: whether to compile the network; `auto` does where the run is long enough to gain, and never where
-            deterministic algorithms are asked for. A run that is continued then ends in slightly other weights.
+            deterministic algorithms are asked for. A compiled run that is continued ends in slightly other weights.
 
     Raises:
         UserError: the folder holds another run, a setting is impossible, a package is missing, or the loss diverged.

@@ -174,7 +174,7 @@ def test_equal_candidates_are_equal(study: Path, capsys: pytest.CaptureFixture[s
     assert (leader["val_mean"], leader["test_mean"]) == pytest.approx((sum(best) / 2, sum(tested) / 2))
 
 
-def test_an_interrupted_command_goes_on(
+def test_an_interrupted_command_is_resumed(
     study: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
