@@ -65,7 +65,7 @@ class Chosen:
         return self.candidates[0]
 
     def transferred(self, weights: Path | None, unfreeze: str | None) -> Chosen:
-        """The same with pretrained weights, or other parts to train, where one is given.
+        """The choice with pretrained weights, or with other parts to train, where one of the two is given.
 
         Raises:
             ConfigError: the network does not start from ImageNet weights, or has no such parts.

@@ -66,7 +66,7 @@ def require_folders(
     """Checks before the first run that every run will find a folder.
 
     Raises:
-        StudyError: one is taken by another run, or `out` cannot hold the runs.
+        StudyError: a folder holds another run, or `out` cannot hold the runs.
     """
     if out is not None:
         _require_folder(out, len(runs))

@@ -158,7 +158,7 @@ def strips(
 
 
 def _mixture(shares: Tensor, names: Sequence[str]) -> str:
-    """Such as `cat`, or `70 % cat and 30 % dog`."""
+    """Classes of a mixed image in words: `cat`, or `70 % cat and 30 % dog`."""
     parts = [(float(share), name) for share, name in zip(shares, names, strict=True) if share >= 0.005]
     if len(parts) == 1:
         return parts[0][1]
