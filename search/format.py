@@ -58,6 +58,51 @@ def format_value(value: float | None, percent: bool) -> str:
     return f"{100 * value:.2f} %" if percent else f"{value:.5g}"
 
 
+def format_percent(share: float, digits: int = 2, *, unit: str = " %") -> str:
+    """A share in [0, 1] as a percentage, such as `87.06 %`.
+
+    Args:
+        share: the share.
+        digits: digits after the point.
+        unit: what stands behind the number; empty where a heading names the unit.
+    """
+    return f"{100 * share:.{digits}f}{unit}"
+
+
+def format_range(low: float, high: float, digits: int = 2, *, between: str = " to ") -> str:
+    """Two shares in [0, 1] as percentages without the sign, such as `86.39 to 87.70`."""
+    return f"{100 * low:.{digits}f}{between}{100 * high:.{digits}f}"
+
+
+def format_points(difference: float, digits: int = 2) -> str:
+    """A difference of two shares in percentage points, with its sign; nothing is -0."""
+    return f"{round(100 * difference, digits) + 0.0:+.{digits}f}"
+
+
+def format_points_range(low: float, high: float, digits: int = 2) -> str:
+    """An interval of such a difference, such as `-0.31 to +1.20`."""
+    return f"{format_points(low, digits)} to {format_points(high, digits)}"
+
+
+def format_p_value(p: float) -> str:
+    """A test's p-value, such as `p = 0.031` or `p < 0.0001`."""
+    if p < 1e-4:
+        return "p < 0.0001"
+    return f"p = {p:.4f}" if p < 0.01 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def format_probability(probability: float) -> str:
+    """A probability as a whole percentage, never rounded up to certainty or down to impossibility."""
+    if probability >= 0.995:
+        return ">\u00a099\u00a0%"
+    return "<\u00a01\u00a0%" if probability < 0.005 else format_percent(probability, 0, unit="\u00a0%")
+
+
+def format_lr(lr: float | str) -> str:
+    """A learning rate, such as `0.0123`; the name of the way it is found stays as it is."""
+    return lr if isinstance(lr, str) else f"{lr:.3g}"
+
+
 def format_millions(count: int, digits: int = 1, *, space: str = " ") -> str:
     """A large count, such as `769.3 M`."""
     return f"{count / 1e6:,.{digits}f}{space}M"

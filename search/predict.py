@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.cli import Parser, natural, run_command
+from search.format import format_percent
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from cifar.checkpoint import TrainedModel
+    from cifar.errors import DataError
+    from search.retraining.predictions import Prediction
 
 PIPE_WIDTH = 10_000
 """Columns of a table that no terminal shows: nothing is wrapped, so that grep finds whole names."""
+UNIT = "%"
+"""Sign of a percentage in the table: rich would wrap before it at a space of any kind."""
 
 
 def parser() -> Parser:
@@ -50,10 +51,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     from cifar.evaluate import Normalization, predict_probabilities
     from cifar.runtime.device import choose_device
     from search.retraining.models import open_model
+    from search.retraining.predictions import rank, read_pictures
 
     device = choose_device(args.device)
     model = open_model(args.model, args.space)
-    files, images = read_pictures(args.pictures, model.candidate.network.image_size)
+    files, images = read_pictures(args.pictures, model.candidate.network.image_size, _tell_skipped)
     own = args.normalization == "own"
     probabilities = predict_probabilities(
         model.network.to(device.torch_device),
@@ -63,73 +65,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         autocast=device.autocast,
         tta=args.tta,
     )  # (N, C)
-    predictions = rank(files, probabilities, model)
+    predictions = rank(files, probabilities, model.class_names)
     if args.json:
         print(json.dumps([prediction.to_dict() for prediction in predictions], indent=2))
     else:
         print_table(predictions, args.top)
 
 
-def read_pictures(paths: Sequence[Path], size: int) -> tuple[list[Path], Tensor]:
-    """The files and their images, uint8 (N, 3, size, size).
-
-    Files in a folder that are no pictures, or damaged ones, are skipped with a note on stderr.
-
-    Raises:
-        DataError: a file that was named itself is no sound picture, or there is none at all.
-    """
-    import torch
-
-    from cifar.data.pictures import find_pictures, read_picture, shown
-    from cifar.errors import DataError
-
-    files, images = [], []
-    for path, named in find_pictures(paths):
-        try:
-            image = read_picture(path, size)
-        except DataError as error:
-            if named:
-                raise
-            print(f"skipped: {error}", file=sys.stderr)
-            continue
-        files.append(path)
-        images.append(image)
-    if not files:
-        given = ", ".join(shown(path) for path in paths)
-        raise DataError("there must be a picture to predict", got=f"none in {given}", remedy="Name picture files")
-    return files, torch.stack(images)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the model sees in one picture."""
-
-    file: Path
-    """As it was given, or found in a folder."""
-    ranked: tuple[tuple[str, float], ...]
-    """Every class with its probability, the most probable first."""
-    probabilities: dict[str, float]
-    """The same in the order of the labels."""
-
-    def to_dict(self) -> dict[str, object]:
-        """The JSON form."""
-        predicted, confidence = self.ranked[0]
-        return {
-            "file": str(self.file),
-            "predicted": predicted,
-            "confidence": confidence,
-            "probabilities": self.probabilities,
-        }
-
-
-def rank(files: Sequence[Path], probabilities: Tensor, model: TrainedModel) -> list[Prediction]:
-    """One prediction a row of `probabilities`, float (N, C); of equal classes the first label comes first."""
-    predictions = []
-    for file, row in zip(files, probabilities.tolist(), strict=True):
-        by_class = dict(zip(model.class_names, row, strict=True))
-        ranked = sorted(by_class.items(), key=lambda pair: -pair[1])
-        predictions.append(Prediction(file, tuple(ranked), by_class))
-    return predictions
+def _tell_skipped(error: DataError) -> None:
+    print(f"skipped: {error}", file=sys.stderr)
 
 
 def print_table(predictions: Sequence[Prediction], top: int) -> None:
@@ -148,17 +92,13 @@ def print_table(predictions: Sequence[Prediction], top: int) -> None:
         table.add_column("then", overflow="fold")
     for prediction in predictions:
         (name, confidence), *others = prediction.ranked[:top]
-        then = ", ".join(f"{shown(other)} {_percent(share)}" for other, share in others)
-        cells = [shown(prediction.file), shown(name), _percent(confidence), then]
+        then = ", ".join(f"{shown(other)} {format_percent(share, 1, unit=UNIT)}" for other, share in others)
+        cells = [shown(prediction.file), shown(name), format_percent(confidence, 1, unit=UNIT), then]
         table.add_row(*(Text(cell) for cell in (cells if top > 1 else cells[:3])))  # Text: names are no markup
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=PIPE_WIDTH)
     console.print(table)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}%"  # rich would wrap before the sign, at a space of any kind
 
 
 if __name__ == "__main__":

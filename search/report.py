@@ -70,9 +70,10 @@ def compare_runs(runs: Sequence[str], out: Path) -> list[Path]:
     """Prints a comparison of finished runs and writes it into `out`; the files' paths."""
     from rich.console import Console
 
+    from search.reporting.comparison_files import write_comparison
     from search.reporting.comparison_sections import comparison_sections
     from search.reporting.tables import print_sections
-    from search.retraining.comparison import compare, write_comparison
+    from search.retraining.comparison import compare
 
     comparison = compare(_runs(runs))
     paths = write_comparison(out, comparison)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from search.format import format_duration, format_millions
+from search.format import (
+    format_duration,
+    format_millions,
+    format_p_value,
+    format_percent,
+    format_points,
+    format_points_range,
+    format_range,
+)
 from search.reporting.tables import Section, Table
-from search.retraining.comparison import CAVEAT, Comparison, Pair, letter, p_words, points
+from search.retraining.comparison import CAVEAT, Comparison, Pair, letter
 
 
 def comparison_sections(comparison: Comparison) -> list[Section]:
@@ -14,32 +22,31 @@ def comparison_sections(comparison: Comparison) -> list[Section]:
 
 
 def _run_table(comparison: Comparison) -> Table:
-    rows = []
-    for index, run in enumerate(comparison.runs):
-        low, high = run.interval
-        rows.append(
-            (
-                letter(index),
-                run.name,
-                f"{100 * run.accuracy:.2f} %",
-                f"{100 * low:.2f} to {100 * high:.2f}",
-                f"{run.parameters:,}",
-                format_millions(run.macs),
-                format_duration(run.seconds),
-            )
+    rows = [
+        (
+            letter(index),
+            run.name,
+            format_percent(run.accuracy),
+            format_range(*run.interval),
+            f"{run.cost.parameters:,}",
+            format_millions(run.cost.macs),
+            format_duration(run.record.seconds),
         )
+        for index, run in enumerate(comparison.runs)
+    ]
     columns = ("", "run", "test accuracy", "95 % interval", "parameters", "MACs", "training")
     return Table(columns, tuple(rows), words=(0, 1))
 
 
 def _pair_section(comparison: Comparison, pair: Pair, name: str) -> Section:
-    test, p = pair.test, p_words(pair.test.p)
+    test, p = pair.test, format_p_value(pair.test.p)
     if len(comparison.pairs) > 1:
-        p += f", {p_words(pair.adjusted_p)} after Holm's correction for {len(comparison.pairs)} comparisons"
+        p += f", {format_p_value(pair.adjusted_p)} after Holm's correction for {len(comparison.pairs)} comparisons"
     return Section(
         f"{name} against A: {pair.verdict}",
         (
-            f"difference {points(pair.difference)} points, 95 % interval {points(pair.low)} to {points(pair.high)}",
+            f"difference {format_points(pair.difference)} points, "
+            f"95 % interval {format_points_range(pair.low, pair.high)}",
             f"images that only {name} got right: {test.only_second:,}; only A: {test.only_first:,}",
             f"McNemar's test ({test.method}): {p}",
             _class_table(pair, name),
@@ -52,10 +59,10 @@ def _class_table(pair: Pair, name: str) -> Table:
         (
             row.name,
             f"{row.images:,}",
-            f"{100 * row.first:.1f} %",
-            f"{100 * row.second:.1f} %",
-            points(row.difference, 1),
-            f"{points(row.low, 1)} to {points(row.high, 1)}",
+            format_percent(row.first, 1),
+            format_percent(row.second, 1),
+            format_points(row.difference, 1),
+            format_points_range(row.low, row.high, 1),
         )
         for row in pair.classes
     ]

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from cifar.files import read_json, write_text
-from search.format import format_duration
-from search.retraining.comparison import p_words, points
+from cifar.files import write_text
+from search.format import (
+    format_duration,
+    format_millions,
+    format_p_value,
+    format_percent,
+    format_points,
+    format_points_range,
+    format_range,
+)
+from search.reporting.tables import Section, Table, markdown, print_sections
 from search.retraining.finalists import FinalistPair, Finals, Sample
-from search.retraining.run_record import RUN
 
 SPREAD = (
-    "Intervals are Student's over training seeds; few seeds make them wide, and how far other images would move the "
-    "figures they do not tell. One seed, or seeds that all gave the same, have no interval."
+    "Intervals are Student's over training seeds; few seeds make them wide, and they do not tell how far other images "
+    "would move the figures. One seed, or seeds that all gave the same, have no interval."
 )
 PAIRS = (
-    "Differences are taken seed by seed; each interval is of its pair alone, p-values are of Student's paired t test "
+    "Differences are taken seed by seed; each interval is of its pair alone. P-values are of Student's paired t test "
     "and, in the last column, after Holm's correction for all pairs."
 )
 CHOSEN = (
@@ -33,36 +37,15 @@ CHOSEN = (
 )
 
 
-@dataclass(frozen=True)
-class Section:
-    """A table with its title."""
-
-    title: str
-    columns: tuple[str, ...]
-    """The first names a row, the others hold figures."""
-    rows: tuple[tuple[str, ...], ...]
-
-
 def print_finals(finals: Finals) -> None:
     """Prints the finalists, the verdict, and then what the test images say."""
     console = Console(highlight=False)
-    before, after = _validation(finals), _test_and_cost(finals)
-    for section in before:
-        _print(console, section)
-    console.print(Text(f"\n{finals.verdict}", style="bold"), soft_wrap=True)
-    _print(console, after)
+    for section in _validation(finals):
+        console.print()
+        print_sections([section], console)
+    console.print(Text(f"\n{finals.verdict}\n", style="bold"), soft_wrap=True)
+    print_sections([_test_and_cost(finals)], console)
     console.print(f"\n{SPREAD}", style="dim")
-
-
-def _print(console: Console, section: Section) -> None:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column(section.columns[0], overflow="fold")
-    for name in section.columns[1:]:
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in section.rows:
-        table.add_row(*map(Text, row))
-    console.print(f"\n{section.title}", soft_wrap=True)
-    console.print(table)
 
 
 def write_finals(folder: Path, stem: str, title: str, finals: Finals) -> list[Path]:
@@ -70,76 +53,78 @@ def write_finals(folder: Path, stem: str, title: str, finals: Finals) -> list[Pa
 
     Args:
         folder: where.
-        stem: of the files' names.
+        stem: beginning of the files' names.
         title: heading of the page.
         finals: what to write.
     """
     table, page = folder / f"{stem}.csv", folder / f"{stem}.md"
     write_text(table, pd.DataFrame(_rows(finals)).to_csv(index=False, lineterminator="\n"))
-    write_text(page, "\n".join(_lines(title, finals)) + "\n")
+    write_text(page, "\n".join(_lines(title, finals)).rstrip() + "\n")
     return [table, page]
 
 
-# ---- tables for people
+# ---- for people
 
 
-def _validation(finals: Finals) -> list[Section]:
-    if finals.leader.validation is None:
-        return []
-    seeds = f"seed{'s' * (len(finals.leader.seeds) > 1)} {', '.join(map(str, finals.leader.seeds))}"
-    found = (one.validation for one in finals.finalists)
-    rows = [(one.name, *_spread(sample)) for one, sample in zip(finals.finalists, found, strict=True) if sample]
+def _lines(title: str, finals: Finals) -> list[str]:
+    run = finals.leader.record
+    sections = _validation(finals, (SPREAD, CHOSEN) if len(finals.finalists) > 1 else (SPREAD,))
+    sections += [_pairs(finals)] if finals.pairs else []
     return [
-        Section(
-            f"Validation accuracy: {finals.leader.val_images:,} images, {seeds}",
-            ("finalist", "mean", "95 % interval", "standard deviation", "least", "most"),
-            tuple(rows),
-        )
+        f"# {title}",
+        "",
+        f"Written by `python -m search.retrain --seeds` on {time.strftime('%Y-%m-%d')}; {run.train_images:,} "
+        f"training images of `{Path(run.source).name}`, {run.device}.",
+        "",
+        f"Verdict: **{finals.verdict}**.",
+        "",
+        *markdown([*sections, _test_and_cost(finals), _runs(finals)]),
     ]
 
 
+def _validation(finals: Finals, notes: tuple[str, ...] = ()) -> list[Section]:
+    """The accuracy that the choice is made by; nothing without validation images."""
+    rows = [(one.name, *_spread(one.validation)) for one in finals.finalists if one.validation]
+    if not rows:
+        return []
+    seeds = f"seed{'s' * (len(finals.leader.seeds) > 1)} {', '.join(map(str, finals.leader.seeds))}"
+    title = f"Validation accuracy: {finals.leader.record.val_images:,} images, {seeds}"
+    columns = ("finalist", "mean", "95 % interval", "standard deviation", "least", "most")
+    return [Section(title, (Table(columns, tuple(rows)),), notes)]
+
+
 def _spread(sample: Sample) -> tuple[str, ...]:
-    deviation = "none" if sample.deviation is None else f"{100 * sample.deviation:.2f}"
-    return (
-        _mean(sample),
-        _interval(sample),
-        deviation,
-        f"{100 * min(sample.values):.2f}",
-        f"{100 * max(sample.values):.2f}",
-    )
+    deviation = "none" if sample.deviation is None else format_percent(sample.deviation, unit="")
+    ends = (format_percent(end, unit="") for end in (min(sample.values), max(sample.values)))
+    return format_percent(sample.mean), _interval(sample), deviation, *ends
 
 
 def _test_and_cost(finals: Finals) -> Section:
     rows = [
         (
             one.name,
-            _mean(one.test),
+            format_percent(one.test.mean),
             _interval(one.test),
-            f"{one.parameters:,}",
-            f"{one.macs / 1e6:,.1f} M",
+            f"{one.cost.parameters:,}",
+            format_millions(one.cost.macs),
             format_duration(one.seconds),
         )
         for one in finals.finalists
     ]
-    return Section(
-        "Test accuracy, by which nothing was chosen, and cost of one run",
-        ("finalist", "mean", "95 % interval", "parameters", "MACs", "time"),
-        tuple(rows),
-    )
+    columns = ("finalist", "mean", "95 % interval", "parameters", "MACs", "time")
+    return Section("Test accuracy, by which nothing was chosen, and cost of one run", (Table(columns, tuple(rows)),))
 
 
 def _pairs(finals: Finals) -> Section:
-    return Section(
-        "Pairs, on the validation images",
-        ("pair", "difference", "95 % interval", "p", "after Holm"),
-        tuple((f"{pair.better.name} less {pair.other.name}", *_figures(pair)) for pair in finals.pairs),
-    )
+    rows = [(f"{pair.better.name} less {pair.other.name}", *_figures(pair)) for pair in finals.pairs]
+    columns = ("pair", "difference", "95 % interval", "p", "after Holm")
+    return Section("Pairs, on the validation images", (Table(columns, tuple(rows)),), (PAIRS,))
 
 
 def _figures(pair: FinalistPair) -> tuple[str, ...]:
-    ends = pair.test.interval
-    interval = "none" if ends is None else f"{points(ends[0])} to {points(ends[1])}"
-    return f"{points(pair.test.difference)} points", interval, p_words(pair.test.p), p_words(pair.adjusted_p)
+    test = pair.test
+    interval = "none" if test.interval is None else format_points_range(*test.interval)
+    return f"{format_points(test.difference)} points", interval, format_p_value(test.p), format_p_value(pair.adjusted_p)
 
 
 def _runs(finals: Finals) -> Section:
@@ -147,56 +132,23 @@ def _runs(finals: Finals) -> Section:
         (
             one.name,
             str(seed),
-            "none" if one.validation is None else f"{100 * one.validation.values[index]:.2f} %",
-            f"{100 * one.test.values[index]:.2f} %",
+            "none" if one.validation is None else format_percent(one.validation.values[index]),
+            format_percent(one.test.values[index]),
             f"{one.epochs[index]:g}",
             f"`{one.folders[index].as_posix()}`",
         )
         for one in finals.finalists
         for index, seed in enumerate(one.seeds)
     ]
-    return Section("Runs", ("finalist", "seed", "validation", "test", "passes", "folder"), tuple(rows))
-
-
-def _mean(sample: Sample) -> str:
-    return f"{100 * sample.mean:.2f} %"
+    columns = ("finalist", "seed", "validation", "test", "passes", "folder")
+    return Section("Runs", (Table(columns, tuple(rows)),))
 
 
 def _interval(sample: Sample) -> str:
-    return "none" if sample.interval is None else f"{100 * sample.interval[0]:.2f} to {100 * sample.interval[1]:.2f}"
+    return "none" if sample.interval is None else format_range(*sample.interval)
 
 
-# ---- files
-
-
-def _lines(title: str, finals: Finals) -> Iterator[str]:
-    run = read_json(finals.leader.folders[0] / RUN)
-    yield from (
-        f"# {title}",
-        "",
-        f"Written by `python -m search.retrain --seeds` on {time.strftime('%Y-%m-%d')}; {run['train_images']:,} "
-        f"training images of `{Path(run['source']).name}`, {run['device']}.",
-        "",
-        f"Verdict: **{finals.verdict}**.",
-    )
-    for section in _validation(finals):
-        yield from (*_markdown(section), "", SPREAD)
-    if len(finals.finalists) > 1:
-        yield from ("", CHOSEN)
-    if finals.pairs:
-        yield from (*_markdown(_pairs(finals)), "", PAIRS)
-    for section in (_test_and_cost(finals), _runs(finals)):
-        yield from _markdown(section)
-
-
-def _markdown(section: Section) -> Iterator[str]:
-    yield from ("", f"## {section.title}", "")
-    yield from (_cells(section.columns), "|---" + "|---:" * (len(section.columns) - 1) + "|")
-    yield from map(_cells, section.rows)
-
-
-def _cells(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+# ---- for programs
 
 
 def _rows(finals: Finals) -> list[dict[str, object]]:
@@ -205,12 +157,12 @@ def _rows(finals: Finals) -> list[dict[str, object]]:
         {
             "finalist": one.name,
             "seeds": " ".join(map(str, one.seeds)),
-            "val_images": one.val_images,
+            "val_images": one.record.val_images,
             **_columns("val", one.validation),
             **_against(against.get(one.name)),
             **_columns("test", one.test),
-            "parameters": one.parameters,
-            "macs": one.macs,
+            "parameters": one.cost.parameters,
+            "macs": one.cost.macs,
             "epochs": statistics.fmean(one.epochs),
             "training_seconds": one.seconds,
         }
@@ -219,7 +171,7 @@ def _rows(finals: Finals) -> list[dict[str, object]]:
 
 
 def _columns(split: str, sample: Sample | None) -> dict[str, object]:
-    """Of one split's accuracy; empty cells where there is none."""
+    """Columns of one split's accuracy; empty cells where there is none."""
     names = [f"{split}_{name}" for name in ("accuracies", "mean", "low", "high", "deviation", "min", "max")]
     if sample is None:
         return dict.fromkeys(names)

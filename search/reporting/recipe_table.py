@@ -7,8 +7,10 @@ from rich.table import Table
 
 from cifar.candidate import RecipeFile
 from cifar.recipe import recipe_names
+from search.format import format_millions
 
-PARAM_BUDGET = 5_000_000  # the contest's
+PARAM_BUDGET = 5_000_000
+"""The contest's limit."""
 
 
 def print_recipes() -> None:
@@ -30,7 +32,7 @@ def _cells(recipe: RecipeFile) -> tuple[str, ...]:
     cost, published = recipe.candidate.cost, recipe.published
     return (
         f"{cost.parameters:,}",
-        f"{cost.macs / 1e6:,.0f}M",
+        format_millions(cost.macs, 0, space=""),
         "within" if cost.parameters <= PARAM_BUDGET else "reference only",
         f"{published.test_accuracy:g} %" if published else "",
     )

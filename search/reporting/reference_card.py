@@ -12,12 +12,13 @@ from typing import Any
 import pandas as pd
 
 from cifar.candidate import RecipeFile
-from cifar.files import atomic_write, read_json, write_text
-from search.format import format_duration
-from search.retraining.run_record import RUN, Outcome
+from cifar.files import write_text
+from search.format import format_duration, format_percent, format_range
+from search.retraining.candidates import RECIPES_STUDY
+from search.retraining.final_evaluation import Outcome
 from search.settings import STUDIES_FOLDER
 
-FOLDER = STUDIES_FOLDER / "reference"
+FOLDER = STUDIES_FOLDER / RECIPES_STUDY
 RESULTS = "results.csv"
 
 Row = dict[str, Any]
@@ -34,39 +35,38 @@ rough guide.
 """
 
 
-def record(recipe: str, outcome: Outcome) -> Path:
+def record_run(recipe: str, outcome: Outcome) -> Path:
     """Adds or renews the run's row and writes the card; returns the card's path.
 
     Args:
         recipe: name of a built-in recipe.
-        outcome: of the run.
+        outcome: outcome of the run.
     """
     path = FOLDER / RESULTS
     rows: list[Row] = pd.read_csv(path).to_dict("records") if path.exists() else []  # type: ignore[assignment]
     new = _row(recipe, outcome)
     rows = [row for row in rows if (row["run"], row["data"]) != (new["run"], new["data"])] + [new]
     rows.sort(key=lambda row: (str(row["recipe"]), str(row["run"])))
-    with atomic_write(path) as file:
-        pd.DataFrame(rows).to_csv(file, index=False)
+    write_text(path, pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
     card = FOLDER / "README.md"
     write_text(card, HEADER + "".join(_line(row) for row in rows))
     return card
 
 
 def _row(recipe: str, outcome: Outcome) -> Row:
-    run, test = read_json(outcome.folder / RUN), outcome.evaluations["test"]
+    run, test = outcome.record, outcome.test
     return {
         "run": outcome.folder.name,
         "recipe": recipe,
-        "parameters": outcome.parameters,
-        "data": Path(run["source"]).name,
-        "train_images": run["train_images"],
-        "epochs": run["epochs"],
-        "seconds": round(outcome.seconds, 1),
+        "parameters": outcome.cost.parameters,
+        "data": Path(run.source).name,
+        "train_images": run.train_images,
+        "epochs": run.epochs,
+        "seconds": round(run.seconds, 1),
         "test_accuracy": test.accuracy,
         "low": test.low,
         "high": test.high,
-        "hardware": run["device"],
+        "hardware": run.device,
         "date": time.strftime("%Y-%m-%d"),
     }
 
@@ -78,10 +78,9 @@ def _line(row: Row) -> str:
         f"`{recipe}`",
         f"{row['parameters']:,}",
         f"{row['train_images']:,} images of `{row['data']}`",
-        f"{float(str(row['epochs'])):g}",
+        f"{row['epochs']:g}",
         format_duration(row["seconds"]),
-        f"{100 * float(str(row['test_accuracy'])):.2f} % "
-        f"({100 * float(str(row['low'])):.2f} to {100 * float(str(row['high'])):.2f})",
+        f"{format_percent(row['test_accuracy'])} ({format_range(row['low'], row['high'])})",
         f"{published.test_accuracy:g} %" if published else "none",
         str(row["hardware"]),
         str(row["date"]),

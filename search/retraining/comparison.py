@@ -3,8 +3,8 @@
 All runs predicted the same test images, so each comparison is paired (`cifar.stats.paired_tests`). With more than two
 runs, each is compared with the first one given, and p-values are Holm's.
 
-Both compare two *trained networks*: how far another training seed would move them, one run of each cannot tell
-(Dietterich, Neural Computation 10, 1998).
+The test and the intervals compare two *trained networks*: how far another training seed would move them, one run of
+each cannot tell (Dietterich, Neural Computation 10, 1998).
 """
 
 from __future__ import annotations
@@ -12,18 +12,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-import pandas as pd
 
 from cifar.evaluate import CONFIDENCE
-from cifar.files import write_text
 from cifar.stats.paired_tests import McNemar, holm, mcnemar, paired_interval
 from search.retraining.finished_run import FinishedRun
 from search.settings import StudyError
 
 LEVEL = 1 - CONFIDENCE
-"""Of significance."""
+"""Level of significance."""
 
 
 @dataclass(frozen=True)
@@ -31,21 +27,21 @@ class ClassDifference:
     """Accuracy of two runs on the images of one class."""
 
     name: str
-    """Of the class."""
+    """Name of the class."""
     images: int
-    """Of the class."""
+    """Images of the class."""
     first: float
     """Accuracy of the first run, in [0, 1]."""
     second: float
-    """Accuracy of the second."""
+    """Accuracy of the second run, in [0, 1]."""
     low: float
-    """Lower end of the 95 % interval of second - first."""
+    """Lower end of the 95 % interval of the difference."""
     high: float
-    """Upper end of it."""
+    """Upper end of the 95 % interval of the difference."""
 
     @property
     def difference(self) -> float:
-        """Second less first."""
+        """Accuracy of the second run less that of the first."""
         return self.second - self.first
 
 
@@ -54,23 +50,23 @@ class Pair:
     """A run against the first one."""
 
     first: FinishedRun
-    """What is compared with."""
+    """The run that the other is compared with."""
     second: FinishedRun
-    """What is compared."""
+    """The other run."""
     test: McNemar
-    """Over all test images."""
+    """McNemar's test over all test images."""
     adjusted_p: float
-    """After Holm, over all pairs of the comparison."""
+    """The test's p-value after Holm's correction for all pairs of the comparison."""
     low: float
-    """Lower end of the 95 % interval of the difference of accuracies, second - first; of this pair alone."""
+    """Lower end of the 95 % interval of the difference, for this pair alone."""
     high: float
-    """Upper end of it."""
+    """Upper end of the 95 % interval of the difference, for this pair alone."""
     classes: tuple[ClassDifference, ...]
-    """By class."""
+    """Differences class by class."""
 
     @property
     def difference(self) -> float:
-        """Accuracy of the second less that of the first."""
+        """Accuracy of the second run less that of the first."""
         return self.second.accuracy - self.first.accuracy
 
     @property
@@ -80,7 +76,7 @@ class Pair:
 
     @property
     def verdict(self) -> str:
-        """In words, no firmer than the data."""
+        """The result in words, no firmer than the data."""
         if not self.significant:
             return "no difference shown at this sample size"
         return f"{'more' if self.difference > 0 else 'less'} accurate"
@@ -91,7 +87,7 @@ class Comparison:
     """Runs side by side."""
 
     runs: tuple[FinishedRun, ...]
-    """In the order given."""
+    """The runs in the order given."""
     pairs: tuple[Pair, ...]
     """Each other run against the first."""
 
@@ -128,15 +124,19 @@ def _require_comparable(runs: Sequence[FinishedRun]) -> None:
             raise StudyError("a comparison needs different runs", got=f"{run.folder} twice", remedy="Give it once")
     first = runs[0]
     for other in runs[1:]:
-        if (first.classes, first.true) != (other.classes, other.true) or (
-            first.data and other.data and first.data != other.data
-        ):
+        if not _same_images(first, other):
             raise StudyError(
                 "compared runs must have been evaluated on the same images",
-                got=f"{first.name} ({len(first.true):,} images of {first.source}) and "
-                f"{other.name} ({len(other.true):,} images of {other.source})",
+                got=f"{first.name} ({len(first.true):,} images of {first.record.source}) and "
+                f"{other.name} ({len(other.true):,} images of {other.record.source})",
                 remedy="Retrain one of them with the other's --data",
             )
+
+
+def _same_images(first: FinishedRun, second: FinishedRun) -> bool:
+    """Whether classes, labels and, where both runs tell it, the data are the same."""
+    data = {run.record.identity.data for run in (first, second)} - {""}
+    return (first.classes, first.true) == (second.classes, second.true) and len(data) <= 1
 
 
 def _agreement(first: FinishedRun, second: FinishedRun) -> Counter[tuple[str, bool, bool]]:
@@ -173,87 +173,3 @@ CAVEAT = (
 def letter(index: int) -> str:
     """Short name of the run at this place: A, B, ... Z, 27, 28, ..."""
     return chr(ord("A") + index) if index < 26 else str(index + 1)
-
-
-def p_words(p: float) -> str:
-    """Such as `p = 0.031`, or `p < 0.0001`."""
-    if p < 1e-4:
-        return "p < 0.0001"
-    return f"p = {p:.4f}" if p < 0.01 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
-
-
-def points(difference: float, digits: int = 2) -> str:
-    """A difference of two shares in percentage points, with its sign; nothing is -0."""
-    return f"{round(100 * difference, digits) + 0.0:+.{digits}f}"
-
-
-# ---- files
-
-
-def write_comparison(folder: Path, comparison: Comparison) -> list[Path]:
-    """Writes runs.csv, pairs.csv, per_class.csv and comparison.html; returns their paths."""
-    from search.reporting.pages.comparison_page import write_compare_page
-
-    tables = {"runs.csv": _runs(comparison), "pairs.csv": _pairs(comparison), "per_class.csv": _per_class(comparison)}
-    for name, rows in tables.items():
-        write_text(folder / name, pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
-    write_compare_page(folder / "comparison.html", comparison)
-    return [folder / name for name in (*tables, "comparison.html")]
-
-
-def _runs(comparison: Comparison) -> list[dict[str, object]]:
-    return [
-        {
-            "run": run.name,
-            "title": run.title,
-            "folder": str(run.folder),
-            "images": len(run.true),
-            "accuracy": run.accuracy,
-            "low": run.interval[0],
-            "high": run.interval[1],
-            "parameters": run.parameters,
-            "macs": run.macs,
-            "training_seconds": run.seconds,
-            "epochs": run.epochs,
-            "training_images": run.train_images,
-        }
-        for run in comparison.runs
-    ]
-
-
-def _pairs(comparison: Comparison) -> list[dict[str, object]]:
-    return [
-        {
-            "first": pair.first.name,
-            "second": pair.second.name,
-            "difference": pair.difference,
-            "low": pair.low,
-            "high": pair.high,
-            "only_first_right": pair.test.only_first,
-            "only_second_right": pair.test.only_second,
-            "statistic": pair.test.statistic,
-            "p": pair.test.p,
-            "p_holm": pair.adjusted_p,
-            "method": pair.test.method,
-            "verdict": pair.verdict,
-        }
-        for pair in comparison.pairs
-    ]
-
-
-def _per_class(comparison: Comparison) -> list[dict[str, object]]:
-    return [
-        {
-            "class": row.name,
-            "images": row.images,
-            "first": pair.first.name,
-            "second": pair.second.name,
-            "first_accuracy": row.first,
-            "second_accuracy": row.second,
-            "difference": row.difference,
-            "low": row.low,
-            "high": row.high,
-        }
-        for pair in comparison.pairs
-        for row in pair.classes
-    ]

@@ -1,11 +1,11 @@
 """Candidates compared over seeds: which of them is better, and whether the seeds can tell.
 
-The choice is made on validation images alone; what the finalists do on the test images is reported beside it. Runs of
-one seed share the training and validation images and, where batches are equally large, the order of the data: they are
-pairs, and each two finalists get Student's paired t test (`cifar.stats.student`). Since the leader is found in the
-figures that it is then tested by, p-values are Holm's over all pairs, not over the leader's alone.
+The choice is made on validation images alone; test accuracy is reported beside it. Runs of one seed share the training
+and validation images and, where batches are equally large, the order of the data. So they are pairs, and every two
+finalists get Student's paired t test (`cifar.stats.student`). The leader is found in the figures that it is then tested
+by; therefore p-values are Holm's over all pairs, not over the leader's alone.
 
-The spread is that of training seeds alone: how far other validation images would move the figures, it does not tell.
+The spread is that of training seeds alone; it does not tell how far other validation images would move the figures.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 
+from cifar.networks.complexity import Cost
 from cifar.stats.paired_tests import holm
 from cifar.stats.student import PairedT, mean_interval, paired_t
-from search.retraining.comparison import LEVEL, p_words, points
-from search.retraining.run_record import Outcome
+from search.format import format_p_value, format_points, format_points_range
+from search.retraining.comparison import LEVEL
+from search.retraining.final_evaluation import Outcome
+from search.retraining.run_record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,11 @@ class Sample:
     """An accuracy over seeds."""
 
     values: tuple[float, ...]
-    """In [0, 1], one a seed."""
+    """Accuracies in [0, 1], one a seed."""
 
     @property
     def mean(self) -> float:
-        """Over the seeds."""
+        """Mean over the seeds."""
         return statistics.fmean(self.values)
 
     @property
@@ -52,25 +55,23 @@ class Finalist:
     """A candidate and its runs, one a seed."""
 
     name: str
-    """Such as `trial 7`."""
+    """Name for people, such as `trial 7`."""
     seeds: tuple[int, ...]
-    """Of the runs, the same for all finalists."""
+    """Seeds of the runs, the same for all finalists."""
     folders: tuple[Path, ...]
-    """Of the runs."""
+    """Folders of the runs, by seed."""
+    record: RunRecord
+    """Record of the first run; images and source of the data are the same for all finalists."""
     validation: Sample | None
     """Accuracy on the validation images; None without them."""
     test: Sample
     """Accuracy on the test images; nothing is chosen by it."""
-    val_images: int
-    """Validation images, the same for all finalists."""
     epochs: tuple[float, ...]
     """Passes over the training images, by seed."""
-    parameters: int
-    """Of the network."""
-    macs: int
-    """Multiply-accumulates an image."""
+    cost: Cost
+    """Parameters and multiply-accumulates of the network."""
     seconds: float
-    """Of a run, on average."""
+    """Mean time of a run's training, validation included."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,13 @@ class FinalistPair:
     """Two finalists on the validation images."""
 
     better: Finalist
-    """The one with the higher mean, or the earlier of equals."""
+    """The finalist with the higher mean, or the earlier of equals."""
     other: Finalist
-    """The one with the lower."""
+    """The finalist with the lower mean."""
     test: PairedT
-    """Of the differences by seed, better less other."""
+    """Student's test of the differences by seed, better less other."""
     adjusted_p: float
-    """After Holm, over all pairs of finalists."""
+    """The test's p-value after Holm's correction for all pairs of finalists."""
 
     @property
     def shown(self) -> bool:
@@ -97,13 +98,13 @@ class Finals:
     """Finalists side by side."""
 
     finalists: tuple[Finalist, ...]
-    """The highest mean validation accuracy first; in the order given without validation images."""
+    """Finalists, the highest mean validation accuracy first; in the order given without validation images."""
     pairs: tuple[FinalistPair, ...]
-    """Every two, the leader's first; none with one seed or without validation images."""
+    """Every two finalists, the leader's pairs first; none with one seed or without validation images."""
 
     @property
     def leader(self) -> Finalist:
-        """First of the finalists."""
+        """The first of the finalists."""
         return self.finalists[0]
 
     @property
@@ -132,20 +133,20 @@ class Finals:
 
     def _detail(self, pair: FinalistPair) -> str:
         """Difference, interval and p-value of a pair in words."""
-        difference = f"difference {points(pair.test.difference)} points"
+        difference = f"difference {format_points(pair.test.difference)} points"
         if pair.test.interval is None:
             return f"{difference} at every seed, so no spread to test it by"
-        low, high = pair.test.interval
+        interval = format_points_range(*pair.test.interval)
         holms = " after Holm" if len(self.pairs) > 1 else ""
-        return f"{difference}, 95 % interval {points(low)} to {points(high)}, {p_words(pair.adjusted_p)}{holms}"
+        return f"{difference}, 95 % interval {interval}, {format_p_value(pair.adjusted_p)}{holms}"
 
 
 def finalist(name: str, outcomes: Mapping[int, Outcome]) -> Finalist:
     """A finalist from its runs.
 
     Args:
-        name: of the candidate, for people.
-        outcomes: of its runs, by seed; at least one.
+        name: name of the candidate for people.
+        outcomes: outcomes of its runs by seed; at least one.
     """
     runs = tuple(outcomes.values())
     validation = tuple(run.val_accuracy for run in runs if run.val_accuracy is not None)
@@ -153,13 +154,12 @@ def finalist(name: str, outcomes: Mapping[int, Outcome]) -> Finalist:
         name=name,
         seeds=tuple(outcomes),
         folders=tuple(run.folder for run in runs),
+        record=runs[0].record,
         validation=Sample(validation) if validation else None,
-        test=Sample(tuple(run.evaluations["test"].accuracy for run in runs)),
-        val_images=runs[0].val_images,
-        epochs=tuple(run.epochs for run in runs),
-        parameters=runs[0].parameters,
-        macs=runs[0].macs,
-        seconds=statistics.fmean(run.seconds for run in runs),
+        test=Sample(tuple(run.test.accuracy for run in runs)),
+        epochs=tuple(run.record.epochs for run in runs),
+        cost=runs[0].cost,
+        seconds=statistics.fmean(run.record.seconds for run in runs),
     )
 
 
@@ -180,5 +180,5 @@ def _test(better: Finalist, other: Finalist) -> PairedT:
     assert other.validation
     assert better.seeds == other.seeds
     pairs = zip(better.validation.values, other.validation.values, strict=True)
-    images = better.val_images  # whole images, so that equal differences are equal in floating point too
+    images = better.record.val_images  # whole images, so that equal differences are equal in floating point too
     return paired_t([round((a - b) * images) / images for a, b in pairs])

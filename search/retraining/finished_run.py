@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from cifar.evaluate import wilson_interval
-from cifar.files import read_json
-from search.retraining.run_record import RUN
+from cifar.networks.complexity import Cost
+from search.retraining.run_record import RUN, RunRecord
 from search.settings import STUDIES_FOLDER, StudyError
 
 PREDICTIONS = "test_predictions.csv"
@@ -18,34 +17,22 @@ PREDICTIONS = "test_predictions.csv"
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run's predictions and costs."""
+    """A finished run, its predictions and costs."""
 
     name: str
-    """Short, and unlike those of the other runs."""
-    title: str
-    """As the run calls itself."""
+    """Short name, unlike those of the other runs."""
     folder: Path
     """Where its files lie."""
+    record: RunRecord
+    """What was run, and its history."""
+    cost: Cost
+    """Parameters and multiply-accumulates of the network."""
     true: tuple[str, ...]
     """True class of each test image."""
     predicted: tuple[str, ...]
-    """Predicted class of each."""
+    """Predicted class of each test image."""
     classes: tuple[str, ...]
-    """Names by label."""
-    parameters: int
-    """Of the network."""
-    macs: int
-    """Multiply-accumulates an image."""
-    seconds: float
-    """Of training, validation included."""
-    epochs: int
-    """Epochs trained."""
-    train_images: int
-    """Images trained on."""
-    data: str
-    """Fingerprint of the data; empty if the run does not tell."""
-    source: str
-    """Where the data came from."""
+    """Names of the classes by label."""
 
     @property
     def right(self) -> list[bool]:
@@ -59,12 +46,12 @@ class FinishedRun:
 
     @property
     def accuracy(self) -> float:
-        """Share of them."""
+        """Share of the test images that were classified correctly."""
         return self.correct / len(self.true)
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Its 95 % Wilson interval."""
+        """95 % Wilson interval of the accuracy."""
         return wilson_interval(self.correct, len(self.true))
 
 
@@ -72,7 +59,7 @@ def find_run(given: str) -> Path:
     """The folder of a finished run.
 
     Args:
-        given: the folder, or the name of one in studies/*/runs/, for a recipe's run also the recipe's name.
+        given: the folder, or the name of one in studies/*/runs/; the recipe's name for a recipe's run.
 
     Raises:
         StudyError: none or several fit.
@@ -106,8 +93,8 @@ def load_run(folder: Path, name: str | None = None) -> FinishedRun:
     Raises:
         UserError: not finished, or a file is missing or damaged.
     """
-    run = read_json(folder / RUN)
-    if not run.get("finished") or not (folder / PREDICTIONS).exists():
+    record = RunRecord.read(folder)
+    if record.cost is None or not (folder / PREDICTIONS).exists():
         raise StudyError(
             "only finished runs can be compared",
             got=f"{folder}, which has not been trained to its end",
@@ -115,25 +102,18 @@ def load_run(folder: Path, name: str | None = None) -> FinishedRun:
         )
     try:
         table = pd.read_csv(folder / PREDICTIONS, dtype=str, keep_default_na=False)
-        classes = tuple(column.removeprefix("p_") for column in table.columns[4:])
         return FinishedRun(
             name=name or folder.resolve().name,
-            title=run["title"],
             folder=folder,
+            record=record,
+            cost=record.cost,
             true=tuple(table["true"]),
             predicted=tuple(table["predicted"]),
-            classes=classes,
-            parameters=run["parameters"],
-            macs=run["macs"],
-            seconds=math.fsum(epoch["seconds"] for epoch in run["history"]),
-            epochs=len(run["history"]),
-            train_images=run["train_images"],
-            data=run["asked"].get("data", ""),
-            source=run["source"],
+            classes=tuple(column.removeprefix("p_") for column in table.columns[4:]),
         )
-    except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
+    except (KeyError, ValueError, OSError) as error:
         raise StudyError(
             f"{folder} must hold the files of a finished run, as they were written",
-            got=f"{type(error).__name__}: {error}",
+            got=f"{type(error).__name__}: {error} in {PREDICTIONS}",
             remedy="Retrain it",
         ) from None

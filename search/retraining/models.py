@@ -10,7 +10,7 @@ from spaces.registry import load_space
 
 
 def register_networks(space: str | None) -> None:
-    """Makes the networks known that a space registers when it is loaded; None registers nothing.
+    """Loads a space, so that the networks it registers are known; None loads nothing.
 
     Raises:
         SpaceError: no such space.
@@ -23,7 +23,7 @@ def open_model(folder: Path, space: str | None) -> TrainedModel:
     """The model in a retrained run's folder.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         space: the space that defines its own network class, if it has one.
 
     Raises:

@@ -1,178 +1,155 @@
-"""The report of a run: its model saved, evaluated on the test images, and every table, figure and page written."""
+"""What is known of a run: its `run.json`, written when it begins and again when it is finished."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from torch import Tensor
-
-from cifar import checkpoint
-from cifar.candidate import Candidate
-from cifar.data.prepare import ImageSet
-from cifar.evaluate import Evaluation, evaluate, predict_probabilities, write_evaluation
-from cifar.files import atomic_write, write_json
-from cifar.networks.complexity import thop_parameters
-from cifar.networks.receptive_field import LayerRow, layer_rows, write_layers
+from cifar.files import read_json, write_json
+from cifar.networks.complexity import Cost
 from cifar.recipe import Recipe
-from cifar.runtime.device import Device
-from cifar.stats.roc import roc_curves
-from cifar.train import Training
-from search.format import format_duration
-from search.reporting.pages import gallery
-from search.reporting.pages.run_page import RunPage, write_run_page
+from cifar.train import EpochResult
+from search.retraining.settings import RetrainSettings
+from search.settings import StudyError
 
 RUN = "run.json"
-PLAIN = "test"  # name of the main evaluation, and the beginning of its files' names
-AUGMENTED = "test, with test-time augmentation"
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a finished run gave."""
+class Identity:
+    """What must be the same for a run to be continued."""
 
-    folder: Path
+    candidate: str
+    """Fingerprint of the candidate, adapted to the data and the settings."""
+    data: str
+    """Fingerprint of the data; empty if the run does not tell."""
+    settings: RetrainSettings
+    """Settings of the run; test-time augmentation changes only the report and is never set."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form: one flat object."""
+        return {"candidate": self.candidate, "data": self.data, **asdict(replace(self.settings, tta=False))}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Identity:
+        """The identity that `data` describes; a setting that it lacks was left to the recipe.
+
+        Raises:
+            TypeError: a setting is unknown.
+        """
+        settings = {key: value for key, value in data.items() if key not in ("candidate", "data")}
+        return cls(data.get("candidate", ""), data.get("data", ""), replace(RetrainSettings(**settings), tta=False))
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as `run.json` describes it."""
+
     title: str
-    evaluations: dict[str, Evaluation]
-    """By name; the first is of the plain test images."""
-    parameters: int
+    """Name of the run for people, such as `trial 7 of study toy`."""
+    identity: Identity
+    """What was asked for; the key in the file is `asked`."""
     epochs: float
-    """Passes over the training images."""
-    seconds: float
-    """Of training and validation."""
-    macs: int
-    """Multiply-accumulates an image."""
+    """Planned passes over the training images."""
+    lr: float | None
+    """Peak learning rate; None where the run does not tell, so that the recipe's own holds."""
+    device: str
+    """Hardware that the run began on."""
+    source: str
+    """Where the data came from."""
+    train_images: int
+    """Number of training images."""
     val_images: int
-    """Images kept for validation."""
-    val_right: int | None
-    """Of them, those that the weights kept got right; None without validation images."""
+    """Number of validation images."""
+    history: tuple[EpochResult, ...] = ()
+    """Results of the epochs; empty until the run is finished, since the checkpoint holds them until then."""
+    cost: Cost | None = None
+    """Parameters and multiply-accumulates of the network; None until the run is finished."""
 
     @property
-    def val_accuracy(self) -> float | None:
-        """Share of right validation images; None without them."""
-        return None if self.val_right is None else self.val_right / self.val_images
+    def finished(self) -> bool:
+        """Whether the run was trained to its end, its model saved and evaluated."""
+        return self.cost is not None
 
+    @property
+    def seconds(self) -> float:
+        """Time of training, validation included."""
+        return math.fsum(epoch.seconds for epoch in self.history)
 
-def write_report(
-    training: Training, candidate: Candidate, folder: Path, run: dict[str, Any], test: ImageSet, *, tta: bool
-) -> Outcome:
-    """Saves the model, evaluates it on the test images and writes every file of the report.
+    def val_accuracy(self, recipe: Recipe) -> float | None:
+        """Validation accuracy of the weights that the recipe keeps; None without validation images."""
+        if not self.val_images:
+            return None
+        found = self._kept_epoch(recipe).val_accuracy
+        assert found is not None
+        return round(found * self.val_images) / self.val_images  # a share of whole images, not of float32
 
-    Args:
-        training: at its end; or anew, if `run` says that its model lies in the folder already.
-        candidate: what was trained.
-        folder: of the run.
-        run: the content of run.json; takes in what came out.
-        test: images that nothing else reads.
-        tta: whether to evaluate with test-time augmentation too, apart.
-    """
-    model = _saved_model(training, candidate, folder, run)
-    probabilities = _predicted(model, training.device, test, folder, tta=tta)
-    evaluations = {name: evaluate(p, test.labels, model.class_names) for name, p in probabilities.items()}
-    with atomic_write(folder / "history.csv") as file:
-        pd.DataFrame(run["history"]).to_csv(file, index=False)
-    layers = _layers(candidate)
-    write_layers(folder / "layers.csv", layers)
-    seconds = math.fsum(epoch["seconds"] for epoch in run["history"])
-    plain, augmentation = probabilities[PLAIN], candidate.recipe.augmentation
-    shown = ImageSet(training.images, training.labels)
-    page = RunPage(
-        run["title"],
-        _facts(candidate, run, training.seed, seconds),
-        run["history"],
-        evaluations,
-        candidate.to_dict(),
-        curves=roc_curves(plain, test.labels, model.class_names),
-        errors=gallery.errors(test, plain, model.class_names),
-        successes=gallery.successes(test, plain, model.class_names),
-        strips=gallery.strips(shown, model.class_names, augmentation, fill=training.fill, seed=training.seed),
-        layers=layers,
-    )
-    write_run_page(folder / "report.html", page)
-    run |= {"parameters": candidate.cost.parameters, "macs": candidate.cost.macs, "seconds": seconds}
-    write_json(folder / RUN, run)
-    return Outcome(
-        folder,
-        run["title"],
-        evaluations,
-        candidate.cost.parameters,
-        run["epochs"],
-        seconds,
-        candidate.cost.macs,
-        run["val_images"],
-        _val_right(run, candidate.recipe),
-    )
-
-
-def _val_right(run: dict[str, Any], recipe: Recipe) -> int | None:
-    """Validation images that the weights kept got right, from the history: the last epoch's or the best's."""
-    if not run["val_images"]:
-        return None
-    kept: dict[str, float] = run["history"][-1]
-    if recipe.keep == "best":
+    def _kept_epoch(self, recipe: Recipe) -> EpochResult:
+        """The last epoch, or the best by the recipe's monitor: the first of equals, as in training."""
+        if recipe.keep != "best":
+            return self.history[-1]
         sign = 1 if recipe.monitor == "val_accuracy" else -1
-        kept = max(
-            run["history"], key=lambda epoch: sign * epoch[recipe.monitor]
-        )  # the first of equals, as in training
-    return round(kept["val_accuracy"] * int(run["val_images"]))
+        return max(self.history, key=lambda epoch: sign * getattr(epoch, recipe.monitor))
 
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form; `from_dict` reads it back."""
+        began = {
+            "title": self.title,
+            "asked": self.identity.to_dict(),
+            "epochs": self.epochs,
+            "lr": self.lr,
+            "device": self.device,
+            "source": self.source,
+            "train_images": self.train_images,
+            "val_images": self.val_images,
+            "history": [asdict(epoch) for epoch in self.history],
+        }
+        if self.cost is None:
+            return began
+        ended = {"finished": True, "parameters": self.cost.parameters, "macs": self.cost.macs, "seconds": self.seconds}
+        return began | ended
 
-def _saved_model(
-    training: Training, candidate: Candidate, folder: Path, run: dict[str, Any]
-) -> checkpoint.TrainedModel:
-    if run.get("finished"):
-        return checkpoint.load_model(folder)
-    network = training.final_network()
-    model = checkpoint.TrainedModel(network, candidate, training.normalization, training.class_names)
-    checkpoint.save_model(folder, model)
-    run["finished"] = True
-    return model
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RunRecord:
+        """The record that `data` describes.
 
-
-def _predicted(
-    model: checkpoint.TrainedModel, device: Device, test: ImageSet, folder: Path, *, tta: bool
-) -> dict[str, Tensor]:
-    """Probabilities (N, C) by name of the evaluation, each written to its files too."""
-    network = model.network.to(device.torch_device)
-    found: dict[str, Tensor] = {}
-    for name, stem in ((PLAIN, "test"), (AUGMENTED, "test_tta"))[: 2 if tta else 1]:
-        found[name] = predict_probabilities(
-            network,
-            test.images,
-            model.normalization,
-            device=device.torch_device,
-            autocast=device.autocast,
-            tta=name == AUGMENTED,
+        Raises:
+            KeyError: a key is missing.
+            TypeError: a value is of the wrong form.
+        """
+        return cls(
+            title=data["title"],
+            identity=Identity.from_dict(data["asked"]),
+            epochs=data["epochs"],
+            lr=data.get("lr"),
+            device=data["device"],
+            source=data["source"],
+            train_images=data["train_images"],
+            val_images=data["val_images"],
+            history=tuple(EpochResult(**epoch) for epoch in data["history"]),
+            cost=Cost(data["parameters"], data["macs"]) if data.get("finished") else None,
         )
-        evaluation = evaluate(found[name], test.labels, model.class_names)
-        write_evaluation(folder, evaluation, found[name], test.labels, stem=stem)
-    return found
 
+    @classmethod
+    def read(cls, folder: Path) -> RunRecord:
+        """The record of the run in `folder`.
 
-def _layers(candidate: Candidate) -> list[LayerRow]:
-    """The network's table; empty for an own network that does not describe its layers."""
-    layers = getattr(candidate.network, "layers", None)
-    return layer_rows(layers(), candidate.network.image_size) if layers else []
+        Raises:
+            UserError: the folder holds no run, or its record is damaged.
+        """
+        data = read_json(folder / RUN)
+        try:
+            return cls.from_dict(data)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise StudyError(
+                f"{folder} must hold the files of a run, as they were written",
+                got=f"{type(error).__name__}: {error} in {RUN}",
+                remedy="Remove the folder and retrain the run",
+            ) from None
 
-
-def _facts(candidate: Candidate, run: dict[str, Any], seed: int, seconds: float) -> dict[str, str]:
-    recipe = candidate.recipe
-    thop = thop_parameters(candidate.network.build(), candidate.network.image_size)
-    weights = "moving average (EMA)" if recipe.ema_decay else "network's own"
-    return {
-        "parameters": f"{candidate.cost.parameters:,}",
-        "parameters counted by thop": f"{thop:,}",
-        "multiply-accumulates an image": f"{candidate.cost.macs:,}",
-        "epochs": f"{len(run['history'])} ({run['epochs']:g} passes planned)",
-        "training time": format_duration(seconds),
-        "peak learning rate": f"{recipe.optimizer.peak_lr:.3g}",
-        "training images": f"{run['train_images']:,}",
-        "validation images": f"{run['val_images']:,}",
-        "weights": f"{weights}, {'best by ' + recipe.monitor if recipe.keep == 'best' else 'last epoch'}",
-        "data": run["source"],
-        "hardware": run["device"],
-        "seed": str(seed),
-    }
+    def write(self, folder: Path) -> None:
+        """Writes the record into `folder`, whole or not at all."""
+        write_json(folder / RUN, self.to_dict())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from cifar.train import EpochResult
 from search.settings import StudyError
 
 TAGS = {
@@ -17,7 +18,7 @@ TAGS = {
     "lr": "learning_rate",
     "seconds": "seconds_an_epoch",
 }
-"""Of the event file, by key of a history; steps are epochs."""
+"""Tags of the event file, by field of an epoch's result; steps are epochs."""
 PATTERN = "events.out.tfevents.*"
 
 
@@ -40,7 +41,7 @@ def require_tensorboard() -> None:
 class EventFile:
     """The one event file of a folder; closed by `with`.
 
-    Event files of earlier attempts are removed first: whoever continues a run writes its history again, so that the
+    Event files of earlier attempts are removed first, and a run that is continued writes its history again. So the
     file always holds the whole run and no epoch twice.
 
     Args:
@@ -57,17 +58,23 @@ class EventFile:
             old.unlink()
         self._writer = SummaryWriter(str(folder))
 
-    def add_epoch(self, epoch: Mapping[str, Any]) -> None:
-        """One row of a run's history; what it lacks is left out."""
+    def add_epoch(self, epoch: EpochResult) -> None:
+        """Adds an epoch of a run's history; what it lacks is left out."""
         if self._writer is None:
             return
-        for key, tag in TAGS.items():
-            if epoch.get(key) is not None:
-                self._writer.add_scalar(tag, epoch[key], int(epoch["epoch"]))
+        for field, tag in TAGS.items():
+            value = getattr(epoch, field)
+            if value is not None:
+                self._writer.add_scalar(tag, value, epoch.epoch)
         self._writer.flush()
 
+    def add_history(self, history: Iterable[EpochResult]) -> None:
+        """Adds epochs trained earlier."""
+        for epoch in history:
+            self.add_epoch(epoch)
+
     def add_test(self, accuracies: Mapping[str, float], epoch: int) -> None:
-        """Accuracies in [0, 1] after the last epoch, by name, such as `test`."""
+        """Adds accuracies in [0, 1] after the last epoch, by name, such as `test`."""
         if self._writer is not None:
             for name, accuracy in accuracies.items():
                 self._writer.add_scalar(f"accuracy/{name}", accuracy, epoch)

@@ -18,7 +18,7 @@ from cifar.errors import UserError
 from cifar.lr_range import RangeTest
 from search import lr_range
 from search.cli import run_command
-from search.lr_range import RangePage, csv_text, html_text
+from search.reporting.pages.lr_range_page import RangePage, csv_text, html_text
 from search.session import run_search
 from search.settings import SearchSettings
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cifar.files import write_text
-from search.format import format_duration
+from search.format import format_duration, format_p_value, format_points
 from search.reporting.pages import html
 from search.reporting.pages.html import interval, percent
-from search.retraining.comparison import CAVEAT, Comparison, Pair, letter, p_words, points
+from search.retraining.comparison import CAVEAT, Comparison, Pair, letter
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -18,7 +18,7 @@ COLOURS = 10
 """Colours of the page for categories, --c0 to --c9."""
 
 
-def write_compare_page(path: Path, comparison: Comparison) -> None:
+def write_comparison_page(path: Path, comparison: Comparison) -> None:
     """Writes the page as one HTML file of about 5 MB, whole or not at all."""
     figures = {"accuracy": _accuracies(comparison)}
     for index, pair in enumerate(comparison.pairs, start=1):
@@ -52,11 +52,11 @@ def _runs(comparison: Comparison) -> str:
             f"{letter(index)}: {run.name}",
             percent(run.accuracy),
             interval(*run.interval),
-            f"{run.parameters:,}",
-            f"{run.macs:,}",
-            format_duration(run.seconds),
-            f"{run.epochs:,}",
-            f"{run.train_images:,}",
+            f"{run.cost.parameters:,}",
+            f"{run.cost.macs:,}",
+            format_duration(run.record.seconds),
+            f"{len(run.record.history):,}",
+            f"{run.record.train_images:,}",
         )
         for index, run in enumerate(comparison.runs)
     ]
@@ -83,9 +83,9 @@ def _tests(comparison: Comparison) -> str:
             f"{_signed(pair.low, 2)} to {_signed(pair.high, 2)}",
             f"{pair.test.only_second:,}",
             f"{pair.test.only_first:,}",
-            p_words(pair.test.p),
+            format_p_value(pair.test.p),
         ]
-        rows.append((*cells, *([p_words(pair.adjusted_p)] if several else [])))
+        rows.append((*cells, *([format_p_value(pair.adjusted_p)] if several else [])))
     columns = ["pair", "verdict", "difference", "95 % interval", "only it right", "only A right", "McNemar"]
     columns += ["after Holm"] if several else []
     methods = " and ".join(sorted({pair.test.method for pair in comparison.pairs}))
@@ -130,8 +130,8 @@ def _classes(pair: Pair, index: int) -> str:
 
 
 def _signed(difference: float, digits: int) -> str:
-    """In points, with a minus sign as wide as the plus."""
-    return points(difference, digits).replace("-", "\u2212")
+    """A difference in points, with a minus sign as wide as the plus."""
+    return format_points(difference, digits).replace("-", "\u2212")
 
 
 def _accuracies(comparison: Comparison) -> go.Figure:

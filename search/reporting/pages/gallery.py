@@ -20,15 +20,16 @@ from cifar.augmentation.augment import augment, mix
 from cifar.data.prepare import ImageSet
 from cifar.recipe import Augmentation
 from cifar.runtime.seeds import derive_seed
+from search.format import format_percent, format_probability
 
 ERRORS = 30
 """Misclassified images on a page."""
 SUCCESSES = 20
-"""Correctly classified ones."""
+"""Correctly classified images on a page."""
 SAMPLED_CLASSES = 10
 """Most classes of which an augmented training image is shown."""
 VERSIONS = 6
-"""Augmented versions of each."""
+"""Augmented versions of each training image."""
 LARGEST = 64
 """Side in pixels to which larger images are reduced, so that a page stays small."""
 
@@ -50,7 +51,7 @@ class Strip:
     """A training image and augmented versions of it."""
 
     label: str
-    """Its class."""
+    """The image's class."""
     alt: str
     """What a reader without the pictures needs to know."""
     uris: tuple[str, ...]
@@ -61,13 +62,13 @@ class Strip:
 
 
 def errors(test: ImageSet, probabilities: Tensor, class_names: Sequence[str], count: int = ERRORS) -> list[Picture]:
-    """The misclassified images of highest confidence, highest first.
+    """The misclassified images, the highest confidence first.
 
     Args:
         test: N images.
         probabilities: float (N, C) on the CPU.
         class_names: C names.
-        count: at most.
+        count: most images to return.
     """
     confidence, predicted = probabilities.max(dim=1)
     wrong = (predicted != test.labels).nonzero().flatten()
@@ -78,13 +79,13 @@ def errors(test: ImageSet, probabilities: Tensor, class_names: Sequence[str], co
 def successes(
     test: ImageSet, probabilities: Tensor, class_names: Sequence[str], count: int = SUCCESSES
 ) -> list[Picture]:
-    """Correctly classified images, each class's most confident ones in turn.
+    """Correctly classified images: of each class in turn, the most confident first.
 
     Args:
         test: N images.
         probabilities: float (N, C) on the CPU.
         class_names: C names.
-        count: at most.
+        count: most images to return.
     """
     confidence, predicted = probabilities.max(dim=1)
     right = predicted == test.labels
@@ -99,22 +100,14 @@ def successes(
 def _error(index: int, test: ImageSet, probabilities: Tensor, class_names: Sequence[str]) -> Picture:
     label, guess = int(test.labels[index]), int(probabilities.argmax())
     true, predicted = class_names[label], class_names[guess]
-    sure, little = _share(probabilities[guess]), _share(probabilities[label])
+    sure, little = (format_probability(float(probabilities[index])) for index in (guess, label))
     alt = f"Test image {index}: {true}, predicted {predicted} with {sure}, {true} with {little}"
     return Picture(png(test.images[index]), alt, (f"{predicted} {sure}", f"is {true} {little}"))
 
 
 def _success(index: int, test: ImageSet, probabilities: Tensor, class_names: Sequence[str]) -> Picture:
-    true, sure = class_names[int(test.labels[index])], _share(probabilities.max())
+    true, sure = class_names[int(test.labels[index])], format_probability(float(probabilities.max()))
     return Picture(png(test.images[index]), f"Test image {index}: {true}, predicted with {sure}", (true, sure))
-
-
-def _share(probability: Tensor) -> str:
-    """In percent, never rounded up to certainty or down to impossibility."""
-    value = 100 * float(probability)
-    if value >= 99.5:
-        return ">\u00a099\u00a0%"
-    return "<\u00a01\u00a0%" if value < 0.5 else f"{value:.0f}\u00a0%"
 
 
 # ---- training images
@@ -134,10 +127,10 @@ def strips(
 
     Args:
         train: training images, on any device.
-        class_names: by label.
-        augmentation: the recipe's.
-        fill: uint8 colour of cutout's square.
-        seed: of every random choice; the pictures are the same on every device.
+        class_names: names of the classes by label.
+        augmentation: the recipe's augmentation.
+        fill: colour of cutout's square, uint8.
+        seed: seed of every random choice; the pictures are the same on every device.
     """
     labels = train.labels.cpu()
     present = [label for label in range(len(class_names)) if (labels == label).any()][:SAMPLED_CLASSES]
@@ -165,11 +158,11 @@ def strips(
 
 
 def _mixture(shares: Tensor, names: Sequence[str]) -> str:
-    """Such as `cat`, or `70 % cat and 30 % dog`."""
+    """Classes of a mixed image in words: `cat`, or `70 % cat and 30 % dog`."""
     parts = [(float(share), name) for share, name in zip(shares, names, strict=True) if share >= 0.005]
     if len(parts) == 1:
         return parts[0][1]
-    return " and ".join(f"{100 * share:.0f} % {name}" for share, name in sorted(parts, reverse=True))
+    return " and ".join(f"{format_percent(share, 0)} {name}" for share, name in sorted(parts, reverse=True))
 
 
 # ---- PNG and HTML

@@ -28,7 +28,7 @@ CORNERS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 
 
 def figures(history: Sequence[Epoch], result: Evaluation, curves: Sequence[RocCurve] = ()) -> dict[str, go.Figure]:
-    """By key; what is missing in `history` has no figure."""
+    """Figures of a run by key; what is missing in `history` has none."""
     made = {"classes": _class_bars(result), "confusion": _heat_map(result)}
     if history:
         made["loss"] = _curves(history, "loss", "loss", ",.3~g")

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from pathlib import Path
 
 from cifar.evaluate import Evaluation
 from cifar.files import write_text
 from cifar.networks.receptive_field import LayerRow
-from cifar.stats.roc import RocCurve, mean_auc
+from cifar.stats.roc import RocCurve
+from search.format import format_lr, format_percent
 from search.reporting.pages import html
-from search.reporting.pages.gallery import Picture, Strip, gallery_html, strips_html
+from search.reporting.pages import run_predictions as predictions
+from search.reporting.pages.gallery import Picture, Strip, strips_html
 from search.reporting.pages.html import interval, percent
-from search.reporting.pages.run_figures import Epoch, corner, drawn_curves, epoch_numbers, figures
+from search.reporting.pages.run_figures import Epoch, epoch_numbers, figures
 
-CONFUSED_PAIRS = 8
-"""Rows of the table of most frequent confusions."""
+CELLS: dict[str, Callable[[float], str]] = {
+    "train_loss": "{:.4f}".format,
+    "train_accuracy": partial(format_percent, unit="%"),
+    "val_loss": "{:.4f}".format,
+    "val_accuracy": partial(format_percent, unit="%"),
+    "lr": format_lr,
+    "seconds": "{:.1f}".format,
+}
+"""Columns of the table of epochs, by key of the history, and how their numbers are written."""
 
 
 @dataclass(frozen=True)
@@ -28,23 +38,23 @@ class RunPage:
     title: str
     """Names the run, such as "trial 12 of study resnet_budget5m"."""
     facts: Mapping[str, str]
-    """Name and value of what describes the run; one called "parameters" is repeated in the headline."""
+    """What describes the run, by name; "parameters" is repeated in the headline."""
     history: Sequence[Epoch]
-    """One mapping an epoch: epoch, train_loss, train_accuracy, val_loss, val_accuracy, lr, seconds.
+    """Results of the epochs: epoch, train_loss, train_accuracy, val_loss, val_accuracy, lr, seconds.
 
     Accuracies are in [0, 1]. A key may be absent; NaN and infinity leave a gap."""
     evaluations: Mapping[str, Evaluation]
-    """By name, such as "test"; the first is the main one: headline, per-class figures, confusion matrix."""
+    """Evaluations by name, such as "test"; the first is shown in the headline, class by class and as a matrix."""
     candidate: Mapping[str, object]
-    """JSON-like network and recipe."""
+    """Network and recipe in JSON form."""
     curves: Sequence[RocCurve] = ()
-    """Of the main evaluation, one a class."""
+    """ROC curves of the main evaluation, one a class."""
     errors: Sequence[Picture] = ()
     """Misclassified images of the main evaluation."""
     successes: Sequence[Picture] = ()
-    """Correctly classified ones."""
+    """Correctly classified images of the main evaluation."""
     strips: Sequence[Strip] = ()
-    """Training images and augmented versions."""
+    """Training images with augmented versions of them."""
     layers: Sequence[LayerRow] = ()
     """The network, layer by layer."""
 
@@ -65,10 +75,10 @@ def _body(page: RunPage) -> str:
         html.section("Results", _results(page.evaluations)),
         html.section("Training", _training(page.history)),
         html.section("What the network sees", _augmented(page.strips)),
-        html.section("Classes", _classes(name, main, page.curves)),
-        html.section("Confusion", _confusion(name, main)),
-        html.section("Images", _images(page)),
-        html.section("ROC curves", _roc(name, page.curves)),
+        html.section("Classes", predictions.classes(name, main, page.curves)),
+        html.section("Confusion", predictions.confusion(name, main)),
+        html.section("Images", predictions.images(page.errors, page.successes)),
+        html.section("ROC curves", predictions.roc(name, page.curves)),
         html.section("Network", _network(page.layers)),
         html.section("Run", _run(page)),
     )
@@ -120,25 +130,17 @@ def _training(history: Sequence[Epoch]) -> str:
 
 
 def _epoch_table(history: Sequence[Epoch]) -> str:
-    formats = {
-        "train_loss": "{:.4f}",
-        "train_accuracy": "{:.2%}",
-        "val_loss": "{:.4f}",
-        "val_accuracy": "{:.2%}",
-        "lr": "{:.3g}",
-        "seconds": "{:.1f}",
-    }
-    shown = {key: form for key, form in formats.items() if any(epoch.get(key) is not None for epoch in history)}
+    known = [key for key in CELLS if any(epoch.get(key) is not None for epoch in history)]
     rows = [
-        (f"{x:g}", *(_cell(epoch.get(key), form) for key, form in shown.items()))
+        (f"{x:g}", *(_cell(epoch.get(key), CELLS[key]) for key in known))
         for x, epoch in zip(epoch_numbers(history), history, strict=True)
     ]
-    columns = ("epoch", *(key.replace("_", " ").replace("lr", "learning rate") for key in shown))
+    columns = ("epoch", *(key.replace("_", " ").replace("lr", "learning rate") for key in known))
     return html.details("Epoch by epoch", html.table("The numbers behind the curves.", columns, rows))
 
 
-def _cell(value: float | None, form: str) -> str:
-    return "\u2013" if value is None else form.format(value)
+def _cell(value: float | None, written: Callable[[float], str]) -> str:
+    return "\u2013" if value is None else written(value)
 
 
 def _augmented(strips: Sequence[Strip]) -> str:
@@ -149,102 +151,6 @@ def _augmented(strips: Sequence[Strip]) -> str:
         "in every epoch; the seed of these draws is fixed."
     )
     return strips_html("Training images after augmentation", caption, strips)
-
-
-def _classes(name: str, result: Evaluation, curves: Sequence[RocCurve]) -> str:
-    areas = [_area(curve) for curve in curves] or ["\u2013"] * len(result.classes)
-    rows = [
-        (
-            row.name,
-            f"{row.support:,}",
-            percent(row.accuracy, 1),
-            interval(row.low, row.high, 1),
-            percent(row.precision, 1),
-            percent(row.f1, 1),
-            area,
-        )
-        for row, area in zip(result.classes, areas, strict=True)
-    ]
-    columns = ("class", "images", "accuracy", "95 % interval", "precision", "F1", "AUC")
-    if not curves:
-        rows, columns = [row[:-1] for row in rows], columns[:-1]  # type: ignore[misc, assignment]
-    figure = html.figure(
-        "classes",
-        "Accuracy per class",
-        "Whiskers are 95 % intervals; the dotted line is the accuracy over all classes.",
-        height=80 + 34 * len(rows),
-    )
-    table = html.table(f"Per class: {name}.", columns, rows)
-    note = html.note("The accuracy of a class is its recall. A class that is never predicted has precision 0.")
-    return f'<div class="grid uneven">{figure}<div>{table}{note}</div></div>'
-
-
-def _area(curve: RocCurve) -> str:
-    return "\u2013" if curve.auc is None else f"{curve.auc:.4f}"
-
-
-def _confusion(name: str, result: Evaluation) -> str:
-    figure = html.figure(
-        "confusion",
-        f"Confusion matrix: {name}",
-        "Counts of images. Colour is the square root of the share of the true class, so that errors show.",
-        height=140 + 40 * len(result.classes),
-    )
-    return f"<div class=grid>{figure}{_confused_pairs(result)}</div>"
-
-
-def _confused_pairs(result: Evaluation) -> str:
-    names = [row.name for row in result.classes]
-    pairs = [
-        (count, true, predicted)
-        for true, row in enumerate(result.confusion)
-        for predicted, count in enumerate(row)
-        if count and true != predicted
-    ]
-    rows = [
-        (names[true], names[predicted], f"{count:,}", percent(count / result.classes[true].support, 1))
-        for count, true, predicted in sorted(pairs, key=lambda pair: (-pair[0], *pair[1:]))[:CONFUSED_PAIRS]
-    ]
-    columns = ("true", "predicted as", "images", "share")
-    return (
-        html.table("Most frequent confusions; share of the true class.", columns, rows)
-        if rows
-        else "<p>No image was misclassified.</p>"
-    )
-
-
-def _images(page: RunPage) -> str:
-    return "\n".join(_galleries(page))
-
-
-def _galleries(page: RunPage) -> Iterator[str]:
-    if page.errors:
-        caption = (
-            "Test images that were classified wrongly with the highest probability, that one first. Below each: "
-            "the prediction and its probability, then the true class and what it was given."
-        )
-        yield gallery_html("Misclassified: most confident errors first", caption, page.errors)
-    if page.successes:
-        caption = "Test images that were classified correctly: of each class in turn, the most confident first."
-        yield gallery_html("Correctly classified", caption, page.successes)
-
-
-def _roc(name: str, curves: Sequence[RocCurve]) -> str:
-    drawn, known = drawn_curves(curves), sum(curve.auc is not None for curve in curves)
-    if not drawn:
-        return ""
-    which = "one class against the rest" + ("" if len(drawn) == known else f"; the {len(drawn)} of least area")
-    parts = [html.figure("roc", f"ROC curves: {name}", f"Each curve is {which}.", height=420)]
-    side = corner(curves)
-    if side:
-        caption = f"The same curves where they part: the first {percent(side, 0)} of each axis."
-        parts.append(html.figure("roc-corner", "Upper left corner", caption, height=420))
-    note = html.note(
-        f"Mean area under the curves (AUC): {mean_auc(curves):.4f}. It is the probability that an image of the class "
-        "is given a higher probability of it than another image; chance is 0.5. Each class's area stands in the "
-        "table of classes."
-    )
-    return f'<div class=grid>{"".join(parts)}<div class="{"wide" if side else ""}">{note}</div></div>'
 
 
 def _network(layers: Sequence[LayerRow]) -> str:

@@ -24,10 +24,12 @@ from cifar.recipe import Recipe
 from cifar.runtime.device import choose_device
 from cifar.stats.paired_tests import EXACT_BELOW, holm, mcnemar, paired_interval
 from search.cli import run_command
+from search.format import format_p_value, format_points
 from search.report import main
-from search.retraining.comparison import compare, letter, p_words, points
+from search.retraining.comparison import compare, letter
 from search.retraining.finished_run import find_run, load_run
-from search.retraining.retrainer import RetrainSettings, retrain
+from search.retraining.retrainer import retrain
+from search.retraining.settings import RetrainSettings
 from search.settings import StudyError
 from tests.browser import Browser
 
@@ -105,8 +107,13 @@ def test_holm_lies_between_the_p_value_and_bonferroni(p_values: list[float]) -> 
 
 def test_words() -> None:
     assert (letter(0), letter(25), letter(26)) == ("A", "Z", "27")
-    assert [p_words(p) for p in (1e-9, 0.00321, 0.0321, 0.321)] == ["p < 0.0001", "p = 0.0032", "p = 0.032", "p = 0.32"]
-    assert (points(-1e-9), points(0.0123), points(-0.5, 1)) == ("+0.00", "+1.23", "-50.0")
+    assert [format_p_value(p) for p in (1e-9, 0.00321, 0.0321, 0.321)] == [
+        "p < 0.0001",
+        "p = 0.0032",
+        "p = 0.032",
+        "p = 0.32",
+    ]
+    assert (format_points(-1e-9), format_points(0.0123), format_points(-0.5, 1)) == ("+0.00", "+1.23", "-50.0")
 
 
 # ---- runs
@@ -155,9 +162,9 @@ def test_the_numbers_are_those_of_the_predictions(runs: Path) -> None:
         assert row.images == own.sum()
         assert (row.first, row.second) == (right_a[own].mean(), right_b[own].mean())
     cost = ResNetConfig(blocks=(1, 1, 1), channels=(8, 8, 8), stem=8, num_classes=4, image_size=16).cost()
-    assert (second.parameters, second.macs) == (cost.parameters, cost.macs)
-    assert second.epochs == 6
-    assert second.seconds > 0
+    assert second.cost == cost
+    assert len(second.record.history) == 6
+    assert second.record.seconds > 0
 
 
 def test_the_command_prints_and_writes(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,7 +182,7 @@ def test_the_command_prints_and_writes(runs: Path, capsys: pytest.CaptureFixture
     per_class = pd.read_csv(runs / "out" / "per_class.csv")
     assert per_class["difference"].tolist() == pytest.approx([row.difference for row in pair.classes])
     page = (runs / "out" / "comparison.html").read_text()
-    for text in (pair.verdict, f"{pair.second.parameters:,}", f"{pair.second.macs:,}"):
+    for text in (pair.verdict, f"{pair.second.cost.parameters:,}", f"{pair.second.cost.macs:,}"):
         assert text in page
     assert not re.search(r'(src|href)="(?!data:)', page.split("<script")[0])
 

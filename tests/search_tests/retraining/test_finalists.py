@@ -13,19 +13,23 @@ import pytest
 import torch
 
 import search.retrain
+import search.retraining.seeds
 from cifar.candidate import Candidate
 from cifar.data.prepare import prepare
+from cifar.networks.complexity import Cost
 from cifar.networks.resnet import ResNetConfig
 from cifar.recipe import Recipe
 from cifar.stats.student import mean_interval
 from search.cli import run_command
+from search.format import format_p_value
 from search.reporting.finalists_report import print_finals, write_finals
 from search.retrain import main
-from search.retraining.comparison import p_words
 from search.retraining.finalists import Finalist, Finals, Sample, compare_finalists
+from search.retraining.run_record import RunRecord
 from search.settings import SearchSettings
 from search.study.attributes import CANDIDATE, SOURCE
 from search.study.storage import open_storage
+from tests.search_tests.retraining.old_runs import FINISHED
 
 # ---- hand-made figures
 
@@ -39,10 +43,9 @@ def made(name: str, validation: list[float], test: list[float] | None = None, im
         folders=tuple(Path(f"runs/{name}-seed{seed}") for seed in seeds),
         validation=Sample(tuple(validation)),
         test=Sample(tuple(test or validation)),
-        val_images=images,
+        record=replace(RunRecord.from_dict(json.loads(FINISHED)), val_images=images),
         epochs=(3.0,) * len(seeds),
-        parameters=1000,
-        macs=2_000_000,
+        cost=Cost(parameters=1000, macs=2_000_000),
         seconds=60.0,
     )
 
@@ -56,7 +59,7 @@ def test_a_winner_by_hand() -> None:
     half = 100 * 4.302653 * 0.01 / math.sqrt(3)
     assert finals.verdict == (
         f"trial 7 is better than trial 3 (difference +4.00 points, 95 % interval {4 - half:+.2f} to {4 + half:+.2f}, "
-        f"{p_words(pair.test.p)})"
+        f"{format_p_value(pair.test.p)})"
     )
 
 
@@ -118,11 +121,7 @@ def test_intervals_stay_within_0_and_1() -> None:
 
 
 def test_files_tell_what_the_figures_say(workplace: Path) -> None:
-    run = {"train_images": 300, "source": "/images/toy.npz", "device": "CPU"}
     finals: Finals = compare_finalists([made("a", [0.70, 0.72, 0.71]), made("b", [0.80, 0.83, 0.82], [0.5, 0.6, 0.7])])
-    for folder in finals.leader.folders:
-        folder.mkdir(parents=True)
-        (folder / "run.json").write_text(json.dumps(run))
     paths = write_finals(Path("out"), "finalists", "Finalists", finals)
     assert paths == [Path("out/finalists.csv"), Path("out/finalists.md")]
     leader, other = pd.read_csv(paths[0]).to_dict("records")
@@ -175,7 +174,7 @@ def test_equal_candidates_are_equal(study: Path, capsys: pytest.CaptureFixture[s
     assert (leader["val_mean"], leader["test_mean"]) == pytest.approx((sum(best) / 2, sum(tested) / 2))
 
 
-def test_an_interrupted_command_goes_on(
+def test_an_interrupted_command_is_resumed(
     study: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
@@ -208,7 +207,7 @@ def test_an_interrupted_command_goes_on(
 def test_seeds_keep_validation_images_and_train_equally_long(
     toy: Path, workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search.retrain, "VAL_SIZE", 100)  # the toy images are too few for 5,000
+    monkeypatch.setattr(search.retraining.seeds, "VAL_SIZE", 100)  # the toy images are too few for 5,000
     (workplace / "tiny.toml").write_text(
         '[network]\nkind = "cnn"\nstages = [[8]]\nhidden = []\n[recipe]\nepochs = 50\nbatch_size = 50\nval_size = 0\n'
     )
@@ -243,7 +242,7 @@ def test_what_cannot_be_is_told_before_anything_is_trained(
 ) -> None:
     for folder in ("run", "runs/trial-0-seed2"):
         Path(folder).mkdir(parents=True)
-        (Path(folder) / "run.json").write_text('{"asked": {}}')
+        (Path(folder) / "run.json").write_text(FINISHED)
     before = sorted(Path().rglob("*"))
     try:
         status = run_command(main, [*OPTIONS, *line.split()])

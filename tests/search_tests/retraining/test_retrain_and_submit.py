@@ -20,8 +20,10 @@ import torch
 from cifar.checkpoint import load_model
 from cifar.data.prepare import ImageSet, load_test, prepare
 from cifar.train import Training
+from search.cli import run_command
+from search.reporting import run_report
 from search.retrain import main as retrain_main
-from search.retraining.retrainer import COMPILE_FROM
+from search.retraining.training_loop import COMPILE_FROM
 from search.session import run_search
 from search.settings import SearchSettings
 from search.submit import main as submit_main
@@ -72,6 +74,26 @@ def test_retraining_again_reports_the_same_run(study: SearchSettings, capsys: py
     assert (RUN / "weights.pt").read_bytes() == before
     assert "epoch" not in capsys.readouterr().out.split("class")[0]
     assert "epoch   1/3" in first
+
+
+def test_a_run_interrupted_before_its_report_gets_it_from_the_same_command(
+    study: SearchSettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(result: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_report, "write_run_report", interrupted)
+        assert run_command(retrain_main, RETRAIN) == 130
+    assert json.loads((RUN / "run.json").read_text())["finished"]
+    assert not (RUN / "report.html").exists()
+    before = (RUN / "weights.pt").read_bytes()
+    capsys.readouterr()
+    retrain_main(RETRAIN)
+    assert "epoch" not in capsys.readouterr().out.split("class")[0]
+    assert (RUN / "weights.pt").read_bytes() == before
+    assert (RUN / "report.html").exists()
+    assert list(pd.read_csv(RUN / "history.csv")["epoch"]) == [1, 2, 3]
 
 
 def test_other_settings_do_not_overwrite_a_run(study: SearchSettings, command: Command) -> None:

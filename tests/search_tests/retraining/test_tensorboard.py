@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from cifar.train import EpochResult
 from search.cli import run_command
 from search.retrain import main
 from search.retraining.tensorboard_events import EventFile
@@ -23,6 +24,8 @@ epochs = 3
 batch_size = 64
 val_size = 100
 """
+EPOCH = EpochResult(1, 0.5, 0.75, None, None, 0.125, 100, 2.0)
+"""An epoch without validation images."""
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -57,7 +60,9 @@ def test_the_event_file_holds_the_history(options: list[str]) -> None:
         assert list(values) == pytest.approx(history[column].tolist(), rel=1e-6)
     predictions = pd.read_csv("run/test_predictions.csv")
     accuracy = (predictions["true"] == predictions["predicted"]).mean()
-    assert read["accuracy/test"] == [(3, pytest.approx(accuracy))]
+    ((step, tested),) = read["accuracy/test"]
+    assert step == 3
+    assert tested == pytest.approx(accuracy)
 
 
 def test_a_finished_run_gets_one_afterwards_and_never_two(options: list[str]) -> None:
@@ -71,15 +76,16 @@ def test_a_finished_run_gets_one_afterwards_and_never_two(options: list[str]) ->
 
 def test_without_a_folder_nothing_is_written(workplace: Path) -> None:
     with EventFile(None) as events:
-        events.add_epoch({"epoch": 1, "train_loss": 0.5})
+        events.add_epoch(EPOCH)
         events.add_test({"test": 0.5}, 1)
     assert not list(workplace.iterdir())
 
 
 def test_what_an_epoch_lacks_is_left_out(workplace: Path) -> None:
     with EventFile(workplace / "events") as events:
-        events.add_epoch({"epoch": 1, "train_loss": 0.5, "val_loss": None})
-    assert scalars(workplace / "events") == {"loss/train": [(1, 0.5)]}
+        events.add_history([EPOCH])
+    expected = {"loss/train": 0.5, "accuracy/train": 0.75, "learning_rate": 0.125, "seconds_an_epoch": 2.0}
+    assert scalars(workplace / "events") == {tag: [(1, value)] for tag, value in expected.items()}
 
 
 def test_a_missing_package_is_told_before_the_training(

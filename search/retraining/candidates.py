@@ -1,0 +1,121 @@
+"""The candidates that `--trial` or `--recipe` names, and where their runs belong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cifar.candidate import Candidate
+from cifar.networks.imagenet import with_options
+from search.retraining.models import register_networks
+from search.settings import STUDIES_FOLDER, SearchSettings, StudyError
+from search.study.attributes import SOURCE, record
+from search.study.study import require_study
+from search.study.trials import choose_trials
+
+RECIPES_STUDY = "reference"
+"""Study that runs of recipes belong to."""
+
+
+@dataclass(frozen=True)
+class NamedCandidate:
+    """A candidate and its names."""
+
+    name: str
+    """Name in file names, such as `trial-7`."""
+    title: str
+    """Name for people, such as `trial 7 of study toy`."""
+    candidate: Candidate
+    """What is trained."""
+
+    def run_name(self, seed: int) -> str:
+        """Name of the folder of its run with a seed."""
+        return f"{self.name}-seed{seed}"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a command's options chose to train."""
+
+    candidates: tuple[NamedCandidate, ...]
+    """One candidate or several."""
+    study: str
+    """Name of the study that runs and files belong to."""
+    source: str | None = None
+    """Data source of the study; None for recipes, and for official CIFAR-10."""
+    by_recipe: bool = False
+    """Whether a recipe was named, not a trial."""
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the study."""
+        return STUDIES_FOLDER / self.study
+
+    def only(self, purpose: str) -> NamedCandidate:
+        """The one candidate chosen.
+
+        Args:
+            purpose: names in the error what takes only one trial.
+
+        Raises:
+            StudyError: several trials were chosen.
+        """
+        if len(self.candidates) > 1:
+            got = str(len(self.candidates))
+            raise StudyError(f"{purpose} takes one trial", got=got, remedy="Give --trial best or a number")
+        return self.candidates[0]
+
+    def transferred(self, weights: Path | None, unfreeze: str | None) -> Chosen:
+        """The choice with pretrained weights, or with other parts to train, where one of the two is given.
+
+        Raises:
+            ConfigError: the network does not start from ImageNet weights, or has no such parts.
+        """
+        if weights is None and unfreeze is None:
+            return self
+        changed = (
+            replace(one.candidate, network=with_options(one.candidate.network, weights=weights, unfreeze=unfreeze))
+            for one in self.candidates
+        )
+        return replace(
+            self,
+            candidates=tuple(
+                replace(one, candidate=candidate) for one, candidate in zip(self.candidates, changed, strict=True)
+            ),
+        )
+
+
+def choose(*, recipe: str | None, trial: str, study: str, storage: str | None, space: str | None) -> Chosen:
+    """The candidates that a command's options name.
+
+    Args:
+        recipe: a built-in recipe or a TOML file; None takes trials.
+        trial: best, a trial's number, or top-K.
+        study: name of the study.
+        storage: Optuna storage of the study; None is its own database.
+        space: the space that defines the study's own network classes, if it has one.
+
+    Raises:
+        UserError: no such recipe, study, trial or space.
+    """
+    return _of_trials(trial, study, storage, space) if recipe is None else _of_recipe(recipe)
+
+
+def _of_recipe(recipe: str) -> Chosen:
+    path = Path(recipe)
+    candidate = Candidate.from_toml(path) if path.suffix == ".toml" else Candidate.named(recipe)
+    named = NamedCandidate(f"recipe-{path.stem}", f"recipe {path.stem}", candidate)
+    return Chosen((named,), RECIPES_STUDY, by_recipe=True)
+
+
+def _of_trials(wanted: str, study_name: str, storage: str | None, space: str | None) -> Chosen:
+    register_networks(space)
+    study = require_study(SearchSettings(study=study_name, storage=storage))
+    named = []
+    for trial in choose_trials(study, wanted):
+        title = f"trial {trial.number} of study {study_name}"
+        described = record(trial).candidate
+        assert described is not None  # of every trial that can be chosen
+        named.append(NamedCandidate(f"trial-{trial.number}", title, Candidate.from_dict(described, where=title)))
+    source = study.user_attrs.get(SOURCE)
+    return Chosen(tuple(named), study_name, None if source == "official CIFAR-10" else source)

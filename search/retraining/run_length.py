@@ -1,0 +1,80 @@
+"""How long a run trains: as asked, or as its time budget allows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from torch import Tensor
+
+from cifar.candidate import Candidate
+from cifar.data.prepare import ImageSet, TrainingSplit
+from cifar.evaluate import predict_probabilities
+from cifar.runtime.device import Device
+from cifar.train import Training
+from search.format import format_duration
+from search.retraining.settings import RetrainSettings
+from search.settings import StudyError
+
+TIMED_IMAGES = 2048
+"""Images of an epoch that is timed to fit a run into a time budget."""
+SAFETY = 0.92
+"""Share of a time budget that is planned; the rest is for slower stretches and the report."""
+
+
+def planned_epochs(
+    candidate: Candidate,
+    split: TrainingSplit,
+    settings: RetrainSettings,
+    device: Device,
+    say: Callable[[str], None],
+) -> float:
+    """Passes over the training images: as asked, or the recipe's, and no more than the time budget allows.
+
+    Raises:
+        StudyError: the time budget allows no batch.
+    """
+    wanted = settings.epochs or candidate.recipe.epochs
+    if settings.time_budget is None:
+        return wanted
+    seconds = _epoch_seconds(candidate, split, device)
+    fitting = SAFETY * settings.time_budget / seconds
+    epochs = min(wanted, round(fitting, 2))
+    say(
+        f"an epoch takes about {seconds:.1f} s: {epochs:g} of {wanted:g} epochs fit into "
+        f"{format_duration(settings.time_budget)}"
+    )
+    if epochs * len(split.train) < candidate.recipe.batch_size:
+        raise StudyError(
+            "--time-budget must allow at least one batch",
+            got=format_duration(settings.time_budget),
+            remedy="Give it more time",
+        )
+    return epochs
+
+
+def _epoch_seconds(candidate: Candidate, split: TrainingSplit, device: Device) -> float:
+    """Seconds of a whole epoch, validation included, from three short ones, of which the first warms up."""
+    size = min(len(split.train), max(TIMED_IMAGES, 4 * candidate.recipe.batch_size))
+    some = ImageSet(split.train.images[:size], split.train.labels[:size])
+    no_validation = ImageSet(split.val.images[:0], split.val.labels[:0])
+    training = Training(
+        candidate, TrainingSplit(some, no_validation, split.class_names), device=device, epochs=3, seed=0
+    )
+    results = list(training.run())
+    per_image = sum(r.seconds for r in results[1:]) / sum(r.images for r in results[1:])
+    per_val_image = _validation_seconds(training, split.val.images[:TIMED_IMAGES])
+    return per_image * len(split.train) + per_val_image * len(split.val)
+
+
+def _validation_seconds(training: Training, images: Tensor) -> float:
+    """Seconds that the prediction of one of the images takes."""
+    started = time.monotonic()
+    predict_probabilities(
+        training.evaluated,
+        images,
+        training.normalization,
+        device=training.device.torch_device,
+        autocast=training.device.autocast,
+    )
+    return (time.monotonic() - started) / max(1, len(images))

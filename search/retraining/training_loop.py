@@ -1,0 +1,97 @@
+"""The epochs of a run: trained, saved and told one by one, so that a run that is killed can be continued."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from cifar import checkpoint
+from cifar.errors import Diverged
+from cifar.train import EpochResult, Training
+from search.format import format_duration, format_percent
+from search.retraining.run_record import RunRecord
+from search.retraining.settings import CompileChoice
+from search.retraining.tensorboard_events import EventFile
+from search.settings import StudyError
+
+CHECKPOINT = "checkpoint.pt"
+COMPILE_FROM = {"cuda": 300.0}
+"""Seconds left after the first epoch from which on `auto` compiles, by type of device; on others it never does.
+On a CPU a compiled step is slower than the trainer's own (benchmarks/README.md)."""
+
+Say = Callable[[str], None]
+
+
+def train(
+    training: Training, folder: Path, record: RunRecord, say: Say, events: EventFile, compile: CompileChoice
+) -> tuple[EpochResult, ...]:
+    """Trains to the end, from the folder's checkpoint if there is one, saving after each epoch; the whole history.
+
+    Raises:
+        StudyError: the loss diverged.
+    """
+    history = _continued(training, folder, say)
+    events.add_history(history)
+    if compile == "on":
+        _compile(training, say)
+    undecided = compile == "auto" and not torch.are_deterministic_algorithms_enabled()
+    try:
+        for result in training.run():
+            history.append(result)
+            events.add_epoch(result)
+            say(_progress(result, training.total_epochs, record.epochs))
+            _save(training, history, folder)
+            enough = COMPILE_FROM.get(training.device.torch_device.type, math.inf)
+            if undecided and _seconds_left(result, record.epochs) >= enough:
+                _compile(training, say)
+            undecided = False
+    except Diverged as error:
+        raise StudyError(
+            "a run must not diverge", got=error, remedy="Lower the recipe's learning rate; see search.lr_range"
+        ) from None
+    return tuple(history)
+
+
+def _continued(training: Training, folder: Path, say: Say) -> list[EpochResult]:
+    """Puts the training where the folder's checkpoint left it, if there is one; the history so far."""
+    if not (folder / CHECKPOINT).exists():
+        return []
+    saved = checkpoint.load(folder / CHECKPOINT, training.device.torch_device)
+    training.load_state_dict(saved["training"])
+    say(f"continuing after epoch {training.epoch} of {training.total_epochs}")
+    return [EpochResult(**epoch) for epoch in saved["history"]]
+
+
+def _save(training: Training, history: list[EpochResult], folder: Path) -> None:
+    """Saves what the run needs to be continued."""
+    state = {"training": training.state_dict(), "history": [asdict(epoch) for epoch in history]}
+    checkpoint.save(folder / CHECKPOINT, state)
+
+
+def _compile(training: Training, say: Say) -> None:
+    """Compiles the network and says how long it took, or why it could not."""
+    started = time.monotonic()
+    problem = training.compile()
+    took = f"{time.monotonic() - started:.0f} s"
+    say(f"compiled in {took}" if problem is None else f"not compiled, which costs only speed: {problem}")
+
+
+def _seconds_left(result: EpochResult, passes: float) -> float:
+    """Seconds that the rest of a run of so many passes takes at the speed of this epoch."""
+    return result.seconds * max(0.0, passes - result.epoch)
+
+
+def _progress(result: EpochResult, total: int, passes: float) -> str:
+    """One line about an epoch."""
+    accuracy = f"{format_percent(result.train_accuracy):>7}"
+    parts = [f"epoch {result.epoch:>3}/{total}", f"train loss {result.train_loss:.3f}, accuracy {accuracy}"]
+    if result.val_accuracy is not None:
+        accuracy = f"{format_percent(result.val_accuracy):>7}"
+        parts.append(f"validation loss {result.val_loss:.3f}, accuracy {accuracy}")
+    parts.append(f"{result.seconds:.1f} s, {format_duration(_seconds_left(result, passes))} left")
+    return "  ".join(parts)
