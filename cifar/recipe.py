@@ -12,18 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from cifar.config import require
 from cifar.errors import ConfigError
 
 OptimizerName = Literal["sgd", "adamw", "adam", "rmsprop"]
 ScheduleName = Literal["constant", "cosine", "one_cycle", "step"]
 Statistics = Literal["computed", "cifar10", "imagenet", "half"]
 Monitor = Literal["val_loss", "val_accuracy"]
-
-
-def require(holds: bool, rule: str, got: object, remedy: str) -> None:
-    """Raises `ConfigError` unless `holds`."""
-    if not holds:
-        raise ConfigError(rule, got=repr(got), remedy=remedy)
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,9 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses, reads every picture, predicts, and only then prints."""
     args = parser().parse_args(argv)
-    from cifar.data.prepare import channel_statistics
-    from cifar.evaluate import Normalization, predict_probabilities
+    from cifar.data.images import channel_statistics
+    from cifar.normalization import Normalization
+    from cifar.prediction import predict_probabilities
     from cifar.runtime.device import choose_device
     from search.retraining.models import open_model
 
@@ -80,8 +81,9 @@ def read_pictures(paths: Sequence[Path], size: int) -> tuple[list[Path], Tensor]
     """
     import torch
 
-    from cifar.data.pictures import find_pictures, read_picture, shown
+    from cifar.data.pictures import find_pictures, read_picture
     from cifar.errors import DataError
+    from cifar.text import printable as shown
 
     files, images = [], []
     for path, named in find_pictures(paths):
@@ -138,7 +140,7 @@ def print_table(predictions: Sequence[Prediction], top: int) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from cifar.data.pictures import shown
+    from cifar.text import printable as shown
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("picture", overflow="fold")

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 from optuna.trial import BaseTrial
 
 from cifar.candidate import Candidate
-from cifar.data.prepare import TrainingSplit
+from cifar.data.splits import TrainingSplit
 from cifar.errors import Diverged, UserError
 from cifar.runtime.device import Device
 

@@ -15,7 +15,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cifar.evaluate import CONFIDENCE
+from cifar.stats.intervals import CONFIDENCE
 
 
 @dataclass(frozen=True)

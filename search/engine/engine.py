@@ -17,7 +17,8 @@ from typing import Any, Protocol
 import optuna
 import torch
 
-from cifar.data.prepare import PreparedData, TrainingSplit, load_training_split
+from cifar.data.prepare import PreparedData
+from cifar.data.splits import TrainingSplit, load_training_split
 from cifar.errors import UserError
 from cifar.runtime.device import choose_device
 from cifar.runtime.seeds import use_deterministic_algorithms

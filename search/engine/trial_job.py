@@ -16,7 +16,7 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from cifar.candidate import fingerprint
-from cifar.data.prepare import TrainingSplit
+from cifar.data.splits import TrainingSplit
 from cifar.errors import Diverged, UserError
 from cifar.networks.complexity import Cost
 from cifar.runtime.device import Device

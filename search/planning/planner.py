@@ -16,7 +16,9 @@ from itertools import pairwise
 import torch
 
 from cifar.candidate import Candidate
-from cifar.data.prepare import ImageSet, PreparedData, TrainingSplit
+from cifar.data.images import ImageSet
+from cifar.data.prepare import PreparedData
+from cifar.data.splits import TrainingSplit
 from cifar.networks.resnet import ResNetConfig
 from cifar.runtime.device import Device
 from cifar.train import Training

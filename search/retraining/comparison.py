@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cifar.evaluate import CONFIDENCE
 from cifar.files import write_text
+from cifar.stats.intervals import CONFIDENCE
 from cifar.stats.paired_tests import McNemar, holm, mcnemar, paired_interval
 from search.retraining.finished_run import FinishedRun
 from search.settings import StudyError

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cifar.evaluate import wilson_interval
 from cifar.files import read_json
+from cifar.stats.intervals import wilson_interval
 from search.retraining.run_record import RUN
 from search.settings import STUDIES_FOLDER, StudyError
 

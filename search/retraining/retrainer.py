@@ -25,10 +25,12 @@ import torch
 
 from cifar import checkpoint
 from cifar.candidate import Candidate
-from cifar.data.prepare import ImageSet, PreparedData, TrainingSplit, load_test, load_training_split
+from cifar.data.images import ImageSet
+from cifar.data.prepare import PreparedData
+from cifar.data.splits import TrainingSplit, load_test, load_training_split
 from cifar.errors import Diverged
-from cifar.evaluate import predict_probabilities
 from cifar.files import read_json, write_json
+from cifar.prediction import predict_probabilities
 from cifar.recipe import Recipe
 from cifar.runtime.device import Device
 from cifar.train import EpochResult, Training

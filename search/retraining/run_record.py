@@ -12,11 +12,12 @@ from torch import Tensor
 
 from cifar import checkpoint
 from cifar.candidate import Candidate
-from cifar.data.prepare import ImageSet
-from cifar.evaluate import Evaluation, evaluate, predict_probabilities, write_evaluation
+from cifar.data.images import ImageSet
+from cifar.evaluate import Evaluation, evaluate, write_evaluation
 from cifar.files import atomic_write, write_json
 from cifar.networks.complexity import thop_parameters
 from cifar.networks.receptive_field import LayerRow, layer_rows, write_layers
+from cifar.prediction import predict_probabilities
 from cifar.recipe import Recipe
 from cifar.runtime.device import Device
 from cifar.stats.roc import roc_curves

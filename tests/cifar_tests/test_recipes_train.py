@@ -18,7 +18,9 @@ from PIL import Image
 
 import cifar.train
 from cifar.candidate import Candidate
-from cifar.data.prepare import ImageSet, TrainingSplit, channel_statistics, load_training_split, prepare
+from cifar.data.images import ImageSet, channel_statistics
+from cifar.data.prepare import prepare
+from cifar.data.splits import TrainingSplit, load_training_split
 from cifar.data.toy import toy_npz
 from cifar.errors import ConfigError
 from cifar.networks.imagenet import TransferConfig

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from cifar.augmentation.augment import augment, mix
-from cifar.data.prepare import ImageSet
+from cifar.data.images import ImageSet
 from cifar.recipe import Augmentation
 from cifar.runtime.seeds import derive_seed
 

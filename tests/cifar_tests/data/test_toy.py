@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from cifar.data.prepare import ImageSet, load_test, load_training_split, prepare
+from cifar.data.images import ImageSet
+from cifar.data.prepare import prepare
+from cifar.data.splits import load_test, load_training_split
 from cifar.data.toy import toy_npz
 
 

@@ -15,6 +15,7 @@ import torch
 from cifar.errors import SubmissionError, UserError
 from cifar.kaggle import submission
 from cifar.kaggle import test_pickle as kaggle
+from cifar.kaggle.shift import normalisation_shift
 
 Images = npt.NDArray[np.uint8]
 
@@ -225,7 +226,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_shift_of_the_statistics() -> None:
     images = torch.from_numpy(CHW)
-    report = kaggle.normalisation_shift(images, (0.5, 0.5, 0.25), (0.25, 0.2, 0.125))
+    report = normalisation_shift(images, (0.5, 0.5, 0.25), (0.25, 0.2, 0.125))
     values = images.double() / 255
     assert report.mean == pytest.approx(values.mean(dim=(0, 2, 3)).tolist())
     assert report.std == pytest.approx(values.std(dim=(0, 2, 3), correction=0).tolist())
@@ -240,8 +241,8 @@ def test_shift_of_the_statistics() -> None:
 
 def test_no_shift_against_its_own_statistics() -> None:
     images = torch.from_numpy(CHW)
-    own = kaggle.normalisation_shift(images, (0.5,) * 3, (0.25,) * 3)
-    report = kaggle.normalisation_shift(images, own.mean, own.std)
+    own = normalisation_shift(images, (0.5,) * 3, (0.25,) * 3)
+    report = normalisation_shift(images, own.mean, own.std)
     assert report.shift == pytest.approx((0, 0, 0))
     assert report.contrast == pytest.approx((1, 1, 1))
     assert not report.notable
@@ -250,9 +251,9 @@ def test_no_shift_against_its_own_statistics() -> None:
 
 def test_shift_needs_images_of_bytes() -> None:
     with pytest.raises(ValueError, match="uint8"):
-        kaggle.normalisation_shift(torch.zeros(2, 3, 4, 4), (0.5,) * 3, (0.25,) * 3)
+        normalisation_shift(torch.zeros(2, 3, 4, 4), (0.5,) * 3, (0.25,) * 3)
     with pytest.raises(ValueError, match="positive"):
-        kaggle.normalisation_shift(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), (0.5,) * 3, (0.0,) * 3)
+        normalisation_shift(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), (0.5,) * 3, (0.0,) * 3)
 
 
 # The CSV.

@@ -18,7 +18,9 @@ import pytest
 import torch
 
 from cifar.checkpoint import load_model
-from cifar.data.prepare import ImageSet, load_test, prepare
+from cifar.data.images import ImageSet
+from cifar.data.prepare import prepare
+from cifar.data.splits import load_test
 from cifar.train import Training
 from search.retrain import main as retrain_main
 from search.retraining.retrainer import COMPILE_FROM

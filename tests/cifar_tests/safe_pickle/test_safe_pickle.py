@@ -21,13 +21,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cifar.errors import DataError
-from cifar.kaggle import safe_pickle
+from cifar.safe_pickle.reader import load_plain
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
 
 def load(data: bytes) -> Any:
-    return safe_pickle.load(io.BytesIO(data))
+    return load_plain(io.BytesIO(data))
 
 
 def refuse(data: bytes, match: str = "pickle") -> None:
