@@ -205,7 +205,8 @@ def evaluated(data: PreparedData) -> ImageSet:
 class Apart(Protocol):
     """Calls a function of a module in another process, always the same one."""
 
-    def __call__(self, work: Callable[..., T], /, *args: object) -> T: ...
+    def __call__(self, work: Callable[..., T], /, *args: object) -> T:
+        """What `work` returns for these arguments."""
 
 
 def _start_workers_by(method: str) -> None:

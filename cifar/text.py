@@ -4,10 +4,10 @@ from __future__ import annotations
 
 
 def printable(text: object, limit: int | None = None) -> str:
-    """`str(text)` on one line, without what a terminal would obey or refuse.
+    r"""`str(text)` on one line, without what a terminal would obey or refuse.
 
     Control characters, line ends, marks that reverse the writing direction and undecodable bytes become escapes
-    such as `\\x1b`; letters of any language stay.
+    such as `\x1b`; letters of any language stay.
 
     Args:
         text: such as a file's name, or an id in a file.

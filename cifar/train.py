@@ -1,9 +1,9 @@
 """The training loop: one candidate, in-memory images, one result an epoch.
 
 Augmentation runs on whole uint8 batches on the training device (`cifar.loader`), with random choices of its own for
-each image; the network runs in bfloat16 where the hardware has it and in channels_last memory format. An epoch's data order,
-augmentation and dropout derive from the seed and the epoch's number alone, so a run that is saved after an epoch and
-continued elsewhere ends in the same weights as one that ran through.
+each image. The network runs in bfloat16 where the hardware has it, and in channels_last memory format. An epoch's data
+order, augmentation and dropout derive from the seed and the epoch's number alone, so a run that is saved after an epoch
+and continued elsewhere ends in the same weights as one that ran through.
 """
 
 from __future__ import annotations

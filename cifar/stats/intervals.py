@@ -1,5 +1,7 @@
-"""Intervals of a proportion: E. B. Wilson, "Probable inference, the law of succession, and statistical inference" (JASA
-22, 1927).
+"""Intervals of a proportion.
+
+Wilson's score interval: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22,
+1927.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ from cifar.data.splits import TrainingSplit, load_test, load_training_split
 from cifar.data.toy import toy_npz
 from cifar.errors import CheckpointError, ConfigError, Diverged
 from cifar.evaluate import evaluate
-from cifar.files import atomic_write, write_text
 from cifar.networks.resnet import ResNetConfig
 from cifar.normalization import GIVEN_STATISTICS, normalization_for
 from cifar.prediction import predict_probabilities
@@ -307,16 +306,6 @@ def test_weights_of_another_network_are_refused(split: TrainingSplit, tmp_path: 
     )
     with pytest.raises(CheckpointError, match="must hold weights of the network"):
         checkpoint.load_model(tmp_path)
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "file.txt"
-    write_text(path, "old")
-    with pytest.raises(ZeroDivisionError), atomic_write(path) as file:
-        file.write(b"half")
-        raise ZeroDivisionError
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_derived_seeds() -> None:

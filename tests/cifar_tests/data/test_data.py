@@ -467,10 +467,10 @@ def test_split_is_the_same_in_every_run_and_on_every_machine(numbered: PreparedD
 
 
 def test_split_leaves_the_global_generators_alone(numbered: PreparedData) -> None:
-    before = torch.get_rng_state(), np.random.get_state()[1]
+    before = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"].copy()
     load_training_split(numbered, val_size=8, train_size=4, seed=3)
     assert torch.equal(before[0], torch.get_rng_state())
-    assert (before[1] == np.random.get_state()[1]).all()
+    assert (before[1] == np.random.get_state(legacy=False)["state"]["key"]).all()
 
 
 def test_seeds_differ_and_val_sizes_nest(numbered: PreparedData) -> None:

@@ -15,6 +15,7 @@ import torch
 from cifar.errors import SubmissionError, UserError
 from cifar.kaggle import submission
 from cifar.kaggle import test_pickle as kaggle
+from cifar.kaggle.layout import Layout
 from cifar.kaggle.shift import normalisation_shift
 
 Images = npt.NDArray[np.uint8]
@@ -27,7 +28,8 @@ def smooth_images(count: int, height: int = 32, width: int = 32) -> Images:
     wave_y, wave_x, phase = rng.uniform(-1, 1, (3, count, 1, 1, 3)) * np.pi
     values = np.sin(wave_y * y[..., None] + wave_x * x[..., None] + phase) * 90 + rng.normal(0, 4, (3,)) * 10
     noise = rng.normal(0, 5, (count, height, width, 3))
-    return np.clip(values + 128 + noise, 0, 255).astype(np.uint8)
+    images: Images = np.clip(values + 128 + noise, 0, 255).astype(np.uint8)
+    return images
 
 
 HWC = smooth_images(20)
@@ -85,7 +87,7 @@ def test_flat_rows_that_read_as_hwc_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("scrambled", "layout"), [(CHW.reshape(HWC.shape), "hwc"), (HWC.reshape(CHW.shape), "chw")])
-def test_wrongly_reshaped_images_are_refused(tmp_path: Path, scrambled: Images, layout: kaggle.Layout) -> None:
+def test_wrongly_reshaped_images_are_refused(tmp_path: Path, scrambled: Images, layout: Layout) -> None:
     path = pickled(tmp_path, {b"data": scrambled})
     with pytest.raises(SubmissionError, match="reshaped in the wrong order"):
         kaggle.read_pickle(path)
@@ -120,7 +122,7 @@ def test_a_shape_of_two_layouts_must_be_named(tmp_path: Path, shape: tuple[int, 
 
 
 @pytest.mark.parametrize("layout", ["chw", "flat_chw", "flat_hwc"])
-def test_a_named_layout_must_fit(tmp_path: Path, layout: kaggle.Layout) -> None:
+def test_a_named_layout_must_fit(tmp_path: Path, layout: Layout) -> None:
     with pytest.raises(SubmissionError, match=f"layout {layout}"):
         kaggle.read_pickle(pickled(tmp_path, HWC), layout)
 

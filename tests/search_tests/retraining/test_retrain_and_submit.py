@@ -236,4 +236,4 @@ def test_only_retraining_reads_test_images() -> None:
         for path in (root / package).rglob("*.py")
         if "load_test" in path.read_text()
     ]
-    assert sorted(readers) == ["cifar/data/prepare.py", "search/retraining/retrainer.py"]
+    assert sorted(readers) == ["cifar/data/splits.py", "search/retraining/retrainer.py"]
