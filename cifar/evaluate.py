@@ -1,7 +1,7 @@
 """What predictions say: accuracy with its interval, figures of each class, confusion matrix.
 
-Intervals are Wilson's (`cifar.stats.intervals`). They cover the draw of *these images*, not that of the training seed.
-Where a ratio is undefined (precision of a class never predicted, recall of a class without images) it is 0.
+Intervals are Wilson's (`cifar.stats.intervals`). They cover the draw of *these images*, not the draw of the training
+seed. Where a ratio is undefined (precision of a class never predicted, recall of a class without images) it is 0.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ClassRow:
     support: int
     """Images of this class."""
     correct: int
-    """Of those, predicted as this class."""
+    """Images of this class that are predicted as this class."""
     accuracy: float
     """correct / support; equals recall."""
     low: float

@@ -4,8 +4,8 @@ L. N. Smith (arXiv 1506.01186, section 3.3) lets the rate grow linearly. That it
 watched instead of the accuracy, that the run ends once the smoothed loss exceeds four times its least value, and the
 rule for the suggested rate are fast.ai's (`fastai/callback/schedule.py`: `LRFinder` and `minimum`).
 
-The test trains a network of its own with the recipe's own augmentation, loss and optimizer, and throws it away: the
-run that follows begins from the very weights and random numbers that it would have begun from anyway.
+The test trains a network of its own with the recipe's augmentation, loss and optimizer, and throws it away: the run
+that follows starts from the same weights and random numbers as it would without the test.
 """
 
 from __future__ import annotations

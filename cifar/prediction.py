@@ -35,7 +35,7 @@ def predict_probabilities(
     Args:
         network: on `device`; maps normalised float (B, 3, H, W) to logits (B, C).
         images: uint8 (N, 3, H, W), on any device; N = 0 gives (0, C).
-        normalization: that of the network's training.
+        normalization: the one that the network was trained with.
         device: where the network is.
         autocast: lower precision for the network, such as `torch.bfloat16`; None keeps float32.
         batch_size: images a forward pass; None suits the device. The result does not depend on it, beyond rounding.

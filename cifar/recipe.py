@@ -109,7 +109,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Training-time augmentation, drawn anew for each image; applied in the order of these fields."""
+    """Training-time augmentation, applied in the order of these fields; choices are drawn for each image alone."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cifar.augmentation.augment import mix
+from cifar.augmentation.mixing import mix
 from cifar.candidate import Candidate
 from cifar.compilation import CannotCompile, Forward, compiled
 from cifar.data.images import ImageSet

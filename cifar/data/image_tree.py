@@ -23,7 +23,7 @@ class ImageTree:
         self.size = 0
 
     def add(self, name: PurePosixPath, read: Callable[[], bytes]) -> None:
-        """Decodes an image; files that are none of the tree are passed over.
+        """Decodes an image; files that are not of the tree are passed over.
 
         Args:
             name: path within the source.

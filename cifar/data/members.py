@@ -17,7 +17,7 @@ Member = tuple[PurePosixPath, Callable[[], bytes]]
 
 
 def members(source: Path) -> Iterator[Member]:
-    """The files of a source; an archive is told by its first bytes, not by its name.
+    """The files of a source; an archive is recognised by its first bytes, not by its name.
 
     Raises:
         DataError: in no accepted form.

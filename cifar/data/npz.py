@@ -16,7 +16,7 @@ NPZ_NAMES = ("train_images", "train_labels", "test_images", "test_labels", "clas
 
 
 def is_npz(source: Path) -> bool:
-    """Whether a file is one, told by its name or its content."""
+    """Whether a file is an .npz, by its name or its content."""
     if source.is_dir():
         return False
     if source.suffix == ".npz":

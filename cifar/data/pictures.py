@@ -26,7 +26,10 @@ from cifar.errors import DataError
 from cifar.text import printable
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-"""Told by content, not by name. Left out: formats that run programs (EPS) or are known by no first bytes (TGA)."""
+"""Recognised by content, not by name.
+
+Left out: formats that run programs (EPS) or have no first bytes of their own (TGA).
+"""
 WIDE_MODES = ("I", "F")  # the first letters of Pillow's modes of more than 8 bits
 
 
@@ -63,7 +66,7 @@ def read_picture(path: Path, size: int) -> Tensor:
     Raises:
         DataError: no such file, no picture, damaged, or too large to be decoded safely.
     """
-    if not path.is_file():  # opening a pipe or a terminal would wait for ever
+    if not path.is_file():  # opening a pipe or a terminal would wait forever
         raise _unreadable(path, "no such file" if not os.path.lexists(path) else "no ordinary file")
     try:
         with warnings.catch_warnings():

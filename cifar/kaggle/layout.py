@@ -70,7 +70,7 @@ def arranged(array: Images, layout: Layout, trusted: bool) -> tuple[Images, str]
     Args:
         array: as the file has it.
         layout: that its shape fits.
-        trusted: whether the user named the layout: then contradicting pixels are told, not refused.
+        trusted: whether the user named the layout: then pixels that contradict it are reported, not refused.
 
     Raises:
         SubmissionError: the pixels contradict the layout.

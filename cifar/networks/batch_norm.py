@@ -1,4 +1,4 @@
-"""Batch norm in training, with the addition and the ReLU that follow it, in one go on a CPU.
+"""Batch norm in training, with the addition and the ReLU that follow it, in one pass on a CPU.
 
 PyTorch reads bfloat16 activations three times to normalise them, and again for each operation that follows;
 `batch_norm.c` reads them twice: 1.9 to 5 times as fast (`benchmarks.throughput --only norm`, benchmarks/README.md). It

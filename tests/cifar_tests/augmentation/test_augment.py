@@ -15,7 +15,9 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as reference
 
 from cifar.augmentation import augment as augment_module
-from cifar.augmentation.augment import OPERATIONS, augment, magnitude_table, mix
+from cifar.augmentation import mixing
+from cifar.augmentation.augment import OPERATIONS, augment, magnitude_table
+from cifar.augmentation.mixing import mix
 from cifar.recipe import Augmentation
 
 OFF = Augmentation(flip=False, crop_padding=0)
@@ -187,7 +189,7 @@ def test_jitter_applies_each_kind_once_in_every_order(monkeypatch: pytest.Monkey
     def greatest(low: float, high: float, *shape: int, generator: torch.Generator) -> Tensor:
         return torch.full(shape, high, dtype=torch.float64)
 
-    monkeypatch.setattr(augment_module, "_uniform", greatest)
+    monkeypatch.setattr(augment_module, "uniform", greatest)
     adjustments: list[Callable[[Tensor], Tensor]] = [
         lambda image: reference.adjust_brightness(image, 1.3),
         lambda image: reference.adjust_contrast(image, 1.6),
@@ -394,7 +396,7 @@ def test_partners_are_a_permutation() -> None:
 
 @pytest.mark.parametrize("alpha", [0.01, 0.2, 1.0, 4.0])
 def test_shares_are_beta_distributed(alpha: float) -> None:
-    draws = augment_module._beta(alpha, 20_000, seeded())
+    draws = mixing._beta(alpha, 20_000, seeded())
     expected = torch.distributions.Beta(alpha, alpha)
     assert draws.isfinite().all()
     assert 0 <= draws.min() <= draws.max() <= 1
@@ -407,7 +409,7 @@ def test_shares_are_beta_distributed(alpha: float) -> None:
 
 def test_cutmix_areas_follow_the_share() -> None:
     share = torch.full((1000,), 0.75, dtype=torch.float64)
-    boxes = augment_module._cutmix_boxes(32, 32, share, seeded())
+    boxes = mixing._cutmix_boxes(32, 32, share, seeded())
     sides = boxes[:, 2:] - boxes[:, :2]
     assert sides.max() == 16
     assert boxes.min() >= 0
