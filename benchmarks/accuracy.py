@@ -19,11 +19,13 @@ import torch
 from benchmarks import naive
 from benchmarks.throughput import AUGMENTATION
 from cifar.candidate import Candidate
-from cifar.data.prepare import TrainingSplit, load_training_split, prepare
+from cifar.data.prepare import prepare
+from cifar.data.splits import TrainingSplit, load_training_split
 from cifar.networks.resnet import ResNetConfig
+from cifar.normalization import normalization_for
 from cifar.optim import lr_factor, set_lr
 from cifar.runtime.device import Device, choose_device
-from cifar.train import Training, normalization_for
+from cifar.train import Training
 
 
 def usual_accuracy(candidate: Candidate, split: TrainingSplit, device: Device, epochs: int, seed: int) -> float:

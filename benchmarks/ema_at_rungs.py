@@ -18,9 +18,10 @@ import optuna
 import pandas as pd
 
 from cifar.candidate import Candidate
-from cifar.data.prepare import load_training_split, prepare
+from cifar.data.prepare import prepare
+from cifar.data.splits import load_training_split
 from cifar.errors import Diverged
-from cifar.evaluate import predict_probabilities
+from cifar.prediction import predict_probabilities
 from cifar.runtime.device import choose_device
 from cifar.train import Training
 from search.planning.rungs import rungs_from_top

@@ -24,11 +24,12 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from cifar.candidate import Candidate
-from cifar.data.prepare import ImageSet, PreparedData, TrainingSplit, load_training_split
-from cifar.evaluate import Normalization
+from cifar.data.images import ImageSet
+from cifar.data.prepare import PreparedData
+from cifar.data.splits import TrainingSplit, load_training_split
+from cifar.normalization import Normalization, normalization_for
 from cifar.recipe import Augmentation, Recipe
 from cifar.runtime.device import Device
-from cifar.train import normalization_for
 
 WORKERS = 2
 BATCH = 128
@@ -204,7 +205,8 @@ def evaluated(data: PreparedData) -> ImageSet:
 class Apart(Protocol):
     """Calls a function of a module in another process, always the same one."""
 
-    def __call__(self, work: Callable[..., T], /, *args: object) -> T: ...
+    def __call__(self, work: Callable[..., T], /, *args: object) -> T:
+        """What `work` returns for these arguments."""
 
 
 def _start_workers_by(method: str) -> None:

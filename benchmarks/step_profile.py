@@ -76,9 +76,9 @@ def trainer_profile(candidate: Candidate, data: PreparedData, device: Device) ->
     training = Training(candidate, naive.split_of(data), device=device, epochs=1, seed=0)
     training.network.train()
     set_lr(training.optimizer, training.peak_lr, 0.01)
-    images, labels = next(training._batches(torch.Generator().manual_seed(0)))
+    images, labels = next(training.loader.batches(torch.Generator().manual_seed(0)))
     macs = candidate.cost.macs * len(labels)
-    return step_profile(lambda: training._step(images, labels, torch.Generator().manual_seed(0)), macs, device)
+    return step_profile(lambda: training.step(images, labels, torch.Generator().manual_seed(0)), macs, device)
 
 
 def usual_profile(candidate: Candidate, data: PreparedData, device: Device) -> dict[str, float]:

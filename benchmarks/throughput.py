@@ -24,14 +24,16 @@ import torch.nn.functional as F
 
 from benchmarks import naive, step_profile
 from cifar.candidate import Candidate
-from cifar.data.prepare import PreparedData, load_training_split, prepare
-from cifar.evaluate import predict_probabilities
+from cifar.data.prepare import PreparedData, prepare
+from cifar.data.splits import load_training_split
 from cifar.networks.batch_norm import norm_act
 from cifar.networks.resnet import ResNetConfig
+from cifar.normalization import normalization_for
 from cifar.optim import set_lr
+from cifar.prediction import predict_probabilities
 from cifar.recipe import Augmentation
 from cifar.runtime.device import Device, choose_device
-from cifar.train import Training, normalization_for
+from cifar.train import Training
 
 AUGMENTATION = Augmentation(flip=True, crop_padding=4, randaugment_ops=2, randaugment_magnitude=9, erasing=0.5)
 TINY = "resnet_1_1_1_x_16_32_64"
@@ -103,7 +105,7 @@ def time_input(
     training = Training(candidate, naive.split_of(data), device=device, epochs=1, seed=0)
 
     def batches() -> Iterator[int]:
-        return (len(labels) for _, labels in training._batches(torch.Generator().manual_seed(0)))
+        return (len(labels) for _, labels in training.loader.batches(torch.Generator().manual_seed(0)))
 
     return in_turn(
         lambda: apart(naive.input_speed, candidate, data, device, SECONDS),
@@ -135,12 +137,12 @@ def time_evaluation(
 def time_parts(candidate: Candidate, data: PreparedData, device: Device, repeats: int) -> dict[str, float]:
     """Seconds a step of each part on a ready batch, and the share of a whole step outside of them, in [0, 1]."""
     training = Training(candidate, naive.split_of(data), device=device, epochs=1, seed=0)
-    images, labels = next(training._batches(torch.Generator().manual_seed(0)))
+    images, labels = next(training.loader.batches(torch.Generator().manual_seed(0)))
     training.network.train()
     set_lr(training.optimizer, training.peak_lr, 0.1)
 
     def forward() -> torch.Tensor:
-        with training._autocast():
+        with training.device.autocasting():
             logits = training.network(images)
         return F.cross_entropy(logits.float(), labels)
 

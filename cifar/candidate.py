@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from cifar.config import from_dict, to_dict
+from cifar.config import from_dict, require, to_dict
 from cifar.errors import ConfigError
 from cifar.networks.complexity import Cost
 from cifar.networks.registry import NetworkConfig, network_from_dict
 from cifar.networks.resnet import ResNetConfig
-from cifar.recipe import RECIPES_FOLDER, Recipe, read_toml, recipe_names, require
+from cifar.recipe import RECIPES_FOLDER, Recipe, read_toml, recipe_names
 
 
 def fingerprint(described: Mapping[str, Any]) -> str:
@@ -37,6 +37,11 @@ class Candidate:
         return self.network.cost()
 
     @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits, equal for equal candidates in any process."""
+        return fingerprint(self.to_dict())
+
+    @property
     def summary(self) -> str:
         """The candidate in a few words, such as `3-4-3 x 66-132-264 basic, sgd 0.1, cosine`."""
         network, optimizer = self.network, self.recipe.optimizer
@@ -46,11 +51,6 @@ class Candidate:
             shape = f"{blocks} x {channels} {network.block}"
         lr = optimizer.lr if isinstance(optimizer.lr, str) else f"{optimizer.lr:.2g}"
         return f"{shape}, {optimizer.name} {lr}, {self.recipe.schedule.name}"
-
-    @property
-    def fingerprint(self) -> str:
-        """16 hexadecimal digits, equal for equal candidates in any process."""
-        return fingerprint(self.to_dict())
 
     def for_data(self, num_classes: int, image_size: int) -> Candidate:
         """The same candidate for data of other classes or size (height and width in pixels)."""

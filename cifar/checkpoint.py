@@ -16,8 +16,8 @@ from torch import nn
 
 from cifar.candidate import Candidate
 from cifar.errors import CheckpointError
-from cifar.evaluate import Normalization
 from cifar.files import atomic_write, read_json, write_json
+from cifar.normalization import Normalization
 
 WEIGHTS = "weights.pt"
 CANDIDATE = "candidate.json"

@@ -1,6 +1,6 @@
 """Frozen dataclasses to and from JSON-like dictionaries, with errors that name the key, the value and what is allowed.
 
-pydantic checks types and keys; ranges are checked by each dataclass in `__post_init__`.
+pydantic checks types and keys; each dataclass checks its ranges in `__post_init__`, by `require`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,12 @@ from cifar.errors import ConfigError
 T = TypeVar("T")
 
 UNKNOWN_KEY = "unexpected_keyword_argument"  # pydantic's name of the error
+
+
+def require(holds: bool, rule: str, got: object, remedy: str) -> None:
+    """Raises `ConfigError` unless `holds`."""
+    if not holds:
+        raise ConfigError(rule, got=repr(got), remedy=remedy)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ E = TypeVar("E", bound="UserError")
 
 
 class UserError(Exception):
-    """A mistake in what the user gave, told in one line.
+    """A mistake in what the user gave, described in one line.
 
     Args:
         rule: what has to hold, as a sentence without a full stop ("the limit must be a positive number").
@@ -65,7 +65,7 @@ class SubmissionError(UserError):
 
 
 class Diverged(Exception):
-    """The training loss became NaN or infinite: the trial ends with this reason, the study goes on."""
+    """The training loss became NaN or infinite: the trial ends with this reason, the study continues."""
 
 
 @contextmanager

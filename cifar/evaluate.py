@@ -1,181 +1,21 @@
-"""Predictions of a network and what they say: accuracy with its interval, per class, confusion matrix.
+"""What predictions say: accuracy with its interval, figures of each class, confusion matrix.
 
-Intervals are Wilson's score interval (E. B. Wilson, "Probable inference, the law of succession, and
-statistical inference", JASA 22, 1927). They cover the draw of *these images*, not that of the training seed.
-Where a ratio is undefined (precision of a class never predicted, recall of a class without images) it is 0.
+Intervals are Wilson's (`cifar.stats.intervals`). They cover the draw of *these images*, not the draw of the training
+seed. Where a ratio is undefined (precision of a class never predicted, recall of a class without images) it is 0.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
-from statistics import NormalDist
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from cifar.errors import ConfigError
+from cifar.files import write_json, write_text
+from cifar.stats.intervals import wilson_interval
 from cifar.stats.roc import roc_curves
-
-CONFIDENCE = 0.95
-"""Confidence of every interval in an `Evaluation`."""
-CPU_BATCH = 128
-"""Images of a forward pass on a CPU: 500 overflow the caches, 6 to 12 % slower with 5 M parameters on one core."""
-GPU_BATCH = 500
-"""Images of a forward pass elsewhere."""
-
-
-@dataclass(frozen=True)
-class Normalization:
-    """Per-channel mean and standard deviation of images in [0, 1]."""
-
-    mean: tuple[float, float, float]
-    """Subtracted from each channel."""
-    std: tuple[float, float, float]
-    """Divides each channel; positive."""
-
-    def __post_init__(self) -> None:
-        if not (all(map(math.isfinite, (*self.mean, *self.std))) and min(self.std) > 0):
-            raise ConfigError(
-                "normalisation needs finite means and positive standard deviations",
-                got=f"mean {self.mean}, std {self.std}",
-                remedy="Compute them from images that are not all alike",
-            )
-
-
-def normalize(images: Tensor, normalization: Normalization) -> Tensor:
-    """Network input of raw images, in one multiply-add.
-
-    Args:
-        images: uint8 (B, 3, H, W); their memory format is kept.
-        normalization: in units of [0, 1].
-
-    Returns:
-        float32 (B, 3, H, W), `(images / 255 - mean) / std`.
-    """
-    scale, shift = _scale_and_shift(normalization, images.device)
-    return torch.addcmul(shift, images.float(), scale)
-
-
-@cache  # a copy to the device would wait for it at every batch
-@torch.inference_mode(False)  # usable in training too, whoever asks first
-def _scale_and_shift(normalization: Normalization, device: torch.device) -> tuple[Tensor, Tensor]:
-    mean = torch.tensor(normalization.mean, dtype=torch.float64)
-    std = torch.tensor(normalization.std, dtype=torch.float64)
-    both = torch.stack([1 / (255 * std), -mean / std]).to(device, torch.float32).view(2, 1, 3, 1, 1)
-    return both[0], both[1]  # (1, 3, 1, 1) each
-
-
-def predict_probabilities(
-    network: nn.Module,
-    images: Tensor,
-    normalization: Normalization,
-    *,
-    device: torch.device,
-    autocast: torch.dtype | None = None,
-    batch_size: int | None = None,
-    tta: bool = False,
-) -> Tensor:
-    """Class probabilities of images.
-
-    The network is in eval mode inside, and every module gets its own mode back: frozen layers stay frozen.
-    Nothing in the loop waits for the device; results stay there and move to the CPU once.
-
-    Args:
-        network: on `device`; maps normalised float (B, 3, H, W) to logits (B, C).
-        images: uint8 (N, 3, H, W), on any device; N = 0 gives (0, C).
-        normalization: that of the network's training.
-        device: where the network is.
-        autocast: lower precision for the network, such as `torch.bfloat16`; None keeps float32.
-        batch_size: images a forward pass; None suits the device. The result does not depend on it, beyond rounding.
-        tta: test-time augmentation by the six views of `_six_view_logits`; six times the work.
-
-    Returns:
-        float32 (N, C) on the CPU; rows sum to 1.
-    """
-    if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
-        raise ValueError(f"images must be uint8 (N, 3, H, W); got {images.dtype} {tuple(images.shape)}")
-    if batch_size is None:
-        batch_size = CPU_BATCH if device.type == "cpu" else GPU_BATCH
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be 1 or more; got {batch_size}")
-    view_logits = _six_view_logits if tta else _plain_logits
-    with (
-        _eval_mode(network),
-        torch.inference_mode(),
-        torch.autocast(device.type, dtype=autocast, enabled=autocast is not None),
-    ):
-        images = images.to(device, memory_format=torch.channels_last)
-        collected = []
-        for start in range(0, max(len(images), 1), batch_size):
-            inputs = normalize(images[start : start + batch_size], normalization)  # (B, 3, H, W)
-            collected.append(view_logits(network, inputs).softmax(dim=1))  # (B, C)
-        probabilities = torch.cat(collected)
-    return probabilities.to("cpu", copy=True)  # outside inference mode: an ordinary tensor
-
-
-@contextmanager
-def _eval_mode(network: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-def _plain_logits(network: nn.Module, inputs: Tensor) -> Tensor:
-    logits: Tensor = network(inputs)
-    return logits.float()
-
-
-def _mirror_logits(network: nn.Module, inputs: Tensor) -> Tensor:
-    return (_plain_logits(network, inputs) + _plain_logits(network, inputs.flip(-1))) / 2
-
-
-def _six_view_logits(network: nn.Module, inputs: Tensor) -> Tensor:
-    """Mean logits of six views, weighted as by `tta_level=2` of KellerJordan/cifar10-airbench.
-
-    The image and its mirror image count 1/4 each. Both, moved one pixel up-left and one pixel down-right
-    with the edge filled by reflection, count 1/8 each. Logits are averaged, not probabilities, as there.
-    """
-    height, width = inputs.shape[-2:]
-    padded = F.pad(inputs, (1, 1, 1, 1), mode="reflect")
-    corners = (padded[..., :height, :width], padded[..., 2:, 2:])
-    moved = [_mirror_logits(network, view.contiguous(memory_format=torch.channels_last)) for view in corners]
-    return _mirror_logits(network, inputs) / 2 + (moved[0] + moved[1]) / 4
-
-
-def wilson_interval(correct: int, total: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (JASA 22, 1927).
-
-    Args:
-        correct: successes, 0 to `total`.
-        total: trials; 0 gives (0, 1): nothing is known.
-        confidence: in (0, 1).
-
-    Returns:
-        Lower and upper end, in [0, 1]; correct / total lies between.
-    """
-    if not 0 <= correct <= total or not 0 < confidence < 1:
-        raise ValueError(
-            f"an interval needs 0 <= correct <= total and a confidence in (0, 1); got {correct}, {total}, {confidence}"
-        )
-    if total == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    p, shrink = correct / total, 1 + z * z / total
-    centre = (p + z * z / (2 * total)) / shrink
-    half = z * math.sqrt(p * (1 - p) / total + (z / (2 * total)) ** 2) / shrink
-    low = 0.0 if correct == 0 else max(0.0, min(p, centre - half))
-    high = 1.0 if correct == total else min(1.0, max(p, centre + half))
-    return low, high
 
 
 @dataclass(frozen=True)
@@ -187,7 +27,7 @@ class ClassRow:
     support: int
     """Images of this class."""
     correct: int
-    """Of those, predicted as this class."""
+    """Images of this class that are predicted as this class."""
     accuracy: float
     """correct / support; equals recall."""
     low: float
@@ -315,8 +155,6 @@ def write_evaluation(folder: Path, evaluation: Evaluation, probabilities: Tensor
         stem: start of the file names, such as `test` or `test_tta`.
     """
     import pandas as pd
-
-    from cifar.files import write_json, write_text
 
     names = [row.name for row in evaluation.classes]
     _check(probabilities, labels, len(names))

@@ -4,8 +4,8 @@ L. N. Smith (arXiv 1506.01186, section 3.3) lets the rate grow linearly. That it
 watched instead of the accuracy, that the run ends once the smoothed loss exceeds four times its least value, and the
 rule for the suggested rate are fast.ai's (`fastai/callback/schedule.py`: `LRFinder` and `minimum`).
 
-The test trains a network of its own with the recipe's own augmentation, loss and optimizer, and throws it away: the
-run that follows begins from the very weights and random numbers that it would have begun from anyway.
+The test trains a network of its own with the recipe's augmentation, loss and optimizer, and throws it away: the run
+that follows starts from the same weights and random numbers as it would without the test.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import torch
-
 from cifar.candidate import Candidate
-from cifar.data.prepare import ImageSet, TrainingSplit
+from cifar.config import require
+from cifar.data.images import ImageSet
+from cifar.data.splits import TrainingSplit
 from cifar.errors import ConfigError
-from cifar.recipe import require
 from cifar.runtime.device import Device
 from cifar.train import Training
 
@@ -108,8 +107,7 @@ def range_test(
     candidate = replace(candidate, recipe=replace(candidate.recipe, optimizer=optimizer, ema_decay=0.0))
     no_validation = ImageSet(split.val.images[:0], split.val.labels[:0])
     split = TrainingSplit(split.train, no_validation, split.class_names)
-    cuda = [device.torch_device] if device.torch_device.type == "cuda" else []
-    with torch.random.fork_rng(cuda):
+    with device.forked_generators():
         training = Training(candidate, split, device=device, epochs=1, seed=seed)
         lrs = _rates(low, high, steps, linear)
         losses: list[float] = []

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cifar.recipe import Optimizer, Recipe, require
+from cifar.config import require
+from cifar.recipe import Optimizer, Recipe
 
 HEAD = "fc"  # name of the last linear layer, in all built-in networks
 

@@ -12,18 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from cifar.config import require
 from cifar.errors import ConfigError
 
 OptimizerName = Literal["sgd", "adamw", "adam", "rmsprop"]
 ScheduleName = Literal["constant", "cosine", "one_cycle", "step"]
 Statistics = Literal["computed", "cifar10", "imagenet", "half"]
 Monitor = Literal["val_loss", "val_accuracy"]
-
-
-def require(holds: bool, rule: str, got: object, remedy: str) -> None:
-    """Raises `ConfigError` unless `holds`."""
-    if not holds:
-        raise ConfigError(rule, got=repr(got), remedy=remedy)
 
 
 @dataclass(frozen=True)
@@ -114,7 +109,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Training-time augmentation, drawn anew for each image; applied in the order of these fields."""
+    """Training-time augmentation, applied in the order of these fields; choices are drawn for each image alone."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 

@@ -42,7 +42,8 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses, tests, writes the files, prints the suggestion."""
     args = parser().parse_args(argv)
-    from cifar.data.prepare import load_training_split, prepare
+    from cifar.data.prepare import prepare
+    from cifar.data.splits import load_training_split
     from cifar.lr_range import check_range, range_test
     from cifar.runtime.device import choose_device
     from search.reporting.pages.lr_range_page import RangePage, write_range_test

@@ -47,8 +47,9 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses, reads every picture, predicts, and only then prints."""
     args = parser().parse_args(argv)
-    from cifar.data.prepare import channel_statistics
-    from cifar.evaluate import Normalization, predict_probabilities
+    from cifar.data.images import channel_statistics
+    from cifar.normalization import Normalization
+    from cifar.prediction import predict_probabilities
     from cifar.runtime.device import choose_device
     from search.retraining.models import open_model
     from search.retraining.predictions import rank, read_pictures
@@ -82,7 +83,7 @@ def print_table(predictions: Sequence[Prediction], top: int) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from cifar.data.pictures import shown
+    from cifar.text import printable
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("picture", overflow="fold")
@@ -92,8 +93,8 @@ def print_table(predictions: Sequence[Prediction], top: int) -> None:
         table.add_column("then", overflow="fold")
     for prediction in predictions:
         (name, confidence), *others = prediction.ranked[:top]
-        then = ", ".join(f"{shown(other)} {format_percent(share, 1, unit=UNIT)}" for other, share in others)
-        cells = [shown(prediction.file), shown(name), format_percent(confidence, 1, unit=UNIT), then]
+        then = ", ".join(f"{printable(other)} {format_percent(share, 1, unit=UNIT)}" for other, share in others)
+        cells = [printable(prediction.file), printable(name), format_percent(confidence, 1, unit=UNIT), then]
         table.add_row(*(Text(cell) for cell in (cells if top > 1 else cells[:3])))  # Text: names are no markup
     console = Console(highlight=False)
     if not console.is_terminal:

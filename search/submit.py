@@ -43,9 +43,11 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses, reads the pickle, predicts, writes the CSV."""
     args = parser().parse_args(argv)
-    from cifar.evaluate import Normalization, predict_probabilities
+    from cifar.kaggle.shift import normalisation_shift
     from cifar.kaggle.submission import sample_ids, write_submission
-    from cifar.kaggle.test_pickle import normalisation_shift, read_pickle
+    from cifar.kaggle.test_pickle import read_pickle
+    from cifar.normalization import Normalization
+    from cifar.prediction import predict_probabilities
     from cifar.runtime.device import choose_device
     from search.retraining.models import open_model
 

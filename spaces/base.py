@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from optuna.trial import BaseTrial
 
 from cifar.candidate import Candidate
-from cifar.data.prepare import TrainingSplit
+from cifar.data.splits import TrainingSplit
 from cifar.errors import UserError
 from cifar.networks.complexity import Cost
 from cifar.runtime.device import Device

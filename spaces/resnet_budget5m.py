@@ -19,7 +19,8 @@ from optuna.trial import BaseTrial, FixedTrial, create_trial
 from cifar.candidate import Candidate
 from cifar.errors import InfeasibleError
 from cifar.networks.registry import NetworkConfig
-from cifar.networks.resnet import ActivationName, BlockName, ResNetConfig
+from cifar.networks.resnet import ResNetConfig
+from cifar.networks.resnet_block import ActivationName, BlockName
 from cifar.recipe import Augmentation, Optimizer, OptimizerName, Recipe, Schedule, ScheduleName, recipe_names
 from spaces.base import Problem, SearchSpace, WarmStart
 from spaces.width import MIN_WIDTH, Limits, round_width, widest

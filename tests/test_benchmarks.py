@@ -18,7 +18,7 @@ from cifar.runtime.device import choose_device
 
 CPU = choose_device("cpu")
 TOY = Candidate(
-    ResNetConfig((1, 1, 1), (8, 8, 8), stem=8, num_classes=4, image_size=16),
+    ResNetConfig(blocks=(1, 1, 1), channels=(8, 8, 8), stem=8, num_classes=4, image_size=16),
     Recipe(batch_size=32, augmentation=Augmentation(crop_padding=2)),
 )
 

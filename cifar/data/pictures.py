@@ -23,9 +23,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from cifar.errors import DataError
+from cifar.text import printable
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-"""Told by content, not by name. Left out: formats that run programs (EPS) or are known by no first bytes (TGA)."""
+"""Recognised by content, not by name.
+
+Left out: formats that run programs (EPS) or have no first bytes of their own (TGA).
+"""
 WIDE_MODES = ("I", "F")  # the first letters of Pillow's modes of more than 8 bits
 
 
@@ -62,7 +66,7 @@ def read_picture(path: Path, size: int) -> Tensor:
     Raises:
         DataError: no such file, no picture, damaged, or too large to be decoded safely.
     """
-    if not path.is_file():  # opening a pipe or a terminal would wait for ever
+    if not path.is_file():  # opening a pipe or a terminal would wait forever
         raise _unreadable(path, "no such file" if not os.path.lexists(path) else "no ordinary file")
     try:
         with warnings.catch_warnings():
@@ -72,7 +76,7 @@ def read_picture(path: Path, size: int) -> Tensor:
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise DataError(
-            f"a picture must have at most {limit:,} pixels", got=f"more in {shown(path)}", remedy="Make it smaller"
+            f"a picture must have at most {limit:,} pixels", got=f"more in {printable(path)}", remedy="Make it smaller"
         ) from None
     except UnidentifiedImageError:
         raise _unreadable(path, "no picture") from None
@@ -81,15 +85,10 @@ def read_picture(path: Path, size: int) -> Tensor:
     return torch.from_numpy(np.array(square).transpose(2, 0, 1).copy())
 
 
-def shown(name: Path | str) -> str:
-    """A name for people: control characters and undecodable bytes, which a terminal obeys or refuses, are escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
-
-
 def _unreadable(path: Path, reason: str | None) -> DataError:
     return DataError(
         "a picture must be an undamaged image file",
-        got=f"{shown(path)} ({reason})",
+        got=f"{printable(path)} ({reason})",
         remedy="Leave it out, or convert it to PNG",
     )
 

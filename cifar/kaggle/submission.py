@@ -14,8 +14,11 @@ from torch import Tensor
 
 from cifar.errors import SubmissionError
 from cifar.files import atomic_write
+from cifar.text import printable
 
 DEFAULT_HEADER = ("ID", "Labels")
+EXCERPT = 60
+"""Characters that an error shows of an id or a name, at most."""
 
 
 def parse_header(text: str) -> tuple[str, str]:
@@ -100,7 +103,7 @@ def _in_order(rows: dict[str, int], expected_ids: Sequence[int | str]) -> dict[s
     missing = [value for value in expected if value not in rows]
     extra = sorted(rows.keys() - set(expected))
     if missing or extra:
-        example = f"{shown(missing[0])} only in the sample" if missing else f"{shown(extra[0])} not in the sample"
+        example = f"{excerpt(missing[0])} only in the sample" if missing else f"{excerpt(extra[0])} not in the sample"
         raise SubmissionError(
             "the ids must be those of the sample submission",
             got=f"{len(rows)} ids against {len(expected)}, for example {example}",
@@ -164,7 +167,7 @@ def _checked_header(names: list[str], source: str) -> tuple[str, str]:
     if len(names) != 2 or names[0] == names[-1] or not good:
         raise SubmissionError(
             "the header of a submission must be two different names",
-            got=f"{shown(','.join(names))} from {shown(source)}",
+            got=f"{excerpt(','.join(names))} from {excerpt(source)}",
             remedy="Write it like ID,Labels or ID,Category, or give a sample submission",
         )
     return names[0], names[1]
@@ -176,12 +179,13 @@ def check_ids(ids: Sequence[int | str]) -> None:
         if times > 1:
             raise SubmissionError(
                 "every id must occur once",
-                got=f"the id {shown(value)} {times} times",
+                got=f"the id {excerpt(value)} {times} times",
                 remedy="Check the ids",
             )
         if not value.strip() or not value.isprintable():
-            raise SubmissionError("an id must be printable text", got=shown(value), remedy="Check the ids")
+            raise SubmissionError("an id must be printable text", got=excerpt(value), remedy="Check the ids")
 
 
-def shown(value: object) -> str:
-    return ascii(value)[:60]
+def excerpt(value: object) -> str:
+    """An id or a name, for errors; texts are in quotes."""
+    return printable(repr(value), EXCERPT)

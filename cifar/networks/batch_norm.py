@@ -1,4 +1,4 @@
-"""Batch norm in training, with the addition and the ReLU that follow it, in one go on a CPU.
+"""Batch norm in training, with the addition and the ReLU that follow it, in one pass on a CPU.
 
 PyTorch reads bfloat16 activations three times to normalise them, and again for each operation that follows;
 `batch_norm.c` reads them twice: 1.9 to 5 times as fast (`benchmarks.throughput --only norm`, benchmarks/README.md). It
@@ -15,7 +15,6 @@ import platform
 import shlex
 import subprocess
 import sys
-import tempfile
 from functools import cache
 from itertools import zip_longest
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cifar.files import atomic_path
 from cifar.runtime.cache_folder import cache_folder
 
 SOURCE = Path(__file__).with_name("batch_norm.c")
@@ -181,12 +181,9 @@ def _compiled(dtype_flags: tuple[str, ...]) -> Path:
     name = f"batch_norm-{hashlib.sha256(chr(0).join(identity).encode()).hexdigest()[:24]}.so"
     path = cache_folder() / "kernels" / name
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # whole or not at all, whoever else compiles
-            compiled = Path(folder) / name
+        with atomic_path(path) as compiled:  # whole or not at all, whoever else compiles
             line = [*command, str(SOURCE), "-o", str(compiled), "-lm"]
             subprocess.run(line, check=True, capture_output=True, timeout=COMPILE_SECONDS)
-            os.replace(compiled, path)
     return path
 
 

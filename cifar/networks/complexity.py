@@ -63,6 +63,16 @@ class Layer:
         return 0 if self.kind == "pool" else self.in_channels // self.groups * self.out_channels * self.kernel**2
 
 
+def norm_layer(name: str, channels: int, size: int) -> Layer:
+    """Batch norm of a map of `size` x `size` pixels."""
+    return Layer(name, "norm", channels, channels, size)
+
+
+def strided(size: int, stride: int) -> int:
+    """Side of what a convolution or pooling puts out that keeps the resolution but for its stride."""
+    return -(-size // stride)
+
+
 @dataclass(frozen=True)
 class Cost:
     """What a network costs: exact, and known before anything is built."""

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import nn
 
+from cifar.config import require
 from cifar.errors import ConfigError, fitting_torchvision
-from cifar.networks.complexity import Cost, Layer, total_cost
-from cifar.recipe import require
+from cifar.networks.complexity import Cost, Layer, norm_layer, strided, total_cost
 
 if TYPE_CHECKING:
     from cifar.networks.imagenet_network import TransferNetwork
@@ -27,7 +27,7 @@ BLOCKS: dict[Architecture, tuple[int, int, int, int]] = {
     "resnet34": (3, 4, 6, 3),
     "resnet50": (3, 4, 6, 3),
 }
-CHANNELS = (64, 128, 256, 512)  # of a stage's inner convolutions
+CHANNELS = (64, 128, 256, 512)  # of each stage's inner convolutions
 BACKBONE = ("stem", "layer1", "layer2", "layer3", "layer4")
 HEAD = "fc"
 STEM_MODULES = ("conv1", "bn1")
@@ -83,7 +83,14 @@ class TransferConfig:
         with fitting_torchvision(ConfigError, "a pretrained network"):
             from cifar.networks.imagenet_network import TransferNetwork
 
-        return TransferNetwork(self)
+        return TransferNetwork(
+            BLOCKS[self.architecture],
+            bottleneck=self.expansion > 1,
+            num_classes=self.num_classes,
+            resize=self.resize,
+            trains=self.trains,
+            freeze_norm=self.freeze_norm,
+        )
 
     def start(self, network: nn.Module) -> None:
         """Gives a built network the weights that training starts from.
@@ -122,16 +129,16 @@ class TransferConfig:
 
     def layers(self) -> Iterator[Layer]:
         """Every layer with parameters and every pooling, after the resizing; names are torchvision's."""
-        size = _strided(self.resize, 2)
+        size = strided(self.resize, 2)
         yield Layer("conv1", "conv", 3, 64, size, kernel=7, stride=2)
-        yield _norm("bn1", 64, size)
-        size, width = _strided(size, 2), 64
+        yield norm_layer("bn1", 64, size)
+        size, width = strided(size, 2), 64
         yield Layer("maxpool", "pool", width, width, size, kernel=3, stride=2)
         for stage, (count, channels) in enumerate(zip(BLOCKS[self.architecture], CHANNELS, strict=True), start=1):
             for i in range(count):
                 stride = 2 if stage > 1 and i == 0 else 1
                 yield from self._block(f"layer{stage}.{i}", width, channels, size, stride)
-                size, width = _strided(size, stride), channels * self.expansion
+                size, width = strided(size, stride), channels * self.expansion
         yield Layer("avgpool", "pool", width, width, 1, kernel=size, stride=size)
         yield Layer(HEAD, "linear", width, self.num_classes, bias=True)
 
@@ -143,13 +150,13 @@ class TransferConfig:
             convs = [(1, 1, channels), (3, stride, channels), (1, 1, outputs)]
         width, size = inputs, in_size
         for i, (kernel, step, after) in enumerate(convs, start=1):
-            size = _strided(size, step)
+            size = strided(size, step)
             yield Layer(f"{name}.conv{i}", "conv", width, after, size, kernel, step)
-            yield _norm(f"{name}.bn{i}", after, size)
+            yield norm_layer(f"{name}.bn{i}", after, size)
             width = after
         if stride != 1 or inputs != outputs:
             yield Layer(f"{name}.downsample.0", "conv", inputs, outputs, size, stride=stride, branch=True)
-            yield replace(_norm(f"{name}.downsample.1", outputs, size), branch=True)
+            yield replace(norm_layer(f"{name}.downsample.1", outputs, size), branch=True)
 
 
 def parse_parts(text: str) -> tuple[str, ...]:
@@ -158,15 +165,6 @@ def parse_parts(text: str) -> tuple[str, ...]:
         return BACKBONE
     names = (part.strip() for part in text.split(","))
     return () if text == "none" else tuple(name for name in names if name and name != HEAD)
-
-
-def _strided(size: int, stride: int) -> int:
-    """Side of what a convolution or pooling that keeps the resolution puts out at this stride."""
-    return -(-size // stride)
-
-
-def _norm(name: str, channels: int, size: int) -> Layer:
-    return Layer(name, "norm", channels, channels, size)
 
 
 def with_options(network: object, *, weights: Path | None, unfreeze: str | None) -> TransferConfig:

@@ -10,7 +10,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from cifar.networks.batch_norm import Sequence
-from cifar.networks.complexity import Cost, Layer, total_cost
+from cifar.networks.complexity import Cost, Layer, norm_layer, total_cost
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Residual(Sequence):
     """The sum of the input and what the modules inside make of it."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """The input plus the output of the last module."""
         return x + super().forward(x)
 
 
@@ -72,7 +73,7 @@ def conv(
 
 def norm(name: str, channels: int, size: int) -> Part:
     """Batch norm."""
-    return Part(name, partial(nn.BatchNorm2d, channels), Layer(name, "norm", channels, channels, size))
+    return Part(name, partial(nn.BatchNorm2d, channels), norm_layer(name, channels, size))
 
 
 def max_pool(name: str, channels: int, in_size: int, side: int) -> Part:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
-from cifar.data.download import socket_timeout
 from cifar.errors import CheckpointError, DataError
+from cifar.runtime.download import socket_timeout
 
 SHOWN_MISMATCHES = 3
 

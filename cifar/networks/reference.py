@@ -1,4 +1,4 @@
-"""Networks of public reference projects that are no ResNets of `networks.resnet`; their recipes lie in cifar/recipes/.
+"""Networks of public reference projects that are not ResNets of `networks.resnet`; recipes in cifar/recipes/.
 
 A plain CNN (`cnn_64_128_256`, `baseline_cnn`), the nine-layer ResNet of `resnet9_onecycle`, and a small network of
 depthwise-separable and dilated convolutions (`depthwise_dilated`). Each describes its parts once, in the order of the
@@ -14,8 +14,9 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
+from cifar.config import require
+from cifar.networks.complexity import strided
 from cifar.networks.parts import Described, Part, Residual, conv, conv_norm_act, global_average, linear, max_pool, norm
-from cifar.recipe import require
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ class DepthwiseConfig(Described):
         for b, (channels, halves) in enumerate(zip(self.widths, self.halving, strict=True)):
             for i, dilation in enumerate((1, self.dilation)):
                 stride = 2 if halves and i == 0 else 1
-                size = -(-size // stride)
+                size = strided(size, stride)
                 yield from _separable(f"blocks.{b}.{i}", width, channels, size, stride, dilation)
                 width = channels
         yield global_average("pool", width, size)

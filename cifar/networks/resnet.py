@@ -1,37 +1,21 @@
 """ResNets for small images: any depth and width a stage, counted exactly before they are built.
 
-A 3x3 stem, 3 or 4 stages that halve the resolution, average pooling, one linear layer. Blocks: basic and
-bottleneck (He et al., arXiv 1512.03385), pre-activation (arXiv 1603.05027); squeeze-and-excitation
-(arXiv 1709.01507); stochastic depth (arXiv 1603.09382).
+A 3x3 stem, 3 or 4 stages that halve the resolution, average pooling, one linear layer; the blocks are those of
+`networks.resnet_block`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 
+from cifar.config import require
 from cifar.networks.batch_norm import Sequence, norm_act
-from cifar.networks.complexity import Cost, Layer, total_cost
-from cifar.recipe import require
-
-BlockName = Literal["basic", "preact", "bottleneck"]
-ActivationName = Literal["relu", "silu", "gelu", "leaky_relu"]
-
-# In place where the backward pass needs no more than the output. Neither batch norm nor a convolution, which make what
-# is overwritten, look at their own output again.
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": partial(nn.ReLU, inplace=True),
-    "silu": nn.SiLU,
-    "gelu": nn.GELU,
-    "leaky_relu": partial(nn.LeakyReLU, inplace=True),
-}
-EXPANSION = 4  # bottleneck: output channels over inner channels, arXiv 1512.03385 table 1
-SQUEEZE = 16  # squeeze-and-excitation: reduction ratio, arXiv 1709.01507 section 6.4
+from cifar.networks.complexity import Cost, Layer, norm_layer, strided, total_cost
+from cifar.networks.resnet_block import ACTIVATIONS, ActivationName, Block, BlockName, BlockSpec, expansion
 
 
 @dataclass(frozen=True)
@@ -108,7 +92,7 @@ class ResNetConfig:
         """Height and width of the last feature map in pixels."""
         size = self.image_size
         for _ in self.blocks[1:]:
-            size = _halved(size)
+            size = strided(size, 2)
         return size
 
     @property
@@ -120,7 +104,7 @@ class ResNetConfig:
     @property
     def expansion(self) -> int:
         """Output channels of a block over the stage's `channels`."""
-        return EXPANSION if self.block == "bottleneck" else 1
+        return expansion(self.block)
 
     def with_classes(self, num_classes: int, image_size: int) -> ResNetConfig:
         """The same network for other data."""
@@ -136,14 +120,14 @@ class ResNetConfig:
 
     def layers(self) -> Iterator[Layer]:
         """Every layer with parameters and the pooling, in the order of the forward pass; names are the modules'."""
-        yield self._conv("stem.conv", 3, self.stem, 3, self.image_size)
+        yield Layer("stem.conv", "conv", 3, self.stem, self.image_size, kernel=3, bias=self.conv_bias)
         if self.block != "preact":
-            yield _norm("stem.norm", self.stem, self.image_size)
+            yield norm_layer("stem.norm", self.stem, self.image_size)
         for spec in self.block_specs():
             yield from spec.layers()
         width, side = self.channels[-1] * self.expansion, self.pool or self.map_size
         if self.block == "preact":
-            yield _norm("norm", width, self.map_size)
+            yield norm_layer("norm", width, self.map_size)
         yield Layer("pool", "pool", width, width, self.map_size // side, kernel=side, stride=side)
         yield Layer("fc", "linear", self.features, self.num_classes, bias=True)
 
@@ -152,184 +136,26 @@ class ResNetConfig:
         width, size, index, total = self.stem, self.image_size, 0, sum(self.blocks)
         for stage, (count, channels) in enumerate(zip(self.blocks, self.channels, strict=True)):
             for position in range(count):
-                stride = 2 if stage > 0 and position == 0 else 1
-                drop = self.stochastic_depth * index / max(1, total - 1)
-                spec = BlockSpec(self, f"stages.{stage}.{position}", width, channels, stride, size, drop)
+                spec = BlockSpec(
+                    name=f"stages.{stage}.{position}",
+                    block=self.block,
+                    in_channels=width,
+                    channels=channels,
+                    stride=2 if stage > 0 and position == 0 else 1,
+                    in_size=size,
+                    kernel=self.kernel,
+                    shortcut_kernel=self.shortcut_kernel,
+                    conv_bias=self.conv_bias,
+                    squeeze_excitation=self.squeeze_excitation,
+                    activation=self.activation,
+                    drop_probability=self.stochastic_depth * index / max(1, total - 1),
+                )
                 yield spec
                 width, size, index = spec.out_channels, spec.out_size, index + 1
 
-    def _conv(self, name: str, inputs: int, outputs: int, kernel: int, size: int, stride: int = 1) -> Layer:
-        return Layer(name, "conv", inputs, outputs, size, kernel, stride, bias=self.conv_bias)
 
-
-@dataclass(frozen=True)
-class BlockSpec:
-    """Shapes of one block; both the counting and the building of the block read them."""
-
-    config: ResNetConfig
-    name: str
-    in_channels: int
-    channels: int
-    stride: int
-    in_size: int
-    drop_probability: float
-
-    @property
-    def out_channels(self) -> int:
-        """Channels the block puts out."""
-        return self.channels * self.config.expansion
-
-    @property
-    def projects(self) -> bool:
-        """Whether the shortcut needs a convolution because the shape changes."""
-        return self.stride != 1 or self.in_channels != self.out_channels
-
-    @property
-    def out_size(self) -> int:
-        """Height and width of the block's output in pixels."""
-        return self.in_size if self.stride == 1 else _halved(self.in_size)
-
-    def convs(self) -> tuple[Layer, ...]:
-        """Convolutions of the residual branch; the one with the F x F kernel of the first pair has the stride."""
-        c, f, name = self.config, self.config.kernel, self.name
-        if c.block == "bottleneck":
-            return (
-                c._conv(f"{name}.convs.0", self.in_channels, self.channels, 1, self.in_size),
-                c._conv(f"{name}.convs.1", self.channels, self.channels, f, self.out_size, self.stride),
-                c._conv(f"{name}.convs.2", self.channels, self.out_channels, 1, self.out_size),
-            )
-        return (
-            c._conv(f"{name}.convs.0", self.in_channels, self.channels, f, self.out_size, self.stride),
-            c._conv(f"{name}.convs.1", self.channels, self.channels, f, self.out_size),
-        )
-
-    def shortcut(self) -> Layer:
-        """Convolution of the shortcut; only where `projects`."""
-        k = self.config.shortcut_kernel
-        name = f"{self.name}.shortcut.0"
-        conv = self.config._conv(name, self.in_channels, self.out_channels, k, self.out_size, self.stride)
-        return replace(conv, branch=True)
-
-    def squeeze(self) -> int:
-        """Hidden units of squeeze-and-excitation."""
-        return max(4, self.out_channels // SQUEEZE)
-
-    def layers(self) -> Iterator[Layer]:
-        """Every layer with parameters."""
-        preact = self.config.block == "preact"
-        size = self.in_size
-        for i, conv in enumerate(self.convs()):
-            if preact:
-                yield _norm(f"{self.name}.norms.{i}", conv.in_channels, size)
-            yield conv
-            size = conv.out_size
-            if not preact:
-                yield _norm(f"{self.name}.norms.{i}", conv.out_channels, size)
-        if self.config.squeeze_excitation:
-            yield Layer(f"{self.name}.se.fc1", "linear", self.out_channels, self.squeeze(), bias=True, branch=True)
-            yield Layer(f"{self.name}.se.fc2", "linear", self.squeeze(), self.out_channels, bias=True, branch=True)
-        if self.projects:
-            yield self.shortcut()
-            if not preact:
-                yield replace(_norm(f"{self.name}.shortcut.1", self.out_channels, size), branch=True)
-
-
-def _halved(size: int) -> int:
-    return (size + 1) // 2
-
-
-def _norm(name: str, channels: int, size: int) -> Layer:
-    return Layer(name, "norm", channels, channels, size)
-
-
-def _build(layer: Layer) -> nn.Conv2d:
-    padding = layer.kernel // 2
-    return nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel, layer.stride, padding, bias=layer.bias)
-
-
-class StochasticDepth(nn.Module):
-    """Drops a residual branch for whole samples in training, and scales the others to keep the mean.
-
-    As torchvision.ops.StochasticDepth(p, "row"), whose import would double the start-up time of every worker.
-    """
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or not self.p:
-            return x
-        kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= self.p  # (B, 1, 1, 1)
-        return x * (kept / (1 - self.p)).to(x.dtype)
-
-
-class SqueezeExcitation(nn.Module):
-    """Channel attention: (B, C, H, W) times a factor in (0, 1) a channel."""
-
-    def __init__(self, channels: int, squeeze: int, activation: Callable[[], nn.Module]) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(channels, squeeze)
-        self.act = activation()
-        self.fc2 = nn.Linear(squeeze, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        pooled = x.mean((2, 3))  # (B, C)
-        factor = torch.sigmoid(self.fc2(self.act(self.fc1(pooled))))
-        return x * factor[:, :, None, None]
-
-
-class Block(nn.Module):
-    """A residual block: basic or bottleneck (norm after conv), or pre-activation (norm before conv)."""
-
-    def __init__(self, spec: BlockSpec) -> None:
-        super().__init__()
-        config, convs = spec.config, spec.convs()
-        activation = ACTIVATIONS[config.activation]
-        self.preact = config.block == "preact"
-        self.convs = nn.ModuleList(_build(conv) for conv in convs)
-        self.norms = nn.ModuleList(
-            nn.BatchNorm2d(conv.in_channels if self.preact else conv.out_channels) for conv in convs
-        )
-        self.act = activation()
-        self.se = (
-            SqueezeExcitation(spec.out_channels, spec.squeeze(), activation)
-            if config.squeeze_excitation
-            else nn.Identity()
-        )
-        self.shortcut = self._shortcut(spec)
-        self.drop = StochasticDepth(spec.drop_probability)
-
-    def _shortcut(self, spec: BlockSpec) -> nn.Module:
-        if not spec.projects:
-            return nn.Identity()
-        conv = _build(spec.shortcut())
-        return Sequence(conv) if self.preact else Sequence(conv, nn.BatchNorm2d(spec.out_channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._forward_preact(x) if self.preact else self._forward_postact(x)
-
-    def _forward_postact(self, x: Tensor) -> Tensor:
-        out, last = x, len(self.convs) - 1
-        for i in range(last):
-            out = norm_act(self.norms[i], self.act, self.convs[i](out))
-        out, short = self.convs[last](out), self.shortcut(x)
-        if isinstance(self.se, nn.Identity) and not self.drop.p:
-            return norm_act(self.norms[last], self.act, out, short)
-        out = self.drop(self.se(norm_act(self.norms[last], None, out)))
-        out += short
-        result: Tensor = self.act(out)
-        return result
-
-    def _forward_preact(self, x: Tensor) -> Tensor:
-        out = norm_act(self.norms[0], self.act, x)
-        # the projection reads the activated input, the identity the raw one (arXiv 1603.05027, appendix)
-        short = x if isinstance(self.shortcut, nn.Identity) else self.shortcut(out)
-        out = self.convs[0](out)
-        out = self.convs[1](norm_act(self.norms[1], self.act, out))
-        result: Tensor = self.drop(self.se(out))
-        result += short
-        return result
+REFERENCE_RESNET = ResNetConfig(blocks=(3, 4, 3), channels=(66, 132, 264), stem=66)
+"""The hand-tuned network of the recipe `resnet24_budget5m`: what estimates take for a network of the usual shape."""
 
 
 class ResNet(nn.Module):
@@ -368,6 +194,7 @@ class ResNet(nn.Module):
                 nn.init.zeros_(module.norms[-1].weight)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, num_classes)."""
         x = self.stem(x)  # (B, stem, S, S)
         for stage in self.stages:
             x = stage(x)

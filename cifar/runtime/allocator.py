@@ -19,7 +19,7 @@ LARGEST_INT = 2**31 - 1
 
 @cache  # the setting is the process's, and of use from the first training on
 def keep_freed_memory() -> bool:
-    """Has malloc keep freed memory for the rest of the process; whether this system's malloc can be told so.
+    """Makes malloc keep freed memory for the rest of the process; returns whether this system's malloc can.
 
     The process's memory then stays near its peak. Where the C library is not glibc this does nothing.
     """

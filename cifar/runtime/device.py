@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +26,14 @@ class Device:
     def needs_loss_scaling(self) -> bool:
         """float16 gradients underflow unless the loss is scaled (arXiv 1710.03740)."""
         return self.autocast is torch.float16
+
+    def autocasting(self) -> torch.autocast:
+        """A block inside which networks run in this precision."""
+        return torch.autocast(self.torch_device.type, dtype=self.autocast, enabled=self.autocast is not None)
+
+    def forked_generators(self) -> AbstractContextManager[None]:
+        """A block that leaves torch's global generators, the CPU's and the device's, as they were."""
+        return torch.random.fork_rng([self.torch_device] if self.torch_device.type == "cuda" else [])
 
     def describe(self) -> str:
         """Such as `CPU with 2 threads, bfloat16`."""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from cifar.evaluate import CONFIDENCE
+from cifar.stats.intervals import CONFIDENCE
 
 EXACT_BELOW = 25
 """Discordant images below which McNemar's test is exact."""

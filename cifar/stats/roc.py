@@ -32,7 +32,7 @@ class RocCurve:
     false_positive_rates: tuple[float, ...]
     """Rising from 0 to 1, one for each distinct score and 0 before them; empty where `auc` is None."""
     true_positive_rates: tuple[float, ...]
-    """Of the same points, rising from 0 to 1."""
+    """True positive rates at the same points, rising from 0 to 1."""
 
 
 def roc_curves(probabilities: Tensor, labels: Tensor, class_names: Sequence[str]) -> tuple[RocCurve, ...]:

@@ -15,7 +15,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cifar.evaluate import CONFIDENCE
+from cifar.stats.intervals import CONFIDENCE
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class PairedT:
     difference: float
     """Mean of the differences."""
     interval: tuple[float, float] | None
-    """Of the mean difference; None without spread."""
+    """Confidence interval of the mean difference; None without spread."""
     p: float
     """Two-sided p-value; 1 without spread."""
 

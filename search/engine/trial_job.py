@@ -16,7 +16,8 @@ from typing import Any
 
 from optuna.trial import FixedTrial
 
-from cifar.data.prepare import PreparedData, TrainingSplit, load_training_split
+from cifar.data.prepare import PreparedData
+from cifar.data.splits import TrainingSplit, load_training_split
 from cifar.errors import Diverged, UserError
 from cifar.runtime.device import Device, choose_device
 from cifar.runtime.seeds import use_deterministic_algorithms

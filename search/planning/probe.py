@@ -7,7 +7,8 @@ import time
 import torch
 
 from cifar.candidate import Candidate
-from cifar.data.prepare import ImageSet, TrainingSplit
+from cifar.data.images import ImageSet
+from cifar.data.splits import TrainingSplit
 from cifar.networks.resnet import ResNetConfig
 from cifar.runtime.device import Device
 from cifar.train import Training

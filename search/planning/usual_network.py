@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from cifar.networks.resnet import ResNetConfig
-
-USUAL_NETWORK = ResNetConfig(blocks=(3, 4, 3), channels=(66, 132, 264), stem=66)  # as in resnet24_budget5m
+from cifar.networks.resnet import REFERENCE_RESNET
 
 
 def area(image_size: int) -> float:
@@ -14,11 +12,11 @@ def area(image_size: int) -> float:
 
 def macs_at(param_budget: int | None, image_size: int) -> float:
     """Multiply-accumulates an image at a parameter limit; None is the usual network as it is."""
-    usual = USUAL_NETWORK.cost()
+    usual = REFERENCE_RESNET.cost()
     return area(image_size) * usual.macs * (param_budget or usual.parameters) / usual.parameters
 
 
 def parameters_at(mac_budget: int, image_size: int) -> int:
     """Parameters at a limit of multiply-accumulates an image."""
-    usual = USUAL_NETWORK.cost()
+    usual = REFERENCE_RESNET.cost()
     return round(usual.parameters * mac_budget / (usual.macs * area(image_size)))

@@ -18,7 +18,7 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from cifar.evaluate import CONFIDENCE
+from cifar.stats.intervals import CONFIDENCE
 
 FEWEST = 4
 """Fewest trials at both rungs for which a correlation is given: the interval's formula divides by n - 3."""

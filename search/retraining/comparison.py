@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cifar.evaluate import CONFIDENCE
+from cifar.stats.intervals import CONFIDENCE
 from cifar.stats.paired_tests import McNemar, holm, mcnemar, paired_interval
 from search.retraining.finished_run import FinishedRun
 from search.settings import StudyError

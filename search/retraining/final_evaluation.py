@@ -9,9 +9,10 @@ from pathlib import Path
 from torch import Tensor
 
 from cifar.checkpoint import TrainedModel
-from cifar.data.prepare import ImageSet
-from cifar.evaluate import Evaluation, evaluate, predict_probabilities, write_evaluation
+from cifar.data.images import ImageSet
+from cifar.evaluate import Evaluation, evaluate, write_evaluation
 from cifar.networks.complexity import Cost
+from cifar.prediction import predict_probabilities
 from cifar.runtime.device import Device
 from search.retraining.run_record import RunRecord
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cifar.evaluate import wilson_interval
 from cifar.networks.complexity import Cost
+from cifar.stats.intervals import wilson_interval
 from search.retraining.run_record import RUN, RunRecord
 from search.settings import STUDIES_FOLDER, StudyError
 

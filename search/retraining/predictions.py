@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cifar.data.pictures import find_pictures, read_picture, shown
+from cifar.data.pictures import find_pictures, read_picture
 from cifar.errors import DataError
+from cifar.text import printable
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def read_pictures(paths: Sequence[Path], size: int, skip: Callable[[DataError], 
         files.append(path)
         images.append(image)
     if not files:
-        given = ", ".join(shown(path) for path in paths)
+        given = ", ".join(printable(path) for path in paths)
         raise DataError("there must be a picture to predict", got=f"none in {given}", remedy="Name picture files")
     return files, torch.stack(images)
 

@@ -19,7 +19,9 @@ from typing import Any
 
 from cifar import checkpoint
 from cifar.candidate import Candidate
-from cifar.data.prepare import ImageSet, PreparedData, TrainingSplit, load_test, load_training_split
+from cifar.data.images import ImageSet
+from cifar.data.prepare import PreparedData
+from cifar.data.splits import TrainingSplit, load_test, load_training_split
 from cifar.lr_range import suggest_lr
 from cifar.recipe import Recipe
 from cifar.runtime.device import Device

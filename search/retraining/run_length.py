@@ -8,8 +8,9 @@ from collections.abc import Callable
 from torch import Tensor
 
 from cifar.candidate import Candidate
-from cifar.data.prepare import ImageSet, TrainingSplit
-from cifar.evaluate import predict_probabilities
+from cifar.data.images import ImageSet
+from cifar.data.splits import TrainingSplit
+from cifar.prediction import predict_probabilities
 from cifar.runtime.device import Device
 from cifar.train import Training
 from search.format import format_duration

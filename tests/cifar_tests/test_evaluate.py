@@ -14,15 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from cifar.errors import ConfigError
-from cifar.evaluate import (
-    Evaluation,
-    Normalization,
-    evaluate,
-    normalize,
-    predict_probabilities,
-    wilson_interval,
-    write_evaluation,
-)
+from cifar.evaluate import Evaluation, evaluate, write_evaluation
+from cifar.normalization import Normalization, normalize
+from cifar.prediction import predict_probabilities
+from cifar.stats.intervals import wilson_interval
 
 CPU = torch.device("cpu")
 STATISTICS = Normalization((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from cifar.candidate import Candidate
-from cifar.data.prepare import TrainingSplit, load_training_split, prepare
+from cifar.data.prepare import prepare
+from cifar.data.splits import TrainingSplit, load_training_split
 from cifar.data.toy import toy_npz
 from cifar.errors import ConfigError
 from cifar.lr_range import RangeTest, range_test, suggest_lr

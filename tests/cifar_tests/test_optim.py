@@ -101,12 +101,16 @@ def test_set_lr() -> None:
 def test_ema_averages_weights_and_batch_norm_statistics() -> None:
     network = nn.BatchNorm2d(1)
     ema = Ema(network, decay=0.5)
+    average = ema.network
+    assert isinstance(average, nn.BatchNorm2d)
+    assert isinstance(network.running_mean, torch.Tensor)
+    assert isinstance(average.running_mean, torch.Tensor)
     with torch.no_grad():
         network.weight.fill_(3.0)
-        network.running_mean.fill_(2.0)  # type: ignore[union-attr, operator]
+        network.running_mean.fill_(2.0)
     ema.update(network)  # the first step's decay is (1 + 0) / (10 + 0) = 0.1
-    assert ema.network.weight.item() == pytest.approx(0.1 * 1 + 0.9 * 3)  # type: ignore[operator, union-attr]
-    assert ema.network.running_mean.item() == pytest.approx(0.9 * 2)  # type: ignore[operator, union-attr]
+    assert average.weight.item() == pytest.approx(0.1 * 1 + 0.9 * 3)
+    assert average.running_mean.item() == pytest.approx(0.9 * 2)
     for _ in range(200):
         ema.update(network)
-    assert ema.network.weight.item() == pytest.approx(3.0)  # type: ignore[operator, union-attr]
+    assert average.weight.item() == pytest.approx(3.0)

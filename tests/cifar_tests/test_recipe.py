@@ -15,9 +15,10 @@ from cifar.candidate import Candidate
 from cifar.config import from_dict, to_dict
 from cifar.errors import ConfigError, DataError, UserError
 from cifar.networks.complexity import Cost, measure_cost
+from cifar.networks.reference import CnnConfig
 from cifar.networks.registry import NETWORKS, register
-from cifar.networks.resnet import ResNetConfig
-from cifar.recipe import Augmentation, Recipe, recipe_names
+from cifar.networks.resnet import REFERENCE_RESNET, ResNetConfig
+from cifar.recipe import Augmentation, Optimizer, Recipe, Schedule, recipe_names
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -111,6 +112,32 @@ def test_fingerprint_tells_candidates_apart() -> None:
     other = replace(candidate, recipe=replace(candidate.recipe, label_smoothing=0.1))
     assert candidate.fingerprint == Candidate().fingerprint
     assert candidate.fingerprint != other.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("candidate", "summary"),
+    [
+        (Candidate(REFERENCE_RESNET), "3-4-3 x 66-132-264 basic, sgd 0.1, cosine"),
+        (
+            Candidate(
+                ResNetConfig(blocks=(1, 1, 1, 2), channels=(8, 8, 16, 16), block="preact"),
+                Recipe(optimizer=Optimizer("adamw", lr=1.234e-3), schedule=Schedule("one_cycle")),
+            ),
+            "1-1-1-2 x 8-8-16-16 preact, adamw 0.0012, one_cycle",
+        ),
+        (Candidate(CnnConfig(), Recipe(optimizer=Optimizer("adam", lr=1e-3))), "cnn, adam 0.001, cosine"),
+        (
+            Candidate(recipe=Recipe(optimizer=Optimizer(lr="range_test"))),
+            "2-2-2 x 16-32-64 basic, sgd range_test, cosine",
+        ),
+    ],
+)
+def test_a_candidate_in_a_few_words(candidate: Candidate, summary: str) -> None:
+    assert candidate.summary == summary
+
+
+def test_estimates_take_the_recipe_to_beat_for_the_usual_network() -> None:
+    assert Candidate.named("resnet24_budget5m").network == REFERENCE_RESNET
 
 
 def test_for_data_changes_classes_and_size_only() -> None:

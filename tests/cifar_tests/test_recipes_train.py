@@ -16,15 +16,17 @@ import pytest
 import torch
 from PIL import Image
 
-import cifar.train
 from cifar.candidate import Candidate
-from cifar.data.prepare import ImageSet, TrainingSplit, channel_statistics, load_training_split, prepare
+from cifar.data.images import ImageSet, channel_statistics
+from cifar.data.prepare import prepare
+from cifar.data.splits import TrainingSplit, load_training_split
 from cifar.data.toy import toy_npz
 from cifar.errors import ConfigError
 from cifar.networks.imagenet import TransferConfig
 from cifar.networks.reference import CnnConfig
 from cifar.networks.resnet import ResNetConfig
 from cifar.optim import lr_factor
+from cifar.prediction import predict_probabilities
 from cifar.recipe import Augmentation, Optimizer, Recipe, Schedule, Statistics, recipe_names
 from cifar.runtime.device import Device, choose_device
 from cifar.runtime.seeds import use_deterministic_algorithms
@@ -212,7 +214,7 @@ def test_early_stopping_ends_a_run_that_overfits(toy: TrainingSplit) -> None:
     losses = [result.val_loss for result in results]
     assert len(results) < 60
     assert losses.index(min(losses)) == len(results) - 1 - 4  # type: ignore[type-var]
-    kept = cifar.train.predict_probabilities(
+    kept = predict_probabilities(
         training.final_network(), toy.val.images, training.normalization, device=CPU.torch_device
     )
     found = torch.nn.functional.nll_loss(kept.clamp_min(1e-12).log(), toy.val.labels).item()
@@ -268,9 +270,9 @@ def fed(candidate: Candidate, split: TrainingSplit) -> torch.Tensor:
 
 def test_erasing_is_black_and_cutout_the_mean(toy: TrainingSplit) -> None:
     """Erasing comes before normalisation, so an erased pixel is black; a cut-out one is 0 after it."""
-    quiet = {"flip": False, "crop_padding": 0}
-    erased = fed(tiny(statistics="half", augmentation=Augmentation(**quiet, erasing=1.0)), toy)
-    cut = fed(tiny(statistics="half", augmentation=Augmentation(**quiet, cutout=8)), toy)
+    quiet = Augmentation(flip=False, crop_padding=0)
+    erased = fed(tiny(statistics="half", augmentation=replace(quiet, erasing=1.0)), toy)
+    cut = fed(tiny(statistics="half", augmentation=replace(quiet, cutout=8)), toy)
     plain = fed(tiny(statistics="half"), toy)
     black = (erased.abs() < 1e-4).all(1).float().mean((1, 2))
     grey = ((cut - 128 / 255).abs() < 1e-4).all(1).float().mean((1, 2))
@@ -282,18 +284,18 @@ def test_erasing_is_black_and_cutout_the_mean(toy: TrainingSplit) -> None:
 
 
 def test_mixup_and_cutmix_mix_images_and_keep_the_loss_high(toy: TrainingSplit) -> None:
-    quiet = {"flip": False, "crop_padding": 0}
+    quiet = Augmentation(flip=False, crop_padding=0)
     losses = {}
-    for name in ("mixup", "cutmix", "none"):
-        mixing = {} if name == "none" else {name: 1.0}
-        _, results = run(tiny(augmentation=Augmentation(**quiet, **mixing)), toy, epochs=12)  # type: ignore[arg-type]
+    recipes = {"mixup": replace(quiet, mixup=1.0), "cutmix": replace(quiet, cutmix=1.0), "none": quiet}
+    for name, augmentation in recipes.items():
+        _, results = run(tiny(augmentation=augmentation), toy, epochs=12)
         losses[name] = results[-1].train_loss
         assert results[-1].val_accuracy is not None
         assert results[-1].val_accuracy > 0.45
     assert min(losses["mixup"], losses["cutmix"]) > losses["none"] + 0.2
     plain = fed(tiny(statistics="half"), toy)
-    mixed = fed(tiny(statistics="half", augmentation=Augmentation(**quiet, mixup=1.0)), toy)
-    boxed = fed(tiny(statistics="half", augmentation=Augmentation(**quiet, cutmix=1.0)), toy)
+    mixed = fed(tiny(statistics="half", augmentation=replace(quiet, mixup=1.0)), toy)
+    boxed = fed(tiny(statistics="half", augmentation=replace(quiet, cutmix=1.0)), toy)
     assert mixed.std() < 0.95 * plain.std()  # averages vary less
     torch.testing.assert_close(boxed.mean(), plain.mean(), rtol=0.02, atol=0)
     assert boxed.std() == pytest.approx(plain.std().item(), rel=0.02)  # pasted pixels are pixels

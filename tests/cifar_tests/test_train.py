@@ -12,16 +12,19 @@ from torch import Tensor
 
 from cifar import checkpoint
 from cifar.candidate import Candidate
-from cifar.data.prepare import ImageSet, PreparedData, TrainingSplit, load_test, load_training_split, prepare
+from cifar.data.images import ImageSet
+from cifar.data.prepare import PreparedData, prepare
+from cifar.data.splits import TrainingSplit, load_test, load_training_split
 from cifar.data.toy import toy_npz
 from cifar.errors import CheckpointError, ConfigError, Diverged
-from cifar.evaluate import evaluate, predict_probabilities
-from cifar.files import atomic_write, write_text
+from cifar.evaluate import evaluate
 from cifar.networks.resnet import ResNetConfig
+from cifar.normalization import GIVEN_STATISTICS, normalization_for
+from cifar.prediction import predict_probabilities
 from cifar.recipe import Augmentation, Optimizer, Recipe, Schedule
 from cifar.runtime.device import choose_device
 from cifar.runtime.seeds import derive_seed
-from cifar.train import GIVEN_STATISTICS, Training, normalization_for
+from cifar.train import Training
 
 CPU = choose_device("cpu")
 NETWORK = ResNetConfig(blocks=(1, 1, 1), channels=(8, 16, 16), stem=8, num_classes=4, image_size=16)
@@ -118,10 +121,10 @@ def test_training_leaves_the_global_generator_alone(split: TrainingSplit) -> Non
 def test_batches_do_not_depend_on_the_number_of_threads(
     split: TrainingSplit, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cifar.train.AUGMENTED_AT_ONCE", 64)  # 8 chunks
+    monkeypatch.setattr("cifar.loader.AUGMENTED_AT_ONCE", 64)  # 8 chunks
 
     def batches() -> list[tuple[Tensor, Tensor]]:
-        return list(training(split, FULL)._batches(torch.Generator().manual_seed(0)))
+        return list(training(split, FULL).loader.batches(torch.Generator().manual_seed(0)))
 
     expected = batches()
     torch.set_num_threads(threads)
@@ -133,10 +136,10 @@ def test_batches_do_not_depend_on_the_number_of_threads(
 
 
 def test_each_chunk_is_augmented_otherwise(split: TrainingSplit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cifar.train.AUGMENTED_AT_ONCE", 32)
+    monkeypatch.setattr("cifar.loader.AUGMENTED_AT_ONCE", 32)
     one = split.train.images[:1].expand(len(split.train), -1, -1, -1)  # the same image, over and over
     alike = TrainingSplit(ImageSet(one, split.train.labels), split.val, split.class_names)
-    first, second, *_ = training(alike)._batches(torch.Generator().manual_seed(0))
+    first, second, *_ = training(alike).loader.batches(torch.Generator().manual_seed(0))
     assert not torch.equal(first[0], second[0])
 
 
@@ -303,16 +306,6 @@ def test_weights_of_another_network_are_refused(split: TrainingSplit, tmp_path: 
     )
     with pytest.raises(CheckpointError, match="must hold weights of the network"):
         checkpoint.load_model(tmp_path)
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "file.txt"
-    write_text(path, "old")
-    with pytest.raises(ZeroDivisionError), atomic_write(path) as file:
-        file.write(b"half")
-        raise ZeroDivisionError
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_derived_seeds() -> None:

@@ -15,9 +15,11 @@ from PIL import Image
 
 from cifar.candidate import Candidate
 from cifar.checkpoint import TrainedModel, save_model
-from cifar.data.prepare import ImageSet, load_test, load_training_split, prepare
-from cifar.evaluate import predict_probabilities
+from cifar.data.images import ImageSet
+from cifar.data.prepare import prepare
+from cifar.data.splits import load_test, load_training_split
 from cifar.networks.resnet import ResNetConfig
+from cifar.prediction import predict_probabilities
 from cifar.recipe import Augmentation, Optimizer, Recipe, Schedule
 from cifar.runtime.device import Device
 from cifar.train import Training

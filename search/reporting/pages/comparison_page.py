@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from cifar.files import write_text
 from search.format import format_duration, format_p_value, format_points
 from search.reporting.pages import html
-from search.reporting.pages.html import interval, percent
+from search.reporting.pages.html import COLOURS, interval, percent
 from search.retraining.comparison import CAVEAT, Comparison, Pair, letter
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-COLOURS = 10
+
 """Colours of the page for categories, --c0 to --c9."""
 
 

@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from cifar.augmentation.augment import augment, mix
-from cifar.data.prepare import ImageSet
+from cifar.augmentation.augment import augment
+from cifar.augmentation.mixing import mix
+from cifar.data.images import ImageSet
 from cifar.recipe import Augmentation
 from cifar.runtime.seeds import derive_seed
 from search.format import format_percent, format_probability

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LABEL_LENGTH = 18
 """Longest class name in a figure, in characters; tables show all of it."""
+COLOURS = 10
+"""Colours of data that `page.css` defines, as `--c0` to `--c9`."""
 
 
 def document(title: str, body: str, figures: Mapping[str, go.Figure]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cifar.evaluate import Evaluation
 from cifar.stats.roc import RocCurve
-from search.reporting.pages.html import interval, name_axis, new_figure, percent, plot_text
+from search.reporting.pages.html import COLOURS, interval, name_axis, new_figure, percent, plot_text
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -21,7 +21,7 @@ MOST_CURVES = 10
 """ROC curves in the figure: those of the smallest areas."""
 CURVE_POINTS = 500
 """Most points of a drawn ROC curve; the area is that of all points."""
-COLOURS = 10
+
 """Colours of the page for categories, --c0 to --c9."""
 CORNERS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 """Sides that the second ROC figure's part of the unit square may have: the corner where good networks differ."""

@@ -56,12 +56,14 @@ def bins(top: float) -> Tensor:
 
 def sheared(image: Tensor, x: float = 0.0, y: float = 0.0) -> Tensor:
     shear = [math.degrees(math.atan(x)), math.degrees(math.atan(y))]
-    return reference.affine(image, angle=0.0, translate=[0, 0], scale=1.0, shear=shear, center=[0, 0])
+    result: Tensor = reference.affine(image, angle=0.0, translate=[0, 0], scale=1.0, shear=shear, center=[0, 0])
+    return result
 
 
 def shifted(image: Tensor, right: float = 0, down: float = 0) -> Tensor:
     translate = [int(right), int(down)]
-    return reference.affine(image, angle=0.0, translate=translate, scale=1.0, shear=[0.0, 0.0])
+    result: Tensor = reference.affine(image, angle=0.0, translate=translate, scale=1.0, shear=[0.0, 0.0])
+    return result
 
 
 GEOMETRIC: dict[str, tuple[Batched, Single, list[float]]] = {
@@ -208,7 +210,8 @@ def test_crop_is_torchvisions(
     expected = [
         reference.crop(image, top, left, *size) for image, (top, left) in zip(padded, offsets.tolist(), strict=True)
     ]
-    assert torch.equal(crop(images, *offsets.T, padding), torch.stack(expected))
+    top, left = offsets.T
+    assert torch.equal(crop(images, top, left, padding), torch.stack(expected))
 
 
 def test_boxes_are_filled_exactly_and_clipped() -> None:

@@ -30,10 +30,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
-from cifar.data import archives
-from cifar.data import prepare as data
-from cifar.data.archives import CIFAR10_CLASSES
-from cifar.data.prepare import PreparedData, channel_statistics, load_test, load_training_split, prepare
+from cifar.data import prepare as preparation
+from cifar.data import sources
+from cifar.data.forms import CIFAR10_CLASSES, META_BATCH, OFFICIAL_FILES, TRAIN_BATCHES
+from cifar.data.images import channel_statistics
+from cifar.data.prepare import PreparedData, prepare
+from cifar.data.splits import load_test, load_training_split, stratified_order
 from cifar.errors import DataError
 
 CLASSES = ("cat", "dog", "horse")
@@ -78,13 +80,13 @@ def official(folder: Path, a_batch: int = 4) -> Path:
     """The official layout, as Python 2 pickled it: bytes keys, protocol 2."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
-    for number, name in enumerate(archives.OFFICIAL_FILES):
+    for number, name in enumerate(OFFICIAL_FILES):
         batch: dict[bytes, Any] = {
             b"batch_label": b"batch",
             b"labels": [(3 * number + row) % 10 for row in range(a_batch)],
             b"data": rng.integers(0, 256, (a_batch, 3072), dtype=np.uint8),
         }
-        if name == archives.META_BATCH:
+        if name == META_BATCH:
             batch = {b"num_cases_per_batch": a_batch, b"label_names": [c.encode() for c in CIFAR10_CLASSES]}
         (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
     return folder
@@ -263,7 +265,7 @@ def test_second_start_does_not_decode(tmp_path: Path, cache: Path, monkeypatch: 
     folder = tree(tmp_path / "tree")
     sources = [folder, tar_of(folder, tmp_path / "a.tar.xz"), npz(tmp_path / "a.npz", **npz_arrays())]
     first = [prepare(source, cache=cache) for source in sources]
-    monkeypatch.setattr(data, "decode", poisoned)
+    monkeypatch.setattr(preparation, "decode", poisoned)
     assert [prepare(source, cache=cache) for source in sources] == first
 
 
@@ -279,7 +281,7 @@ def test_changed_source_is_decoded_anew(tmp_path: Path, cache: Path) -> None:
 def test_archives_too_great_to_hash_are_known_by_their_ends(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archives, "HASHED_WHOLE", 2**20)
+    monkeypatch.setattr(sources, "HASHED_WHOLE", 2**20)
     source = npz(tmp_path / "a.npz", **npz_arrays(train=400, size=32))
     assert source.stat().st_size > 2**20
     first = prepare(source, cache=cache)
@@ -338,7 +340,8 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path: Path, cache: Path) 
 PREPARE_AND_SPLIT = """
 import sys
 from pathlib import Path
-from cifar.data.prepare import load_training_split, prepare
+from cifar.data.prepare import prepare
+from cifar.data.splits import load_training_split
 print("ready", flush=True)
 sys.stdin.readline()
 split = load_training_split(prepare(sys.argv[1], cache=Path(sys.argv[2])), val_size=100)
@@ -393,7 +396,7 @@ def test_full_disk_is_told_and_leaves_nothing(tmp_path: Path, cache: Path, monke
 def test_every_beginning_of_a_stratified_order_is_proportional(counts: list[int], shuffle: Any) -> None:
     labels = [label for label, count in enumerate(counts) for _ in range(count)]
     shuffle.shuffle(labels)
-    order = data.stratified_order(np.array(labels))
+    order = stratified_order(np.array(labels))
     assert sorted(order) == list(range(len(labels)))
     taken = np.zeros(len(counts))
     for size, position in enumerate(order, start=1):
@@ -464,10 +467,10 @@ def test_split_is_the_same_in_every_run_and_on_every_machine(numbered: PreparedD
 
 
 def test_split_leaves_the_global_generators_alone(numbered: PreparedData) -> None:
-    before = torch.get_rng_state(), np.random.get_state()[1]
+    before = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"].copy()
     load_training_split(numbered, val_size=8, train_size=4, seed=3)
     assert torch.equal(before[0], torch.get_rng_state())
-    assert (before[1] == np.random.get_state()[1]).all()
+    assert (before[1] == np.random.get_state(legacy=False)["state"]["key"]).all()
 
 
 def test_seeds_differ_and_val_sizes_nest(numbered: PreparedData) -> None:
@@ -680,7 +683,7 @@ def test_flipped_bytes(suffix: str, tmp_path: Path, cache: Path) -> None:
             damaged[position] ^= 1 << rng.integers(8)
         source.write_bytes(damaged)
         try:
-            archives.decode(source)
+            sources.decode(source)
         except DataError as error:
             assert source.name in str(error)
 
@@ -793,7 +796,7 @@ def md5(path: Path) -> str:
 
 def publish(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the checksums of a folder the published ones."""
-    monkeypatch.setattr(CIFAR10, "train_list", [[name, md5(folder / name)] for name in archives.TRAIN_BATCHES])
+    monkeypatch.setattr(CIFAR10, "train_list", [[name, md5(folder / name)] for name in TRAIN_BATCHES])
     monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", md5(folder / "test_batch")]])
     monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": md5(folder / "batches.meta")})
 
@@ -874,7 +877,7 @@ def test_damaged_download_is_refused_and_not_kept(
 
 
 def test_silent_server_is_given_up(published: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cifar.data.download.TIMEOUT", 0.2)
+    monkeypatch.setattr("cifar.runtime.download.TIMEOUT", 0.2)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

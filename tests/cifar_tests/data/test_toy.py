@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from cifar.data.prepare import ImageSet, load_test, load_training_split, prepare
+from cifar.data.images import ImageSet
+from cifar.data.prepare import prepare
+from cifar.data.splits import load_test, load_training_split
 from cifar.data.toy import toy_npz
 
 
@@ -68,10 +70,10 @@ def test_a_small_network_learns_it_and_a_linear_one_does_not(size: int, tmp_path
 def accuracy_after(network: nn.Module, train: ImageSet, test: ImageSet, *, epochs: int) -> float:
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
     for _ in range(epochs):
-        for index in torch.randperm(len(train)).split(50):
+        for index in torch.split(torch.randperm(len(train)), 50):
             loss = cross_entropy(network(normal(train.images[index])), train.labels[index])
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     network.eval()
     with torch.no_grad():

@@ -15,6 +15,8 @@ import torch
 from cifar.errors import SubmissionError, UserError
 from cifar.kaggle import submission
 from cifar.kaggle import test_pickle as kaggle
+from cifar.kaggle.layout import Layout
+from cifar.kaggle.shift import normalisation_shift
 
 Images = npt.NDArray[np.uint8]
 
@@ -26,7 +28,8 @@ def smooth_images(count: int, height: int = 32, width: int = 32) -> Images:
     wave_y, wave_x, phase = rng.uniform(-1, 1, (3, count, 1, 1, 3)) * np.pi
     values = np.sin(wave_y * y[..., None] + wave_x * x[..., None] + phase) * 90 + rng.normal(0, 4, (3,)) * 10
     noise = rng.normal(0, 5, (count, height, width, 3))
-    return np.clip(values + 128 + noise, 0, 255).astype(np.uint8)
+    images: Images = np.clip(values + 128 + noise, 0, 255).astype(np.uint8)
+    return images
 
 
 HWC = smooth_images(20)
@@ -84,7 +87,7 @@ def test_flat_rows_that_read_as_hwc_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("scrambled", "layout"), [(CHW.reshape(HWC.shape), "hwc"), (HWC.reshape(CHW.shape), "chw")])
-def test_wrongly_reshaped_images_are_refused(tmp_path: Path, scrambled: Images, layout: kaggle.Layout) -> None:
+def test_wrongly_reshaped_images_are_refused(tmp_path: Path, scrambled: Images, layout: Layout) -> None:
     path = pickled(tmp_path, {b"data": scrambled})
     with pytest.raises(SubmissionError, match="reshaped in the wrong order"):
         kaggle.read_pickle(path)
@@ -119,7 +122,7 @@ def test_a_shape_of_two_layouts_must_be_named(tmp_path: Path, shape: tuple[int, 
 
 
 @pytest.mark.parametrize("layout", ["chw", "flat_chw", "flat_hwc"])
-def test_a_named_layout_must_fit(tmp_path: Path, layout: kaggle.Layout) -> None:
+def test_a_named_layout_must_fit(tmp_path: Path, layout: Layout) -> None:
     with pytest.raises(SubmissionError, match=f"layout {layout}"):
         kaggle.read_pickle(pickled(tmp_path, HWC), layout)
 
@@ -225,7 +228,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_shift_of_the_statistics() -> None:
     images = torch.from_numpy(CHW)
-    report = kaggle.normalisation_shift(images, (0.5, 0.5, 0.25), (0.25, 0.2, 0.125))
+    report = normalisation_shift(images, (0.5, 0.5, 0.25), (0.25, 0.2, 0.125))
     values = images.double() / 255
     assert report.mean == pytest.approx(values.mean(dim=(0, 2, 3)).tolist())
     assert report.std == pytest.approx(values.std(dim=(0, 2, 3), correction=0).tolist())
@@ -240,8 +243,8 @@ def test_shift_of_the_statistics() -> None:
 
 def test_no_shift_against_its_own_statistics() -> None:
     images = torch.from_numpy(CHW)
-    own = kaggle.normalisation_shift(images, (0.5,) * 3, (0.25,) * 3)
-    report = kaggle.normalisation_shift(images, own.mean, own.std)
+    own = normalisation_shift(images, (0.5,) * 3, (0.25,) * 3)
+    report = normalisation_shift(images, own.mean, own.std)
     assert report.shift == pytest.approx((0, 0, 0))
     assert report.contrast == pytest.approx((1, 1, 1))
     assert not report.notable
@@ -250,9 +253,9 @@ def test_no_shift_against_its_own_statistics() -> None:
 
 def test_shift_needs_images_of_bytes() -> None:
     with pytest.raises(ValueError, match="uint8"):
-        kaggle.normalisation_shift(torch.zeros(2, 3, 4, 4), (0.5,) * 3, (0.25,) * 3)
+        normalisation_shift(torch.zeros(2, 3, 4, 4), (0.5,) * 3, (0.25,) * 3)
     with pytest.raises(ValueError, match="positive"):
-        kaggle.normalisation_shift(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), (0.5,) * 3, (0.0,) * 3)
+        normalisation_shift(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), (0.5,) * 3, (0.0,) * 3)
 
 
 # The CSV.

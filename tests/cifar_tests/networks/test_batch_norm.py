@@ -69,7 +69,7 @@ def test_values_gradients_and_statistics_are_those_of_double_precision(
     # rounding may move what is nearly 0 to the other side of the ReLU, and there gradients jump
     gradient = torch.randn(y.shape) * (before.abs() > 0.1 if relu else 1)
     gradient = gradient.to(dtype)
-    y.backward(gradient)
+    y.backward(gradient)  # type: ignore[no-untyped-call]
     exact_y.backward(gradient.double())
 
     precision = 2e-5 if dtype is torch.float32 else 1e-2
@@ -102,7 +102,7 @@ def test_sums_do_not_depend_on_the_number_of_threads(dtype: torch.dtype) -> None
             torch.set_num_threads(count)
             norm, given_x = nn.BatchNorm2d(24), x.clone().requires_grad_()
             y = norm_act(norm, nn.ReLU(), given_x, residual)
-            y.backward(gradient)
+            y.backward(gradient)  # type: ignore[no-untyped-call]
             found.append((y, given_x.grad, norm.weight.grad, norm.bias.grad, norm.running_var))
     finally:
         torch.set_num_threads(threads)
@@ -165,7 +165,7 @@ def test_a_network_trains_alike_with_and_without(
 
     def gradients(network: nn.Module) -> dict[str, Tensor]:
         network.to(memory_format=torch.channels_last).train()
-        F.cross_entropy(network(images), torch.arange(8)).backward()
+        F.cross_entropy(network(images), torch.arange(8)).backward()  # type: ignore[no-untyped-call]
         found = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
         return {**found, **{name: b.float() for name, b in network.named_buffers()}}
 

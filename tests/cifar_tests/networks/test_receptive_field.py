@@ -15,7 +15,7 @@ from cifar.networks.receptive_field import LayerRow, layer_rows, write_layers
 from cifar.networks.reference import CnnConfig, DepthwiseConfig, ResNet9Config
 from cifar.networks.resnet import ResNetConfig
 
-NETWORKS = {
+NETWORKS: dict[str, ResNetConfig | CnnConfig | ResNet9Config | DepthwiseConfig] = {
     "basic": ResNetConfig(blocks=(1, 2, 1), channels=(2, 3, 4), stem=2, image_size=64),
     "wide kernels": ResNetConfig(
         blocks=(1, 1, 1), channels=(2, 2, 2), stem=2, kernel=5, shortcut_kernel=3, image_size=80
@@ -33,7 +33,7 @@ def linear_positive(network: nn.Module) -> nn.Module:
     """The network with positive weights, averages for maxima and neutral batch norm: no path can cancel another."""
     for name, module in list(network.named_modules()):
         if isinstance(module, nn.MaxPool2d):
-            pool = nn.AvgPool2d(module.kernel_size, module.stride)  # type: ignore[arg-type]
+            pool = nn.AvgPool2d(module.kernel_size, module.stride)
             network.get_submodule(name.rpartition(".")[0]).register_module(name.rpartition(".")[2], pool)
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.constant_(module.weight, 1 / module.weight[0].numel())

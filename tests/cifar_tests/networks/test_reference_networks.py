@@ -172,7 +172,7 @@ def test_every_parameter_gets_a_gradient_and_the_loss_falls(config: Any) -> None
         logits = network(images)
         assert logits.shape == (16, 4)
         loss = nn.functional.cross_entropy(logits, labels)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         losses.append(loss.item())
         for name, parameter in network.named_parameters():
             assert parameter.grad is not None, name

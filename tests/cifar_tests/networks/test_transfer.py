@@ -15,12 +15,13 @@ from torchvision.transforms.v2 import functional as tv
 
 from cifar import checkpoint
 from cifar.candidate import Candidate
-from cifar.data.prepare import TrainingSplit, load_training_split, prepare
+from cifar.data.prepare import prepare
+from cifar.data.splits import TrainingSplit, load_training_split
 from cifar.data.toy import toy_npz
 from cifar.errors import CheckpointError, ConfigError, DataError
-from cifar.evaluate import Normalization
 from cifar.networks.imagenet import TransferConfig, parse_parts, with_options
 from cifar.networks.imagenet_network import EVALUATED_AT_ONCE
+from cifar.normalization import Normalization
 from cifar.optim import parameter_groups
 from cifar.recipe import Augmentation, Optimizer, Recipe, Schedule
 from cifar.runtime.device import Device

@@ -13,7 +13,8 @@ from optuna.trial import TrialState
 
 from cifar.candidate import Candidate
 from cifar.checkpoint import load
-from cifar.data.prepare import TrainingSplit, load_training_split, prepare
+from cifar.data.prepare import prepare
+from cifar.data.splits import TrainingSplit, load_training_split
 from cifar.networks.resnet import ResNetConfig
 from cifar.recipe import Augmentation, Optimizer, Recipe, Schedule
 from cifar.runtime.device import choose_device

@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cifar.data.prepare import PreparedData
+from cifar.networks.resnet import REFERENCE_RESNET
 from cifar.runtime.device import choose_device
 from search.planning.description import describe
 from search.planning.forecast import forecast
 from search.planning.planner import make_plan
 from search.planning.speed import Speed
-from search.planning.usual_network import USUAL_NETWORK, macs_at, parameters_at
+from search.planning.usual_network import macs_at, parameters_at
 from search.settings import SearchSettings, StudyError
 
 CIFAR = PreparedData(Path("none"), "somewhere", "0", tuple("abcdefghij"), 50_000, 10_000, 32)
@@ -95,7 +96,7 @@ def test_every_time_budget_gives_a_usable_plan(seconds: float, slowness: int) ->
 
 
 def test_limits_and_the_usual_network_agree() -> None:
-    usual = USUAL_NETWORK.cost()
+    usual = REFERENCE_RESNET.cost()
     assert macs_at(None, 32) == macs_at(usual.parameters, 32) == usual.macs
     assert macs_at(usual.parameters // 2, 64) == pytest.approx(2 * usual.macs, rel=1e-6)
     assert parameters_at(usual.macs, 32) == parameters_at(4 * usual.macs, 64) == usual.parameters

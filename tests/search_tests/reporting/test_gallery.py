@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from cifar.augmentation.augment import augment
-from cifar.data.prepare import ImageSet
+from cifar.data.images import ImageSet
 from cifar.recipe import Augmentation
 from cifar.runtime.seeds import derive_seed
 from search.reporting.pages.gallery import LARGEST, VERSIONS, errors, gallery_html, png, strips, strips_html, successes

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from cifar.data.prepare import ImageSet
+from cifar.data.images import ImageSet
 from cifar.evaluate import Evaluation, evaluate
 from cifar.networks.receptive_field import layer_rows
 from cifar.networks.resnet import ResNetConfig

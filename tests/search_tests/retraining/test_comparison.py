@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from cifar.candidate import Candidate
 from cifar.data.prepare import prepare
 from cifar.data.toy import toy_npz
-from cifar.evaluate import wilson_interval
 from cifar.networks.resnet import ResNetConfig
 from cifar.recipe import Recipe
 from cifar.runtime.device import choose_device
+from cifar.stats.intervals import wilson_interval
 from cifar.stats.paired_tests import EXACT_BELOW, holm, mcnemar, paired_interval
 from search.cli import run_command
 from search.format import format_p_value, format_points

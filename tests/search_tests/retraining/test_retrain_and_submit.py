@@ -18,7 +18,9 @@ import pytest
 import torch
 
 from cifar.checkpoint import load_model
-from cifar.data.prepare import ImageSet, load_test, prepare
+from cifar.data.images import ImageSet
+from cifar.data.prepare import prepare
+from cifar.data.splits import load_test
 from cifar.train import Training
 from search.cli import run_command
 from search.reporting import run_report
@@ -256,4 +258,4 @@ def test_only_retraining_reads_test_images() -> None:
         for path in (root / package).rglob("*.py")
         if "load_test" in path.read_text()
     ]
-    assert sorted(readers) == ["cifar/data/prepare.py", "search/retraining/retrainer.py"]
+    assert sorted(readers) == ["cifar/data/splits.py", "search/retraining/retrainer.py"]

@@ -12,7 +12,7 @@ import struct
 import tracemalloc
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
@@ -21,13 +21,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cifar.errors import DataError
-from cifar.kaggle import safe_pickle
+from cifar.safe_pickle.reader import load_plain
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
 
 def load(data: bytes) -> Any:
-    return safe_pickle.load(io.BytesIO(data))
+    return load_plain(io.BytesIO(data))
 
 
 def refuse(data: bytes, match: str = "pickle") -> None:
@@ -108,7 +108,7 @@ def test_plain_values_load_as_pickle_loads_them(value: Any, protocol: int) -> No
 
 
 @given(ARRAYS, st.sampled_from(PROTOCOLS), st.sampled_from("CFT"))
-def test_arrays_load_as_pickle_loads_them(values: Any, protocol: int, order: str) -> None:
+def test_arrays_load_as_pickle_loads_them(values: Any, protocol: int, order: Literal["C", "F", "T"]) -> None:
     values = values.T if order == "T" else np.asarray(values, order=order)
     data = pickle.dumps(values, protocol)
     assert same_array(load(data), values)
@@ -326,11 +326,11 @@ def test_other_opcodes_and_tricks_are_refused(data: bytes) -> None:
 
 
 def test_extension_registry_is_not_consulted() -> None:
-    copyreg.add_extension("os", "mkdir", 0xF0)  # type: ignore[no-untyped-call]
+    copyreg.add_extension("os", "mkdir", 0xF0)
     try:
         refuse(b"\x80\x02\x82\xf0.", "the opcode EXT1")
     finally:
-        copyreg.remove_extension("os", "mkdir", 0xF0)  # type: ignore[no-untyped-call]
+        copyreg.remove_extension("os", "mkdir", 0xF0)
 
 
 SHAPE_2 = b"K\x02\x85"

@@ -1,0 +1,1 @@
+"""Pickles of plain data from strangers, read without running anything in them."""
