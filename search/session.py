@@ -71,22 +71,22 @@ def run_search(
     started = clock()
     settings = _with_workers(settings, space, device, display)
     study, plan, outlook = _open(settings, space, data, device, display)
-    problem = Problem(
-        num_classes=len(data.class_names) if data else problem.num_classes,
-        image_size=data.image_size if data else problem.image_size,
-        param_budget=plan.param_budget,
-        mac_budget=plan.mac_budget,
-    )
+    problem = _problem(plan, data)
     _enqueue_warm_starts(study, space_for(settings.space, problem, plan.param_budgets), settings)
-    deadline = started + settings.time_budget if settings.time_budget else None
-    limited = settings.time_budget or settings.epoch_budget
-    max_trials = settings.max_trials or (None if limited else DEFAULT_TRIALS)
-    epoch_seconds = (outlook.epoch_seconds or None) if outlook else None
-    max_epochs = _max_epochs(study, plan, settings)
-    request = SearchRequest(settings, plan, problem, clock, data, deadline, max_trials, max_epochs, epoch_seconds)
+    request = SearchRequest(
+        settings,
+        plan,
+        problem,
+        clock,
+        data,
+        deadline=started + settings.time_budget if settings.time_budget else None,
+        max_trials=settings.max_trials or (None if settings.time_budget or settings.epoch_budget else DEFAULT_TRIALS),
+        max_epochs=_max_epochs(study, plan, settings),
+        epoch_seconds=(outlook.epoch_seconds or None) if outlook else None,
+    )
     key, call = open_call(study, plan, outlook, settings, resumes=can_resume(space))
     try:
-        with display.showing(study, plan, space, deadline, max_trials, clock):
+        with display.showing(study, plan, space, request.deadline, request.max_trials, clock):
             (engine or LocalEngine()).run(request, display.event)
     finally:
         refresh(study)
@@ -96,6 +96,14 @@ def run_search(
         write_trials_csv(study, settings)
         write_card(study, settings, plan, device)
     return study
+
+
+def _problem(plan: Plan, data: PreparedData | None) -> Problem:
+    """What the study's space is made for: the plan's limits, and the data's classes and image size."""
+    limits = Problem(param_budget=plan.param_budget, mac_budget=plan.mac_budget)
+    if data is None:
+        return limits
+    return replace(limits, num_classes=len(data.class_names), image_size=data.image_size)
 
 
 def _with_workers(settings: SearchSettings, space: SearchSpace, device: Device, display: Display) -> SearchSettings:

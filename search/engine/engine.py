@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Generic, Protocol, TypeVar
 
 import optuna
@@ -15,7 +16,7 @@ from search.engine.driver import Driver, Emit, SearchRequest
 from search.engine.promotion import Done, Wait
 from search.engine.trial_job import EpochResult, JobEnd, JobEndKind
 from search.engine.workers import InlineWorker, ProcessWorker, Worker, ready_inline, ready_processes
-from search.planning.workers import threads_of_each
+from search.planning.workers import devices_of_each, threads_of_each
 from search.study.study import require_study
 from spaces.base import SearchSpace
 from spaces.multi_limit import space_for
@@ -47,13 +48,15 @@ class LocalEngine:
         if request.settings.workers == 1:
             run_inline(study, space, request, emit)
             return
-        setup, threads = request.worker_setup, threads_of_each(request.settings.workers)
-        pool = WorkerPool(
-            request.settings.workers,
-            lambda: ProcessWorker(setup, threads),
-            lambda workers: ready_processes(workers, QUIET_SECONDS),
-        )
-        pool.run(Driver(study, space, request, emit))
+        driver = Driver(study, space, request, emit)
+        WorkerPool(_processes(request), lambda workers: ready_processes(workers, QUIET_SECONDS)).run(driver)
+
+
+def _processes(request: SearchRequest) -> list[ProcessWorker]:
+    """Starts the workers that the settings ask for, each on its device with its share of the cores."""
+    count = request.settings.workers
+    devices, threads = devices_of_each(request.settings.device, count), threads_of_each(count)
+    return [ProcessWorker(replace(request.worker_setup, device=device), threads) for device in devices]
 
 
 def run_inline(study: optuna.Study, space: SearchSpace, request: SearchRequest, emit: Emit, workers: int = 1) -> None:
@@ -67,22 +70,20 @@ def run_inline(study: optuna.Study, space: SearchSpace, request: SearchRequest, 
         workers: that train an epoch each in turn.
     """
     runner = request.worker_setup.runner_of(space)
-    pool = WorkerPool(workers, lambda: InlineWorker(runner), ready_inline)
-    pool.run(Driver(study, space, request, emit))
+    driver = Driver(study, space, request, emit)
+    WorkerPool([InlineWorker(runner) for _ in range(workers)], ready_inline).run(driver)
 
 
 class WorkerPool(Generic[W]):
     """Keeps workers busy with a driver's jobs.
 
     Args:
-        size: how many workers.
-        make: makes a worker.
+        workers: idle ones.
         ready: waits for workers that have a message, and gives them; none if there is none for a while.
     """
 
-    def __init__(self, size: int, make: Callable[[], W], ready: Callable[[Sequence[W]], Sequence[W]]) -> None:
-        self.make, self.ready = make, ready
-        self.idle = [make() for _ in range(size)]
+    def __init__(self, workers: Sequence[W], ready: Callable[[Sequence[W]], Sequence[W]]) -> None:
+        self.idle, self.ready = list(workers), ready
         self.busy: list[W] = []
 
     def run(self, driver: Driver) -> None:
@@ -138,7 +139,7 @@ class WorkerPool(Generic[W]):
         self.busy.remove(worker)
         if message.kind is JobEndKind.WORKER_LOST:
             worker.close()
-            self.idle.append(self.make())
+            self.idle.append(worker.renewed())
         else:
             self.idle.append(worker)
 

@@ -7,7 +7,7 @@ import multiprocessing
 import signal
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 
@@ -42,6 +42,9 @@ class Worker(Protocol):
     def close(self) -> None:
         """Ends the worker, and the job that it may have."""
 
+    def renewed(self) -> Self:
+        """Another worker like this one, which was lost."""
+
 
 class InlineWorker:
     """A worker in this process: it trains while its next message is waited for."""
@@ -69,6 +72,10 @@ class InlineWorker:
         if self.messages is not None:
             self.messages.close()
 
+    def renewed(self) -> InlineWorker:
+        """See `Worker`."""
+        return InlineWorker(self.runner)
+
 
 class ProcessWorker:
     """A worker in a process of its own.
@@ -79,6 +86,7 @@ class ProcessWorker:
     """
 
     def __init__(self, setup: WorkerSetup, threads: int) -> None:
+        self.setup, self.threads = setup, threads
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, setup, threads), name="cifar-search-worker")
@@ -110,6 +118,10 @@ class ProcessWorker:
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
+
+    def renewed(self) -> ProcessWorker:
+        """See `Worker`."""
+        return ProcessWorker(self.setup, self.threads)
 
     def _send(self, message: TrialJob | Verdict) -> None:
         with contextlib.suppress(OSError):  # it is gone: `receive` will say so

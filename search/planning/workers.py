@@ -36,6 +36,12 @@ def threads_of_each(workers: int) -> int:
     return max(1, (os.cpu_count() or 1) // workers)
 
 
+def devices_of_each(device: str, workers: int) -> list[str]:
+    """The device of each worker, as `--device` names devices: the visible GPUs in turn, unless one was named."""
+    count = torch.cuda.device_count() if device in ("auto", "cuda") else 0
+    return [f"cuda:{index % count}" if count else device for index in range(workers)]
+
+
 def numbers_to_try(device: Device) -> tuple[int, ...]:
     """Numbers of workers worth timing."""
     if device.torch_device.type != "cpu":

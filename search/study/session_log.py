@@ -11,7 +11,7 @@ from cifar.config import from_dict, to_dict
 from search.planning.forecast import Forecast, disk, trials_reaching
 from search.planning.plan import Plan
 from search.settings import SearchSettings
-from search.study.attributes import FORECAST
+from search.study.attributes import FORECAST, PARAMETERS
 from search.study.trials import distinct, mean_epoch_seconds
 
 
@@ -26,7 +26,7 @@ class Call:
     disk: int | None
     """Bytes of checkpoints expected when it ends; None is unknown."""
     resumes: bool
-    """Whether the space goes on from a checkpoint; otherwise promoted trials are trained from the start."""
+    """Whether the space resumes from a checkpoint; otherwise promoted trials are trained from the start."""
     epoch_seconds: float | None = None
     """Expected of an epoch; None is unknown."""
     spent: float | None = None
@@ -53,10 +53,10 @@ def close_call(study: optuna.Study, key: str, call: Call, spent: float) -> None:
     """Records what a call took.
 
     Args:
-        study: of the call.
-        key: from `open_call`.
-        call: likewise.
-        spent: seconds.
+        study: the study that was searched.
+        key: the call's key, from `open_call`.
+        call: what was expected, from `open_call`.
+        spent: seconds that passed.
     """
     study.set_user_attr(key, to_dict(replace(call, spent=round(spent, 1))))
 
@@ -69,8 +69,8 @@ def calls(study: optuna.Study) -> list[Call]:
 
 
 def mean_parameters(study: optuna.Study) -> float | None:
-    """Of the networks tried so far; None before the first."""
-    found = [t.user_attrs["parameters"] for t in study.get_trials(deepcopy=False) if "parameters" in t.user_attrs]
+    """Mean parameters of the networks tried so far; None before the first."""
+    found = [t.user_attrs[PARAMETERS] for t in study.get_trials(deepcopy=False) if PARAMETERS in t.user_attrs]
     return sum(found) / len(found) if found else None
 
 

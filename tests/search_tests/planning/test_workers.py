@@ -8,7 +8,7 @@ import pytest
 
 import search.planning.workers
 from cifar.runtime.device import choose_device
-from search.planning.workers import best_number, measure_workers, threads_of_each
+from search.planning.workers import best_number, devices_of_each, measure_workers, threads_of_each
 from search.run import parser
 
 
@@ -38,3 +38,12 @@ def test_auto_is_an_option() -> None:
     assert parser().parse_args(["--workers", "3"]).workers == 3
     with pytest.raises(SystemExit):
         parser().parse_args(["--workers", "0"])
+
+
+def test_workers_take_the_visible_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert devices_of_each("auto", 3) == ["cuda:0", "cuda:1", "cuda:0"]
+    assert devices_of_each("cuda:1", 2) == ["cuda:1", "cuda:1"]
+    assert devices_of_each("cpu", 2) == ["cpu", "cpu"]
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert devices_of_each("auto", 2) == ["auto", "auto"]
