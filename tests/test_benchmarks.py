@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks import naive, step_profile, throughput
+from benchmarks import ablation, naive, step_profile, throughput
 from cifar.candidate import Candidate
 from cifar.data.prepare import PreparedData, prepare
+from cifar.data.splits import load_training_split
 from cifar.data.toy import toy_npz
+from cifar.errors import ConfigError
 from cifar.networks.resnet import ResNetConfig
 from cifar.recipe import Augmentation, Recipe
 from cifar.runtime.device import choose_device
@@ -82,3 +85,36 @@ def test_the_shares_of_a_step_sum_to_one(data: PreparedData) -> None:
 def test_matrix_products_have_a_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_profile, "SIDE", 64)
     assert step_profile.matmul_speed(torch.float32, CPU) > 0
+
+
+def test_a_variant_changes_what_it_names() -> None:
+    found = ablation.varied(TOY, "recipe.optimizer.lr = 0.2; network.block = 'preact'")
+    assert (found.candidate.recipe.optimizer.lr, found.candidate.network) == (
+        0.2,
+        replace(TOY.network, block="preact"),  # type: ignore[type-var]
+    )
+    with pytest.raises(ConfigError, match="unknown"):
+        ablation.varied(TOY, "recipe.no_such = 1")
+    with pytest.raises(ConfigError, match="settings as in a recipe file"):
+        ablation.varied(TOY, "recipe.batch_size")
+
+
+def test_variants_are_compared_seed_by_seed() -> None:
+    rows = [
+        {"variant": name, "seed": seed, "accuracy": accuracy, "passes": 2.0}
+        for name, accuracies in ((ablation.AS_IT_IS, (0.70, 0.72)), ("faster", (0.71, 0.74)))
+        for seed, accuracy in enumerate(accuracies)
+    ]
+    lines = ablation.table(rows).splitlines()
+    assert lines[2] == "| as it is | 71.00 % |  |  | 2.0 | 2 |"
+    assert lines[3].startswith("| faster | 72.50 % | +1.50 | -4.85 to +7.85 | 2.0 | 2 |")
+    assert ablation.is_done(rows, {"variant": "faster", "seed": 1})
+    assert not ablation.is_done(rows, {"variant": "faster", "seed": 2})
+
+
+def test_a_variant_is_trained_for_its_time(data: PreparedData) -> None:
+    split = load_training_split(data, val_size=40)
+    row = ablation.run(ablation.Variant("toy", TOY), split, CPU, seconds=0.5, seed=1)
+    assert 0 <= row["accuracy"] <= 1
+    assert row["passes"] > 0
+    assert row["parameters"] == TOY.cost.parameters
