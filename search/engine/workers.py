@@ -24,7 +24,7 @@ from search.engine.trial_job import (
     described,
 )
 
-CLOSING_SECONDS = 30.0  # that a worker gets to end its epoch before it is killed
+CLOSING_SECONDS = 10.0  # that a worker without a job gets to end by itself
 
 
 class Worker(Protocol):
@@ -40,7 +40,7 @@ class Worker(Protocol):
         """The next message; a worker that failed ends its job with `JobEndKind.WORKER_LOST`."""
 
     def close(self) -> None:
-        """Ends the worker, and the job that it may have."""
+        """Ends the worker; the job that it may have is abandoned at once."""
 
     def renewed(self) -> Self:
         """Another worker like this one, which was lost."""
@@ -92,11 +92,11 @@ class ProcessWorker:
         self.process = context.Process(target=serve, args=(theirs, setup, threads), name="cifar-search-worker")
         self.process.start()
         theirs.close()  # so that its end closes with its process
-        self.number = -1  # of the trial that it trains
+        self.number, self.busy = -1, False  # the trial of its last job, and whether the job has not ended
 
     def begin(self, job: TrialJob) -> None:
         """See `Worker`."""
-        self.number = job.number
+        self.number, self.busy = job.number, True
         self._send(job)
 
     def answer(self, verdict: Verdict) -> None:
@@ -108,16 +108,16 @@ class ProcessWorker:
         try:
             message: Message = self.connection.recv()
         except (EOFError, OSError):
-            return JobEnd(self.number, JobEndKind.WORKER_LOST, self._cause_of_death())
+            message = JobEnd(self.number, JobEndKind.WORKER_LOST, self._cause_of_death())
+        self.busy = not isinstance(message, JobEnd)
         return message
 
     def close(self) -> None:
         """See `Worker`."""
-        self.connection.close()  # it ends when it next reads or writes
-        self.process.join(CLOSING_SECONDS)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
+        if self.busy:
+            self.process.kill()  # in mid-epoch; files are written whole or not at all
+        self.connection.close()  # which ends it, where it waits for a job
+        self._join()
 
     def renewed(self) -> ProcessWorker:
         """See `Worker`."""
@@ -127,11 +127,16 @@ class ProcessWorker:
         with contextlib.suppress(OSError):  # it is gone: `receive` will say so
             self.connection.send(message)
 
-    def _cause_of_death(self) -> str:
+    def _join(self) -> None:
         self.process.join(CLOSING_SECONDS)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+    def _cause_of_death(self) -> str:
+        self._join()
         status = self.process.exitcode
-        if status is None:
-            return "its worker closed the connection"
+        assert status is not None
         if status < 0:
             return f"its worker was killed by {signal.Signals(-status).name}"
         return f"its worker exited with status {status}"

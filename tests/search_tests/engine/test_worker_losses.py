@@ -130,7 +130,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_a_worker_that_is_closed_in_mid_job_ends(workplace: Path) -> None:
+def test_a_worker_that_was_killed_says_so(workplace: Path) -> None:
     plan = Plan(1, 8, 2, 0, 0, 0, None, None)
     setup = WorkerSetup(str(workplace / "none.py"), Problem(), plan, None, "cpu", False)
     worker = ProcessWorker(setup, threads=1)
