@@ -8,9 +8,10 @@ job began (`close`, `put_back`). Workers, displays and policies never write to t
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ from search.study.recovery import INTERRUPTED, reopen, requeue, this_process
 from search.study.trials import is_paused, known_result
 from spaces.base import Proposal, SearchSpace, can_resume, propose
 
+EPOCH_TOLERANCE = 0.1  # by which a trial's seconds an epoch may change before the study is told
 LOSSES_OF_A_CANDIDATE = 2  # workers lost while they trained one candidate, after which it fails for good
 
 
@@ -58,6 +60,8 @@ class OpenTrial:
     """The last value reported by this job."""
     epoch: int = 0
     """The epoch of that value."""
+    seconds: list[float] = field(default_factory=list)
+    """Seconds of each epoch that this job reported."""
     pausing: str = ""
     """Why its checkpoint is being written; empty while it trains."""
     ended: TrialEnded | None = None
@@ -202,12 +206,19 @@ class Ledger:
         opened.trial.report(result.value, result.epoch)
         opened.value, opened.epoch = result.value, result.epoch
         self.emit(EpochDone(job.number, result.epoch, result.value, result.seconds, result.details))
-        if result.epoch == 1:
-            opened.trial.set_user_attr(EPOCH_SECONDS, round(result.seconds, 3))
+        self._time(opened, result)
         if result.epoch >= self.plan.max_epochs:
             self._end(opened.trial, TrialState.COMPLETE, TrialOutcome.COMPLETE, "full length", result.value)
             return Verdict.STOP
         return self._paused(opened, job, out_of_time) if self.pauses else self._pruned(opened, job, out_of_time)
+
+    def _time(self, opened: OpenTrial, result: EpochResult) -> None:
+        """Keeps the trial's seconds an epoch: the median of a job's epochs but the first, which holds its set-up."""
+        opened.seconds.append(result.seconds)
+        known = opened.trial.user_attrs.get(EPOCH_SECONDS)
+        seconds = statistics.median(opened.seconds[1:] or opened.seconds)
+        if known is None or (len(opened.seconds) > 1 and abs(seconds - known) > EPOCH_TOLERANCE * known):
+            opened.trial.set_user_attr(EPOCH_SECONDS, round(seconds, 3))
 
     def _put_back_in_time(self, job: TrialJob, out_of_time: bool) -> Verdict:
         if out_of_time:

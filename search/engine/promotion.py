@@ -28,7 +28,7 @@ The policy holds no state: it decides from the trials alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -113,25 +113,32 @@ class Promotion:
             epochs_left: epochs of a mean trial that may be trained beyond those of running trials; inf is no limit.
             trials_left: trials that may still start; inf is no limit.
         """
-        state = _State(self, trials)
-        total = state.spent + epochs_left
-        may_start = trials_left >= 1 and epochs_left >= self.rungs[0]
-        cut_off = state.cut_off(epochs_left)
+        state = _State(self, trials, epochs_left)
+        affordable = state.committed(1) <= state.spent + epochs_left
+        may_start = trials_left >= 1 and epochs_left >= self.rungs[0] and (affordable or not trials)
+        cut_off = state.cut_off()
         if cut_off is not None:
             return cut_off
-        if may_start and (not trials or state.committed(1) <= self._round_end(state.committed(), total)):
+        if may_start and (not trials or state.committed_epochs(1) <= self._round_end(state, epochs_left)):
             return Start(self.rungs[0])
-        due = state.due(epochs_left)
+        due = state.due()
+        if isinstance(due, Promote):
+            return due
+        if may_start:  # the next round begins, also while running trials keep a promotion of this one open
+            return Start(self.rungs[0])
         if due is not None:
             return due
-        if may_start and state.committed(1) <= total:  # the next round begins
-            return Start(self.rungs[0])
         if epochs_left < math.inf:
-            return state.affordable(epochs_left) or state.wait_or_done()
+            return state.highest() or state.wait_or_done()
         return state.wait_or_done()
 
-    def _round_end(self, committed: float, total: float) -> float:
-        """The cost at which the round ends that the committed cost falls into; `total` ends the last round."""
+    def _round_end(self, state: _State, epochs_left: float) -> float:
+        """Epochs at which the present round ends; the epochs left end the last round.
+
+        Rounds count epochs whatever these cost: otherwise one dear promotion would push the committed cost past the
+        round's end, the next round would begin at once, and its new trials would precede every promotion that is due.
+        """
+        committed, total = state.committed_epochs(), sum(state.epochs) + epochs_left
         end = float(FIRST_ROUND * self.rungs[-1])
         while end < committed and 2 * end <= total:
             end *= 2
@@ -141,18 +148,19 @@ class Promotion:
 class _State:
     """The trials, sorted by the rung that they have reached."""
 
-    def __init__(self, policy: Promotion, trials: Sequence[TrialView]) -> None:
+    def __init__(self, policy: Promotion, trials: Sequence[TrialView], epochs_left: float) -> None:
         self.rungs, self.eta, self.started = policy.rungs, policy.eta, len(trials)
+        self.epochs = [t.epochs for t in trials]
         self.spent = sum(t.epochs * t.cost for t in trials)  # epochs of a mean trial; of running ones, to their pause
         self.reached = [sum(t.epochs >= rung for t in trials) for rung in self.rungs]
         self.running = [0] * len(self.rungs)
-        self.pools: list[list[TrialView]] = [[] for _ in self.rungs]  # paused, best first
-        self.below: list[TrialView] = []  # paused by a deadline before the first rung
+        self.pools: list[list[TrialView]] = [[] for _ in self.rungs]  # paused, affordable to resume, best first
+        self.below: list[TrialView] = []  # paused by a deadline before the first rung, and affordable to resume
         for trial in trials:
             level = sum(trial.epochs >= rung for rung in self.rungs) - 1
             if trial.status is Status.RUNNING:
                 self.running[level] += 1
-            elif trial.status is Status.PAUSED:
+            elif trial.status is Status.PAUSED and self._step(trial, level + 1) <= epochs_left:
                 (self.pools[level] if level >= 0 else self.below).append(trial)
         self.below.sort(key=lambda t: t.number)
         for rung, pool in zip(self.rungs, self.pools, strict=True):
@@ -163,43 +171,52 @@ class _State:
         return max(1, started // int(self.eta**level))
 
     def committed(self, starting: int = 0) -> float:
-        """The committed cost: what is trained already, so many new trials, and every promotion that then is due."""
+        """The committed cost: what is trained already, so many new trials, and every promotion that then is due.
+
+        In epochs of a mean trial.
+        """
         cost = self.spent + starting * self.rungs[0]
-        arriving = self.running[0] + starting  # trials that will be paused at the rung below
-        for level in range(1, len(self.rungs)):
-            pool, missing = self.pools[level - 1], self.wanted(level, self.started + starting) - self.reached[level]
-            promoted = max(0, min(missing, len(pool) + arriving))
-            known = [t.cost for t in pool[:promoted]]
+        for level, promoted in self._promotions(starting):
+            known = [t.cost for t in self.pools[level - 1][:promoted]]
             unit = sum(known) / len(known) if known else 1.0
             cost += promoted * unit * (self.rungs[level] - self.rungs[level - 1])
-            arriving = self.running[level] + promoted
         return cost
 
-    def cut_off(self, epochs_left: float) -> Promote | None:
-        """Resumes a trial that a deadline paused below the first rung."""
-        for trial in self.below[:1]:
-            if self._step(trial, 0) <= epochs_left:
-                return Promote(trial.number, self.rungs[0])
-        return None
+    def committed_epochs(self, starting: int = 0) -> float:
+        """The same in epochs, whatever they cost."""
+        promotions = (n * (self.rungs[level] - self.rungs[level - 1]) for level, n in self._promotions(starting))
+        return sum(self.epochs) + starting * self.rungs[0] + sum(promotions)
 
-    def due(self, epochs_left: float) -> Promote | Wait | None:
+    def _promotions(self, starting: int) -> Iterator[tuple[int, int]]:
+        """How many trials are promoted to each rung once so many new ones have been started."""
+        arriving = self.running[0] + starting  # trials that will be paused at the rung below
+        for level in range(1, len(self.rungs)):
+            missing = self.wanted(level, self.started + starting) - self.reached[level]
+            promoted = max(0, min(missing, len(self.pools[level - 1]) + arriving))
+            yield level, promoted
+            arriving = self.running[level] + promoted
+
+    def cut_off(self) -> Promote | None:
+        """Resumes a trial that a deadline paused below the first rung."""
+        return Promote(self.below[0].number, self.rungs[0]) if self.below else None
+
+    def due(self) -> Promote | Wait | None:
         """A promotion that is due whatever running trials turn out to be worth; else a wait for them; else None."""
         arriving, waiting = self.running[0], False
         for level in range(1, len(self.rungs)):
             pool, missing = self.pools[level - 1], max(0, self.wanted(level, self.started) - self.reached[level])
-            if missing > arriving and pool and self._step(pool[0], level) <= epochs_left:
+            if missing > arriving and pool:
                 return Promote(pool[0].number, self.rungs[level])
             promoted = min(missing, len(pool) + arriving)
             waiting |= arriving > 0 and promoted > 0
             arriving = self.running[level] + promoted
         return Wait() if waiting and any(self.running) else None
 
-    def affordable(self, epochs_left: float) -> Promote | None:
-        """Resumes the best paused trial of the highest rung from which the epochs left reach the next one."""
+    def highest(self) -> Promote | None:
+        """Resumes the best paused trial of the highest rung."""
         for level in reversed(range(1, len(self.rungs))):
-            for trial in self.pools[level - 1][:1]:
-                if self._step(trial, level) <= epochs_left:
-                    return Promote(trial.number, self.rungs[level])
+            if self.pools[level - 1]:
+                return Promote(self.pools[level - 1][0].number, self.rungs[level])
         return None
 
     def _step(self, trial: TrialView, level: int) -> float:

@@ -1,0 +1,49 @@
+"""What the ledger writes of a trial, epoch by epoch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+from search.engine.events import Event
+from search.engine.ledger import Ledger
+from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, TrialJob, Verdict
+from search.planning.plan import Plan
+from search.study.attributes import EPOCH_SECONDS, record
+from spaces.base import Problem
+from spaces.registry import load_space
+from tests.search_tests.logged_space import logged_space
+
+PLAN = Plan(1, 8, 2, 0, 0, 0, None, None, from_top=True)
+
+
+@pytest.fixture
+def ledger(workplace: Path) -> Ledger:
+    space = load_space(logged_space(workplace), Problem())
+    events: list[Event] = []
+    study = optuna.create_study(direction="minimize")
+    return Ledger(study, space, PLAN, seed=0, checkpoints=workplace, emit=events.append, pauses=True)
+
+
+def train(ledger: Ledger, job: TrialJob, *seconds: float) -> Verdict:
+    """Reports an epoch of each of these durations, from the job's start on; the last verdict."""
+    for epoch, taken in enumerate(seconds, start=job.start + 1):
+        verdict = ledger.report(job, EpochResult(job.number, epoch, 1 / epoch, taken, {}), out_of_time=False)
+    return verdict
+
+
+def test_seconds_an_epoch_are_the_median_of_warm_ones(ledger: Ledger) -> None:
+    job = ledger.start(1)
+    assert isinstance(job, TrialJob)
+    assert train(ledger, job, 9.0) is Verdict.SAVE
+    assert record(ledger.study.trials[0]).epoch_seconds == 9.0  # nothing better is known yet
+    ledger.close(JobEnd(0, JobEndKind.SAVED))
+    job = ledger.resume(ledger.study.trials[0], 5)
+    assert train(ledger, job, 8.0, 2.0, 2.05, 3.0) is Verdict.SAVE
+    assert record(ledger.study.trials[0]).epoch_seconds == 2.0  # 2.05 is within the tolerance
+    ledger.close(JobEnd(0, JobEndKind.SAVED))
+    job = ledger.resume(ledger.study.trials[0], 8)
+    assert train(ledger, job, 8.0, 3.0, 3.0) is Verdict.STOP
+    assert ledger.study.trials[0].user_attrs[EPOCH_SECONDS] == 3.0
