@@ -83,7 +83,7 @@ class TimedSearch:
         return number
 
     def _views(self, now: float) -> tuple[list[TrialView], float]:
-        """What the scheduler shows: costs relative to the mean epoch so far, and how many epochs the time left allows."""
+        """What the scheduler shows: costs relative to the mean epoch, and how many epochs the time left allows."""
         epochs = sum(t.trained for t in self.trials)
         mean = sum(t.trained * t.cost for t in self.trials) / epochs if epochs else 1.0
         views = [
