@@ -320,7 +320,9 @@ def test_a_round_ends_before_the_next_begins() -> None:
     running = TrialView(6, Status.RUNNING, 1)  # of a round of seven: three of them go on to 2, one to 4
     assert policy.decide([*paused, running], math.inf, math.inf) == Promote(0, 2)
     going = [replace(view, status=Status.RUNNING, epochs=2) for view in paused[:2]]
-    assert policy.decide([*going, *paused[2:], running], math.inf, math.inf) == Wait()  # the third may be the last one
+    trials = [*going, *paused[2:], running]  # the last one may turn out to be the third
+    assert policy.decide(trials, math.inf, 0) == Wait()
+    assert policy.decide(trials, math.inf, math.inf) == Start(1)  # a free worker begins the next round meanwhile
     last = replace(running, status=Status.PAUSED, losses={1: 9.0})
     assert policy.decide([*going, *paused[2:], last], math.inf, math.inf) == Promote(2, 2)
 
