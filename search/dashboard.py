@@ -46,7 +46,7 @@ def make_server(settings: SearchSettings, host: str, port: int) -> tuple[WSGISer
     """A server that listens already, and the address of the study's page.
 
     Raises:
-        StudyError: no such study, or the port is taken.
+        StudyError: no such study, or the port is in use.
     """
     import optuna_dashboard
 

@@ -32,7 +32,7 @@ class FolderMeta:
     files: dict[str, int]
     """Bytes of each file."""
     fingerprint: str
-    """That of the source; see `cifar.data.prepare.PreparedData`."""
+    """Fingerprint of the source; see `cifar.data.prepare.PreparedData`."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class SourceMeta(FolderMeta):
     """What the folder of a whole source says; see `cifar.data.prepare.PreparedData`."""
 
     class_names: list[str]
-    """By label."""
+    """Names of the classes, by label."""
     train_count: int
     """Images for training and validation together."""
     test_count: int

@@ -27,13 +27,13 @@ from search.study.attributes import (
     CANDIDATE,
     EPOCH_SECONDS,
     FINGERPRINT,
+    LAST_JOB,
     MACS,
     PARAMETERS,
     PAUSED,
     REASON,
     REPEAT_OF,
     SEED,
-    STINT,
     WORKER,
     given,
     record,
@@ -48,7 +48,7 @@ LOSSES_OF_A_CANDIDATE = 2  # workers lost while they trained one candidate, afte
 
 @dataclass
 class OpenTrial:
-    """A trial that a worker trains, or that is about to be handed to one."""
+    """A trial that a worker trains, or is about to."""
 
     trial: Trial
     """The trial, which reports to the study."""
@@ -68,10 +68,10 @@ class Ledger:
     """Writes a study.
 
     Args:
-        study: with its sampler and pruner.
+        study: the study, with its sampler and pruner.
         space: proposes candidates.
         plan: full length and limits of the study.
-        seed: the study's; each trial's own derives from it and the trial's number.
+        seed: the study's seed; each trial's own derives from it and the trial's number.
         checkpoints: folder of the paused trials' states.
         emit: is told what happens.
         pauses: whether trials pause and are resumed later; otherwise the study's pruner ends them.
@@ -108,14 +108,14 @@ class Ledger:
         self.open[trial.number] = OpenTrial(trial, 0)
         attributes = given(trial.user_attrs)
         trial.set_user_attr(WORKER, this_process())
-        trial.set_user_attr(STINT, [0, epochs])
+        trial.set_user_attr(LAST_JOB, [0, epochs])
         try:
             candidate = propose(self.space, trial)
             ended = self._recorded(trial, candidate) or self._repeated(trial)
         except UserError as error:
             self._end(trial, TrialState.FAIL, TrialOutcome.FAILED, str(error))
             raise
-        except Exception as error:  # a bug in a space: the study goes on without this trial
+        except Exception as error:  # a bug in a space: the study continues without this trial
             ended = self._end(trial, TrialState.FAIL, TrialOutcome.FAILED, described(error))
         if ended:
             del self.open[trial.number]
@@ -129,7 +129,7 @@ class Ledger:
         trial = reopen(self.study, stored) if closed else live_trial(self.study, stored)
         self.open[trial.number] = OpenTrial(trial, start)
         trial.set_user_attr(WORKER, this_process())
-        trial.set_user_attr(STINT, [start, epochs])
+        trial.set_user_attr(LAST_JOB, [start, epochs])
         trial.set_user_attr(PAUSED, 0)
         attributes = given(stored.user_attrs)
         candidate = candidate_of(self.space, stored.params, attributes, trial.number)
@@ -185,11 +185,11 @@ class Ledger:
     # ---- an epoch is done
 
     def report(self, job: TrialJob, result: EpochResult, out_of_time: bool) -> Verdict:
-        """Reports an epoch and says how the job goes on.
+        """Reports an epoch; the verdict says what the worker does next.
 
         Args:
-            job: of the trial.
-            result: of the epoch.
+            job: the job that trains the trial.
+            result: what the epoch gave.
             out_of_time: whether no other epoch may begin.
         """
         opened = self.open[job.number]

@@ -24,7 +24,7 @@ from search.engine.trial_job import (
     described,
 )
 
-CLOSING_SECONDS = 30.0  # that a worker gets to end its epoch before it is killed
+CLOSING_SECONDS = 30.0  # until a worker that has not ended is killed
 
 
 class Worker(Protocol):
@@ -84,7 +84,7 @@ class ProcessWorker:
         self.process = context.Process(target=serve, args=(theirs, setup, threads), name="cifar-search-worker")
         self.process.start()
         theirs.close()  # so that its end closes with its process
-        self.number = -1  # of the trial that it trains
+        self.number = -1  # number of the trial that it trains; -1 before the first
 
     def begin(self, job: TrialJob) -> None:
         """See `Worker`."""
@@ -126,12 +126,12 @@ class ProcessWorker:
 
 
 def ready_inline(workers: Sequence[InlineWorker]) -> Sequence[InlineWorker]:
-    """All of them: each trains its next epoch when it is asked."""
+    """All workers: each trains its next epoch when it is asked for its message."""
     return workers
 
 
 def ready_processes(workers: Sequence[ProcessWorker], seconds: float) -> list[ProcessWorker]:
-    """Those that have a message, or are gone; waits for at most so many seconds until there is one."""
+    """The workers that have a message or are gone; waits at most `seconds` for the first."""
     ready = wait([worker.connection for worker in workers], timeout=seconds)
     return [worker for worker in workers if worker.connection in ready]
 

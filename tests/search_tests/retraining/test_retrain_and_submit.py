@@ -134,7 +134,7 @@ def test_a_time_budget_shortens_the_run(study: SearchSettings) -> None:
     assert json.loads((RUN / "run.json").read_text())["epochs"] < 60
 
 
-def test_a_run_that_cannot_be_compiled_says_so_and_goes_on(
+def test_a_run_that_cannot_be_compiled_says_so_and_continues(
     study: SearchSettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Training, "compile", lambda _: "no C++ compiler")

@@ -17,7 +17,7 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.study.cached_storage import LOOKING_SHARE, STALE_SECONDS, CachedStorage
+from search.study.cached_storage import REFRESH_SHARE, STALE_SECONDS, CachedStorage
 
 PARAMETERS = {
     "lr": FloatDistribution(1e-4, 1.0, log=True),
@@ -152,7 +152,7 @@ def test_slow_databases_are_asked_less_often(two: tuple[CachedStorage, Clock, RD
     for _ in range(200):
         slow.get_all_trials(study_id)
         clock.now += 0.5
-    assert clock.now == pytest.approx(100, rel=2 * LOOKING_SHARE)
+    assert clock.now == pytest.approx(100, rel=2 * REFRESH_SHARE)
 
 
 def test_the_second_to_end_a_trial_is_told_so(two: tuple[CachedStorage, Clock, RDBStorage, int]) -> None:
