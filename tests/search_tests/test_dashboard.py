@@ -33,7 +33,7 @@ def address(curves: str) -> Iterator[str]:
 def request(address: str, method: str, path: str, **headers: str) -> tuple[int, bytes]:
     parts = urlsplit(address)
     assert parts.hostname is not None
-    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port)
     connection.request(method, path, headers={"Content-Type": "application/json", **headers})
     response = connection.getresponse()
     body = response.read()

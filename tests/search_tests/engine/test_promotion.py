@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -204,7 +204,6 @@ def simulations(draw: st.DrawFn, /, **fixed: object) -> Simulation:
     return Simulation(ladder, eta, **{**chosen, **fixed})  # type: ignore[arg-type]
 
 
-@settings(deadline=None)
 @given(simulations())
 def test_every_search_ends_within_its_limits(simulation: Simulation) -> None:
     """Limits, next rungs, paused trials only, equal decisions and no deadlock are checked at each step."""
@@ -214,7 +213,6 @@ def test_every_search_ends_within_its_limits(simulation: Simulation) -> None:
         assert [start for start, _ in trial.jobs] == ends[:-1]  # without gap or repeat
 
 
-@settings(deadline=None)
 @given(simulations(diverging=0.0, continued=0, uneven=False))
 def test_few_are_promoted_before_epochs_are_left_over(simulation: Simulation) -> None:
     ladder, eta = simulation.ladder, simulation.eta
@@ -233,7 +231,6 @@ def test_few_are_promoted_before_epochs_are_left_over(simulation: Simulation) ->
     assert not (simulation.leftover and simulation.epochs == math.inf)
 
 
-@settings(deadline=None)
 @given(simulations(diverging=0.0, continued=0, epochs=math.inf, trials=20))
 def test_with_trials_enough_every_rung_is_filled(simulation: Simulation) -> None:
     simulation.run()
@@ -241,7 +238,6 @@ def test_with_trials_enough_every_rung_is_filled(simulation: Simulation) -> None
         assert simulation.reached(rung) == max(1, 20 // simulation.eta**level)
 
 
-@settings(deadline=None)
 @given(simulations(diverging=0.0, continued=0, trials=math.inf, uneven=False), st.integers(1, 12))
 def test_epochs_of_a_full_trial_give_a_complete_one(simulation: Simulation, full_trials: int) -> None:
     full = simulation.ladder[-1]
@@ -251,7 +247,6 @@ def test_epochs_of_a_full_trial_give_a_complete_one(simulation: Simulation, full
     assert simulation.epochs - simulation.spent < full  # less than a trial is left
 
 
-@settings(deadline=None)
 @given(simulations(diverging=1.0, continued=0))
 def test_trials_that_diverged_are_never_promoted(simulation: Simulation) -> None:
     simulation.run()

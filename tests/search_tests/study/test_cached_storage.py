@@ -102,7 +102,7 @@ def write(storage: CachedStorage, study_id: int, change: tuple[Any, ...]) -> Non
         storage.set_trial_state_values(number, names[0], [value] if names[0] is TrialState.COMPLETE else None)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(WRITES, max_size=20))
 def test_any_writes_read_as_from_the_backend(
     connections: tuple[RDBStorage, RDBStorage], changes: list[tuple[Any, ...]]
