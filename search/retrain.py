@@ -46,15 +46,15 @@ def parser() -> Parser:
     p.add_argument("--keep", choices=("last", "best", "ema"), help="weights to keep (default: the recipe's)")
     p.add_argument("--weights", type=Path, metavar="FILE", help="pretrained weights: a torchvision state dict")
     p.add_argument("--unfreeze", metavar="PARTS", help="pretrained parts to train, such as layer3,layer4; all; none")
-    p.add_argument("--tta", action="store_true", help="report test-time augmentation too, apart")
+    p.add_argument("--tta", action="store_true", help="report test-time augmentation too, separately")
     p.add_argument("--tensorboard", action="store_true", help="write a TensorBoard event file too (needs tensorboard)")
     p.add_argument("--seed", type=int, default=0, help="of weights, data order and augmentation")
     p.add_argument(
         "--seeds",
         type=natural,
         default=1,
-        help="train each candidate once for each of so many seeds, --seed, --seed + 1 and on, and compare the "
-        "candidates over them: by validation accuracy, test accuracy beside it",
+        help="train each candidate with this many seeds (--seed, --seed + 1 and so on) and compare the candidates "
+        "over them by validation accuracy, with test accuracy beside it",
     )
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps")
     p.add_argument("--deterministic", action="store_true", help="equal seeds give equal weights")

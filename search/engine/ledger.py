@@ -123,7 +123,7 @@ class Ledger:
         return self._job(trial, attributes, candidate, 0, epochs)
 
     def resume(self, stored: FrozenTrial, epochs: int) -> TrialJob:
-        """Claims a paused trial, to be trained up to so many epochs."""
+        """Claims a paused trial, to be trained up to `epochs`."""
         start = record(stored).paused
         closed = stored.state is TrialState.PRUNED
         trial = reopen(self.study, stored) if closed else live_trial(self.study, stored)
@@ -277,7 +277,7 @@ class Ledger:
         return ended
 
     def put_all_back(self) -> None:
-        """Puts back every open trial that has not been told how it ended: the search is interrupted."""
+        """Puts back every open trial that has not ended: the search is interrupted."""
         for number in self.open:
             stored = self.study.trials[number]
             if not (stored.state.is_finished() or is_paused(stored)):

@@ -132,7 +132,7 @@ def make_sampler(name: str, seed: int, startup_trials: int) -> BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if name == "tpe":
-            # group: the space is conditional, and parameters that never occur together are modelled apart
+            # group: the space is conditional, and parameters that never occur together are modelled separately
             return optuna.samplers.TPESampler(n_startup_trials=startup_trials, seed=seed, multivariate=True, group=True)
         if name == "random":
             return optuna.samplers.RandomSampler(seed=seed)

@@ -51,7 +51,7 @@ def mean_epoch_seconds(trials: Iterable[FrozenTrial]) -> float | None:
 
 
 def trained(trials: Iterable[FrozenTrial], first_rung: int) -> int:
-    """Epochs of all trials, those of failed ones and those that running jobs still train included."""
+    """Epochs of all trials, including failed ones and what running jobs are still to train."""
     return sum(epochs_of(trial, first_rung) for trial in distinct(trials))
 
 
