@@ -44,7 +44,7 @@ class SourceMeta(FolderMeta):
     train_count: int
     """Images for training and validation together."""
     test_count: int
-    """0 without a test split."""
+    """Test images; 0 without a test split."""
     image_size: int
     """Height and width in pixels."""
 
@@ -103,7 +103,7 @@ def cache_errors(folder: Path) -> Iterator[None]:
         raise DataError(
             "the cache folder must be writable and have room for the images",
             got=f"{folder} ({error.strerror or error})",
-            remedy="Free space there, or choose another folder by --cache or XDG_CACHE_HOME",
+            remedy="Free space there, or choose another folder by XDG_CACHE_HOME",
         ) from None
 
 

@@ -369,7 +369,7 @@ def test_processes_may_start_together(tmp_path: Path, cache: Path) -> None:
 def test_cache_folder_that_cannot_be_written(tmp_path: Path, cache: Path) -> None:
     cache.write_text("a file is in the way")
     source = npz(tmp_path / "a.npz", **npz_arrays())
-    with pytest.raises(DataError, match=r"cache folder must be writable.*--cache or XDG_CACHE_HOME"):
+    with pytest.raises(DataError, match=r"cache folder must be writable.*another folder by XDG_CACHE_HOME"):
         prepare(source, cache=cache)
 
 
