@@ -30,9 +30,8 @@ def parser() -> Parser:
     what.add_argument("--trial", default="best", help="best, a trial's number, or top-K")
     what.add_argument("--recipe", help=f"a built-in recipe ({', '.join(recipe_names())}) or a TOML file")
     what.add_argument("--list-recipes", action="store_true", help="print the built-in recipes with what they cost")
-    p.add_argument("--study", default="resnet_budget5m", help="name of the study")
-    p.add_argument("--storage", help="Optuna storage of the study (default: studies/<study>/study.db)")
-    p.add_argument("--space", help="space that defines the study's own network classes (a Python file or module)")
+    p.add_study_options()
+    p.add_space_option("the study's own network classes")
     p.add_argument("--data", help="images, as for search.run (default: the study's)")
     p.add_argument("--epochs", type=positive, help="passes over the training images (default: the recipe's)")
     p.add_argument("--time-budget", type=duration, help="fit the epochs of a run to this time, such as 5m")
@@ -56,7 +55,7 @@ def parser() -> Parser:
         help="train each candidate with this many seeds (--seed, --seed + 1 and so on) and compare the candidates "
         "over them by validation accuracy, with test accuracy beside it",
     )
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps")
+    p.add_device_option()
     p.add_argument("--deterministic", action="store_true", help="equal seeds give equal weights")
     p.add_argument(
         "--compile",

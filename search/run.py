@@ -64,7 +64,7 @@ def parser() -> Parser:
     p.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="how trials are proposed")
     p.add_argument("--pruner", choices=PRUNERS, default="promotion", help="which trials are trained beyond a rung")
     p.add_argument("--seed", type=int, default=0, help="of the sampler and the trials")
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps")
+    p.add_device_option()
     p.add_argument(
         "--workers",
         type=workers,
