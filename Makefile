@@ -1,5 +1,5 @@
-# Needs: pip install -e '.[test]'
-.PHONY: check lint format types layers test slow
+# Needs: pip install -e '.[dev]'
+.PHONY: check lint format types layers test coverage slow hooks
 
 check: lint types layers
 
@@ -20,5 +20,11 @@ layers:
 test:
 	pytest
 
+coverage:
+	pytest -q -rs --durations=10 --cov --cov-report=term
+
 slow:
 	pytest -m slow
+
+hooks:
+	pre-commit install

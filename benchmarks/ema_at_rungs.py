@@ -69,7 +69,7 @@ def curves(space: str, data: str | None, count: int, epochs: int, size: int, dev
     return pd.DataFrame(plain, columns=names), pd.DataFrame(averaged, columns=names)
 
 
-def agreement(values: pd.Series[float], final: pd.Series[float]) -> dict[str, float]:
+def correlation(values: pd.Series[float], final: pd.Series[float]) -> dict[str, float]:
     """Spearman's correlation and its bootstrap standard error."""
     draws = np.random.default_rng(0).integers(len(final), size=(BOOTSTRAPS, len(final)))
     found = [spearman(list(values.iloc[d]), list(final.iloc[d])) for d in draws]
@@ -91,7 +91,7 @@ def main() -> int:
     plain, averaged = curves(args.space, args.data, args.candidates, args.epochs, args.train_size, args.device)
     final = plain[args.epochs]
     rows = {
-        str(rung): {"network": agreement(plain[rung], final), "average": agreement(averaged[rung], final)}
+        str(rung): {"network": correlation(plain[rung], final), "average": correlation(averaged[rung], final)}
         for rung in rungs_from_top(1, args.epochs, 2)
     }
     print(json.dumps(rows, indent=2) if args.json else markdown(rows, args.epochs))

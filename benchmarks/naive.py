@@ -33,7 +33,7 @@ from cifar.runtime.device import Device
 
 WORKERS = 2
 BATCH = 128
-VAL_SHARE = 0.1  # of the training images
+VAL_SHARE = 0.1  # share of the training images
 EVALUATED = 1000  # images of one timed evaluation
 
 T = TypeVar("T")

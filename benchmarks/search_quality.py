@@ -222,7 +222,7 @@ RUN: dict[str, Callable[[Table, int, int], int | None]] = {
 
 
 def regret(path: Path, method: str, budget: int, seed: int) -> float:
-    """Of one run."""
+    """Normalised regret of what one run of a method recommends."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     torch.set_num_threads(1)
     table = Table(path)

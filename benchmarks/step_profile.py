@@ -21,14 +21,14 @@ from cifar.optim import set_lr
 from cifar.runtime.device import Device
 from cifar.train import Training
 
-KINDS = {  # of operations, by parts of their names
+KINDS = {  # kinds of operations, by parts of their names
     "convolution": ("conv",),
     "batch norm": ("batch_norm", "BatchNorm"),
     "activation": ("relu", "clamp_min", "threshold", "silu", "gelu"),
 }
 STEPS = 5
 WARM_UP_STEPS = 10  # until memory is reused
-SIDE = 2048  # of the matrices whose product is timed
+SIDE = 2048  # rows and columns of the matrices whose product is timed
 
 
 def matmul_speed(dtype: torch.dtype, device: Device) -> float:

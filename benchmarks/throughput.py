@@ -37,7 +37,7 @@ from cifar.train import Training
 
 AUGMENTATION = Augmentation(flip=True, crop_padding=4, randaugment_ops=2, randaugment_magnitude=9, erasing=0.5)
 TINY = "resnet_1_1_1_x_16_32_64"
-SECONDS = 10.0  # of one timed stretch
+SECONDS = 10.0  # length of one timed stretch
 PARTS = ("training", "parts", "evaluation", "input", "norm", "scales")
 NORMS = ((16, 32), (32, 16), (64, 8), (66, 32), (132, 16), (264, 8))  # channels and side of the maps
 SCALES = (5_000, 20_000, 50_000)

@@ -108,9 +108,9 @@ class Published:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     test_accuracy: float
-    """In percent."""
+    """Test accuracy in percent."""
     train_accuracy: float | None = None
-    """In percent."""
+    """Training accuracy in percent; None where the source does not tell."""
     per_class: tuple[float, ...] = ()
     """Test accuracy of each class in percent, in the order of the labels."""
     note: str = ""

@@ -55,9 +55,13 @@ class TrainedModel:
     """A network ready to predict, with what prediction needs."""
 
     network: nn.Module
+    """The trained network."""
     candidate: Candidate
+    """The candidate that it is of."""
     normalization: Normalization
+    """Channel statistics that its input is normalised by."""
     class_names: tuple[str, ...]
+    """Names of the classes, by label."""
 
 
 def save_model(folder: Path, model: TrainedModel) -> None:

@@ -23,7 +23,7 @@ def compiled(network: nn.Module, shape: torch.Size, device: Device) -> Forward:
 
     Args:
         network: on `device`, without gradients.
-        shape: of every batch, (B, 3, H, W).
+        shape: shape of every batch, (B, 3, H, W).
         device: where it trains.
 
     Raises:
@@ -37,7 +37,7 @@ def compiled(network: nn.Module, shape: torch.Size, device: Device) -> Forward:
         forward: Forward = torch.compile(network, mode=mode, dynamic=False)
         try:
             _try_passes(forward, network, shape, device)
-        except Exception as error:  # of many kinds, and the uncompiled network tells those of its own
+        except Exception as error:  # of any kind; the uncompiled network tells its own errors
             reason, _, _ = str(error).partition("\n\n")  # what follows is advice on logging
             problem = " ".join(f"{type(error).__name__}: {reason}".split())
         else:

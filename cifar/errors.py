@@ -73,7 +73,7 @@ def fitting_torchvision(kind: type[UserError], purpose: str) -> Iterator[None]:
     """For the import of torchvision in the block: missing, or built for another torch, it becomes one clear line.
 
     Args:
-        kind: of the error raised.
+        kind: class of the error raised.
         purpose: what needs torchvision.
     """
     try:

@@ -149,7 +149,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation, probabilities: Tensor
 
     Args:
         folder: created if missing.
-        evaluation: of these probabilities and labels.
+        evaluation: what `evaluate` gave for these probabilities and labels.
         probabilities: float (N, C), as given to `evaluate`.
         labels: integers (N,).
         stem: start of the file names, such as `test` or `test_tta`.

@@ -24,9 +24,9 @@ from cifar.train import Training
 LOWEST, HIGHEST, STEPS = 1e-5, 10.0, 100
 LEAST_STEPS = 10
 DIVERGED_AT = 4.0  # times the least smoothed loss, as in fast.ai
-SUGGESTED_SHARE = 0.1  # of the rate of the least smoothed loss, as fast.ai's `minimum`
-WINDOW_SHARE = 0.05  # of the steps: mean age of the losses in the smoothed one; longer lags behind a rising loss
-LEAST_FALL = 0.05  # of the first losses; below it a fall is noise
+SUGGESTED_SHARE = 0.1  # suggested rate as a share of that of the least smoothed loss, as fast.ai's `minimum`
+WINDOW_SHARE = 0.05  # mean age of the smoothed losses as a share of the steps; more would lag behind a rising loss
+LEAST_FALL = 0.05  # least fall that is not noise, as a share of the first losses
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def range_test(
         candidate: network and recipe, whose own rate and schedule are ignored; classes and image size are the data's.
         split: its training images are used, as often as the steps need them; its validation images are not.
         device: where to train.
-        seed: of weights, data order, augmentation and dropout; torch's own generators are left as they were.
+        seed: seed of weights, data order, augmentation and dropout; torch's own generators are left as they were.
         low: rate of the first step, above 0.
         high: rate of the last step.
         steps: batches to train on, 10 or more.

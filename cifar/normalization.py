@@ -39,7 +39,7 @@ class Normalization:
 
 
 GIVEN_STATISTICS = {
-    # of the training images, as the five reference projects give them
+    # statistics of the training images, as the five reference projects give them
     "cifar10": Normalization((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "imagenet": Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),

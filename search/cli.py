@@ -33,6 +33,23 @@ class Parser(argparse.ArgumentParser):
             formatter_class=_HelpFormatter,
         )
 
+    def add_study_options(self) -> None:
+        """Adds --study and --storage, which name a study that exists."""
+        self.add_argument("--study", default="resnet_budget5m", help="name of the study")
+        self.add_argument("--storage", help="Optuna storage of the study (default: studies/<study>/study.db)")
+
+    def add_space_option(self, networks: str) -> None:
+        """Adds --space, where only the space's network classes are needed.
+
+        Args:
+            networks: what the space defines, such as `the study's own network classes`.
+        """
+        self.add_argument("--space", help=f"space that defines {networks} (a Python file or module)")
+
+    def add_device_option(self) -> None:
+        """Adds --device."""
+        self.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps")
+
     def error(self, message: str) -> NoReturn:
         """Prints one line that names the help, and exits with status 2."""
         print(f"error: {message}. See {self.prog} --help.", file=sys.stderr)

@@ -26,8 +26,7 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 def parser() -> Parser:
     """The command's options."""
     p = Parser("dashboard", "Show a study in Optuna's dashboard, on this machine only unless --host says otherwise.")
-    p.add_argument("--study", default="resnet_budget5m", help="name of the study")
-    p.add_argument("--storage", help="Optuna storage of the study (default: studies/<study>/study.db)")
+    p.add_study_options()
     p.add_argument("--host", default="127.0.0.1", help="address to listen on")
     p.add_argument("--port", type=port, default=8080, help="port to listen on; 0 takes a free one")
     return p
@@ -46,7 +45,7 @@ def make_server(settings: SearchSettings, host: str, port: int) -> tuple[WSGISer
     """A server that listens already, and the address of the study's page.
 
     Raises:
-        StudyError: no such study, or the port is taken.
+        StudyError: no such study, or the port is in use.
     """
     import optuna_dashboard
 

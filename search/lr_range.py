@@ -19,9 +19,8 @@ def parser() -> Parser:
     what = p.add_mutually_exclusive_group()
     what.add_argument("--trial", default="best", help="best or a trial's number")
     what.add_argument("--recipe", help="a built-in recipe or a TOML file; search.retrain knows their names")
-    p.add_argument("--study", default="resnet_budget5m", help="name of the study")
-    p.add_argument("--storage", help="Optuna storage of the study (default: studies/<study>/study.db)")
-    p.add_argument("--space", help="space that defines the study's own network classes (a Python file or module)")
+    p.add_study_options()
+    p.add_space_option("the study's own network classes")
     p.add_argument("--data", help="images, as for search.run (default: the study's)")
     p.add_argument(
         "--val-size",
@@ -34,7 +33,7 @@ def parser() -> Parser:
     p.add_argument("--steps", type=natural, default=100, help="batches to train on")
     p.add_argument("--linear", action="store_true", help="equal differences between rates, not equal factors")
     p.add_argument("--seed", type=int, default=0, help="of weights, data order and augmentation")
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps")
+    p.add_device_option()
     p.add_argument("--out", type=Path, help="folder of the two files (default: studies/<study>/lr_range/<name>)")
     return p
 

@@ -39,8 +39,8 @@ def parser() -> Parser:
         choices=("training", "own"),
         help="normalise by the training images' statistics or by those of the pictures given, if they are many",
     )
-    p.add_argument("--space", help="space that defines the model's own network class (a Python file or module)")
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps")
+    p.add_space_option("the model's own network class")
+    p.add_device_option()
     return p
 
 

@@ -24,8 +24,7 @@ def parser() -> Parser:
         "Report a study: whether its short runs can be trusted, plan against actual, accuracy against size. Or compare "
         "finished runs: accuracies, McNemar's test on the paired predictions, costs.",
     )
-    p.add_argument("--study", default="resnet_budget5m", help="name of the study")
-    p.add_argument("--storage", help="Optuna storage of the study (default: studies/<study>/study.db)")
+    p.add_study_options()
     p.add_argument(
         "--compare",
         nargs="+",

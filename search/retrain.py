@@ -30,9 +30,8 @@ def parser() -> Parser:
     what.add_argument("--trial", default="best", help="best, a trial's number, or top-K")
     what.add_argument("--recipe", help=f"a built-in recipe ({', '.join(recipe_names())}) or a TOML file")
     what.add_argument("--list-recipes", action="store_true", help="print the built-in recipes with what they cost")
-    p.add_argument("--study", default="resnet_budget5m", help="name of the study")
-    p.add_argument("--storage", help="Optuna storage of the study (default: studies/<study>/study.db)")
-    p.add_argument("--space", help="space that defines the study's own network classes (a Python file or module)")
+    p.add_study_options()
+    p.add_space_option("the study's own network classes")
     p.add_argument("--data", help="images, as for search.run (default: the study's)")
     p.add_argument("--epochs", type=positive, help="passes over the training images (default: the recipe's)")
     p.add_argument("--time-budget", type=duration, help="fit the epochs of a run to this time, such as 5m")
@@ -46,17 +45,17 @@ def parser() -> Parser:
     p.add_argument("--keep", choices=("last", "best", "ema"), help="weights to keep (default: the recipe's)")
     p.add_argument("--weights", type=Path, metavar="FILE", help="pretrained weights: a torchvision state dict")
     p.add_argument("--unfreeze", metavar="PARTS", help="pretrained parts to train, such as layer3,layer4; all; none")
-    p.add_argument("--tta", action="store_true", help="report test-time augmentation too, apart")
+    p.add_argument("--tta", action="store_true", help="report test-time augmentation too, separately")
     p.add_argument("--tensorboard", action="store_true", help="write a TensorBoard event file too (needs tensorboard)")
     p.add_argument("--seed", type=int, default=0, help="of weights, data order and augmentation")
     p.add_argument(
         "--seeds",
         type=natural,
         default=1,
-        help="train each candidate once for each of so many seeds, --seed, --seed + 1 and on, and compare the "
-        "candidates over them: by validation accuracy, test accuracy beside it",
+        help="train each candidate with this many seeds (--seed, --seed + 1 and so on) and compare the candidates "
+        "over them by validation accuracy, with test accuracy beside it",
     )
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps")
+    p.add_device_option()
     p.add_argument("--deterministic", action="store_true", help="equal seeds give equal weights")
     p.add_argument(
         "--compile",

@@ -1,4 +1,4 @@
-"""`python -m search.run`: searches a space; the same command again goes on where it stopped."""
+"""`python -m search.run`: searches a space; given again, the command continues where it stopped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from search.settings import PRUNERS, SAMPLERS, SearchSettings
 
 def parser() -> Parser:
     """The command's options."""
-    p = Parser("run", "Search networks and training settings under hard limits; the same command again goes on.")
+    p = Parser("run", "Search networks and training settings under hard limits; the same command again continues.")
     p.add_argument(
         "--space", default="resnet_budget5m", help="built-in name, package.module:attribute, or a Python file"
     )
@@ -48,9 +48,13 @@ def parser() -> Parser:
     p.add_argument("--min-epochs", type=natural, help="epochs of the first rung (default: planned)")
     p.add_argument("--max-epochs", type=natural, help="epochs of a full trial (default: planned)")
     p.add_argument(
-        "--eta", type=natural, help="one of eta trials goes on at each rung (default: 2 for promotion, else 3)"
+        "--eta",
+        type=natural,
+        help="reduction factor: one of eta trials is trained beyond each rung (default: 2 for promotion, else 3)",
     )
-    p.add_argument("--epoch-budget", type=natural, help="stop when the trials of this call trained so many epochs")
+    p.add_argument(
+        "--epoch-budget", type=natural, help="stop when the trials of this call have trained this many epochs"
+    )
     p.add_argument(
         "--train-size",
         type=natural,
@@ -58,9 +62,9 @@ def parser() -> Parser:
     )
     p.add_argument("--val-size", type=natural, default=5000, help="training images kept for validation")
     p.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="how trials are proposed")
-    p.add_argument("--pruner", choices=PRUNERS, default="promotion", help="which trials go on")
+    p.add_argument("--pruner", choices=PRUNERS, default="promotion", help="which trials are trained beyond a rung")
     p.add_argument("--seed", type=int, default=0, help="of the sampler and the trials")
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps")
+    p.add_device_option()
     p.add_argument(
         "--workers",
         type=workers,
@@ -82,7 +86,7 @@ def workers(text: str) -> int | None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parses, searches, prints how to go on."""
+    """Parses, searches, prints the best trial and what to do next."""
     args = vars(parser().parse_args(argv))
     quiet, limits = args.pop("quiet"), args.pop("param_budget") or ()
     args |= {"param_budgets": limits} if len(limits) > 1 else {"param_budget": next(iter(limits), None)}
@@ -97,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         study = run_search(settings, display)
     except KeyboardInterrupt:
-        display.say("stopped; nothing is lost, and the same command goes on")
+        display.say("stopped; nothing is lost, and the same command continues")
         raise
     for line in closing_lines(study, settings, sys.argv[1:]):
         display.say(line)

@@ -35,8 +35,8 @@ def parser() -> Parser:
         help="normalise by the training images' statistics or by the pickle's own",
     )
     p.add_argument("--tta", action="store_true", help="average over mirrored and shifted views")
-    p.add_argument("--space", help="space that defines the model's own network class (a Python file or module)")
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps")
+    p.add_space_option("the model's own network class")
+    p.add_device_option()
     return p
 
 

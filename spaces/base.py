@@ -104,7 +104,7 @@ class OwnCandidate(ABC):
     """Base class of candidates for a space with a `train` of its own: `to_dict` must be written."""
 
     cost: Cost | None = None
-    """Set it to have limits checked."""
+    """Parameters and multiply-accumulates, which the limits are checked against; None is not checked."""
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
@@ -133,10 +133,10 @@ class SearchSpace(ABC):
     param_budget: int | None = None
     """Most parameters a network may have; a proposal above it is infeasible and never trained."""
     mac_budget: int | None = None
-    """Most multiply-accumulates an image; likewise."""
+    """Most multiply-accumulates an image; a proposal above it is infeasible and never trained."""
     resumable: bool | None = None
-    """Whether `train` resumes after `context.epochs_done`; None is yes for the default `train`, no for an own one.
-    Where it does not, a trial that is promoted is trained from the start again."""
+    """Whether `train` resumes after `context.epochs_done`; None is yes for the default `train`, no for one of your own.
+    Where it does not, a promoted trial is trained again from the start."""
 
     @abstractmethod
     def suggest(self, trial: BaseTrial) -> Proposal:

@@ -30,10 +30,10 @@ RECIPE_ATTRIBUTE = "recipe"  # user attribute of a warm start: the recipe that i
 
 STAGES = (3, 4)
 MAX_BLOCKS = 6  # a stage, where the limits have room for it
-USUAL_WIDTHS = (14, 28, 56)  # of a stage; a depth that leaves a plain network less is not proposed
-WIDTH_RATIO = (1.0, 2.5)  # of a stage to the one before
-STEM_RATIO = (0.25, 2.0)  # of the stem to the first stage
-UNUSED_SHARE = (0.001, 0.98)  # of the limits, on a logarithmic scale: most proposals come close to them
+USUAL_WIDTHS = (14, 28, 56)  # channels a stage; a depth that leaves a plain network less is not proposed
+WIDTH_RATIO = (1.0, 2.5)  # width of a stage to that of the one before
+STEM_RATIO = (0.25, 2.0)  # width of the stem to that of the first stage
+UNUSED_SHARE = (0.001, 0.98)  # share of the limits left unused, logarithmic: most proposals come close to them
 BLOCKS: tuple[BlockName, ...] = ("basic", "preact", "bottleneck")
 KERNELS = (3, 5)
 SHORTCUT_KERNELS = (1, 3)

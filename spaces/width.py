@@ -51,12 +51,12 @@ def round_width(width: float, multiple: int) -> int:
 
 
 def widest(build: Callable[[float], ResNetConfig], limits: Limits, share: float) -> ResNetConfig:
-    """The network of the largest scale that keeps `share` of the limits; if none does, the narrowest.
+    """The network of the largest scale within `share` of the limits; if none is, the narrowest.
 
     Args:
         build: the network of a scale, in channels of the first stage; its cost must not fall when the scale grows.
         limits: hard limits; the result always keeps them.
-        share: in (0, 1].
+        share: share of the limits in (0, 1].
 
     Raises:
         InfeasibleError: even the narrowest network breaks a limit.

@@ -25,7 +25,6 @@ FLAGS = (
     "--virtual-time-budget=15000",  # of the page's own time, in milliseconds: it passes as fast as the page can work
     "--dump-dom",
 )
-SECONDS = 100  # after which a browser that hangs is ended
 
 
 @dataclass(frozen=True)
@@ -60,5 +59,5 @@ class Browser:
         """Opens an address on this machine, or a file."""
         address = page if isinstance(page, str) else page.resolve().as_uri()
         line = [self.program, *FLAGS, f"--user-data-dir={self.profile}", address]
-        done = subprocess.run(line, capture_output=True, text=True, timeout=SECONDS, check=True)
+        done = subprocess.run(line, capture_output=True, text=True, check=True)
         return OpenedPage(done.stdout, done.stderr)

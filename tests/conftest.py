@@ -10,8 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
+
+from cifar.runtime import threads
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+# how long an example takes is the machine's business: the only time limit is that of the whole test
+settings.register_profile("no time limits", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no time limits")
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +31,8 @@ def _seeded() -> None:
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Two threads on small tensors wait for one another more than they work, above all on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with threads.one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")

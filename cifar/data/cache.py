@@ -32,7 +32,7 @@ class FolderMeta:
     files: dict[str, int]
     """Bytes of each file."""
     fingerprint: str
-    """That of the source; see `cifar.data.prepare.PreparedData`."""
+    """Fingerprint of the source; see `cifar.data.prepare.PreparedData`."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class SourceMeta(FolderMeta):
     """What the folder of a whole source says; see `cifar.data.prepare.PreparedData`."""
 
     class_names: list[str]
-    """By label."""
+    """Names of the classes, by label."""
     train_count: int
     """Images for training and validation together."""
     test_count: int
-    """0 without a test split."""
+    """Test images; 0 without a test split."""
     image_size: int
     """Height and width in pixels."""
 
@@ -103,7 +103,7 @@ def cache_errors(folder: Path) -> Iterator[None]:
         raise DataError(
             "the cache folder must be writable and have room for the images",
             got=f"{folder} ({error.strerror or error})",
-            remedy="Free space there, or choose another folder by --cache or XDG_CACHE_HOME",
+            remedy="Free space there, or choose another folder by XDG_CACHE_HOME",
         ) from None
 
 

@@ -1,6 +1,6 @@
 """The data set: found or downloaded, decoded once, and cached.
 
-cache folder (--cache, or XDG_CACHE_HOME/cifar-budget-search, or ~/.cache/cifar-budget-search)
+cache folder (XDG_CACHE_HOME/cifar-budget-search, or ~/.cache/cifar-budget-search)
 ├── cifar-10-python.tar.gz          the official archive, if downloaded
 └── prepared/<source key>/
     ├── train_images.npy  train_labels.npy  test_images.npy  test_labels.npy  meta.json
@@ -43,11 +43,11 @@ class PreparedData:
     fingerprint: str
     """SHA-256 of the decoded content: the same images have the same one, whatever form they came in."""
     class_names: tuple[str, ...]
-    """By label."""
+    """Names of the classes, by label."""
     train_count: int
     """Images a search may use, for training and validation together."""
     test_count: int
-    """0 if the source has no test split."""
+    """Test images; 0 if the source has no test split."""
     image_size: int
     """Height and width in pixels."""
 

@@ -53,7 +53,7 @@ def load_training_split(
         val_size: validation images, 0 or more.
         train_size: keep this many of the other images, a fixed stratified subset; None keeps all.
         val_limit: keep at most this many validation images, a fixed stratified subset; None keeps all.
-        seed: of the split, in 0..2**32 - 1.
+        seed: seed of the split, in 0..2**32 - 1.
 
     Raises:
         DataError: sizes that the source cannot give; a cache that was removed or cut, or cannot be written.

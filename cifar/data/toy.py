@@ -19,10 +19,10 @@ def toy_npz(path: Path, *, train: int = 600, test: int = 200, classes: int = 4, 
     Args:
         path: the file to write; its folder must exist.
         train: training images, balanced over classes.
-        test: test images, likewise.
+        test: test images, balanced over classes.
         classes: 2 or more.
         size: height and width in pixels.
-        seed: of everything random.
+        seed: seed of everything random.
     """
     rng = np.random.RandomState(seed)
     train_images, train_labels = _split(rng, train, classes, size)

@@ -66,8 +66,8 @@ def normalisation_shift(images: Tensor, mean: Sequence[float], std: Sequence[flo
 
     Args:
         images: uint8 (N, 3, H, W), at least one.
-        mean: of the training set, a channel, of values in [0, 1].
-        std: likewise; positive.
+        mean: mean of each channel of the training set, of values in [0, 1].
+        std: standard deviation of each channel of the training set; positive.
     """
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or not images.numel():
         raise ValueError(f"images must be uint8 (N, 3, H, W), got {images.dtype} {tuple(images.shape)}")

@@ -59,7 +59,7 @@ def write_submission(
         labels: int64 (N,), 0 to num_classes - 1.
         header: the two column names.
         expected_ids: those of a sample submission: they must be the same, and the rows follow their order.
-        num_classes: of the model.
+        num_classes: number of the model's classes.
 
     Raises:
         SubmissionError: ids, labels or header are not what they must be, or the file cannot be written.

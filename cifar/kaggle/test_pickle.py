@@ -34,7 +34,7 @@ class KagglePickle:
     images: Tensor
     """uint8 (N, 3, H, W), RGB."""
     ids: Ids
-    """As the file gives them, in the images' order; 0 to N - 1 if it gives none."""
+    """Ids as the file gives them, in the images' order; 0 to N - 1 if it gives none."""
     layout: str
     """A sentence for people: the array's shape, how it was read, and where the ids come from."""
 

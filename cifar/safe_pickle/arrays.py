@@ -24,7 +24,7 @@ class Arrays:
     """Builds a pickle's arrays, and counts the bytes that are copied for them.
 
     Args:
-        size: of the pickle in bytes. No more than twice that (text -> bytes -> array) is copied out of it,
+        size: size of the pickle in bytes. No more than twice that (text -> bytes -> array) is copied out of it,
             so that one buffer which many arrays refer to is no way to fill the memory.
     """
 

@@ -20,7 +20,7 @@ class Machine:
     """The stack machine. Each opcode is one entry of `STEPS`, called with the machine and its argument.
 
     Args:
-        size: of the pickle in bytes, which bounds what its arrays may take.
+        size: size of the pickle in bytes, which bounds what its arrays may take.
     """
 
     def __init__(self, size: int) -> None:

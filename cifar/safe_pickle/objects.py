@@ -19,7 +19,7 @@ class Global:
     """A name that the file refers to: one of the values of `GLOBALS`. It is never called."""
 
     name: str
-    """That value."""
+    """One of the values of `GLOBALS`, such as `ndarray`."""
 
 
 @dataclass(eq=False, slots=True)

@@ -55,7 +55,7 @@ def roc_curve(scores: Tensor, positive: Tensor, *, name: str = "") -> RocCurve:
     Args:
         scores: float (N,), higher for images that look more like the class.
         positive: bool (N,), whether an image is of the class.
-        name: of the class.
+        name: name of the class.
     """
     if scores.ndim != 1 or scores.shape != positive.shape or scores.isnan().any():
         raise ValueError(f"scores (N,) without NaN need as many flags; got {scores.shape} and {positive.shape}")

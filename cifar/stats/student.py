@@ -35,7 +35,7 @@ def paired_t(differences: Sequence[float], confidence: float = CONFIDENCE) -> Pa
 
     Args:
         differences: second less first, one a pair; at least one.
-        confidence: of the interval, in (0, 1).
+        confidence: confidence level of the interval, in (0, 1).
     """
     mean, interval = statistics.fmean(differences), mean_interval(differences, confidence)
     if interval is None:

@@ -38,7 +38,7 @@ class SearchRequest:
     problem: Problem
     """What the space is made for."""
     clock: Clock
-    """Tells the time that the deadline refers to."""
+    """Tells the seconds that the deadline is counted in."""
     data: PreparedData | None = None
     """The data set; None for a space that uses no images."""
     deadline: float | None = None
@@ -48,7 +48,7 @@ class SearchRequest:
     max_epochs: int | None = None
     """Epochs of the study in all."""
     epoch_seconds: float | None = None
-    """Expected of an epoch; None is unknown."""
+    """Expected wall-clock time of an epoch; None is unknown."""
 
     @property
     def pauses(self) -> bool:
@@ -71,9 +71,9 @@ class Driver:
     """Owns a study for one call.
 
     Args:
-        study: that exists already; gets its sampler and pruner.
+        study: the study, which gets its sampler and pruner.
         space: proposes candidates.
-        request: what to do.
+        request: what the engine was asked to do.
         emit: is told what happens.
     """
 
@@ -98,7 +98,7 @@ class Driver:
         self.jobs: dict[int, tuple[TrialJob, float]] = {}  # by number, with the time when each began
 
     def next_job(self) -> TrialJob | Wait | Done:
-        """A job for a free worker; or to ask again later, or that nothing is left to do.
+        """A job for a free worker; `Wait` says to ask again later, `Done` that nothing is left to do.
 
         Raises:
             UserError: the user has to mend something before trials can be trained.
@@ -125,7 +125,7 @@ class Driver:
             return job
 
     def answer(self, result: EpochResult) -> Verdict:
-        """Reports an epoch; says how its worker goes on."""
+        """Reports an epoch; the verdict says what its worker does next."""
         job, _ = self.jobs[result.number]
         return self.ledger.report(job, result, self.scheduler.out_of_time)
 

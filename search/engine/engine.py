@@ -21,8 +21,8 @@ from search.study.study import require_study
 from spaces.base import SearchSpace
 from spaces.multi_limit import space_for
 
-WAITING_SECONDS = 0.2  # before an idle call looks again at what other calls on the study have done
-QUIET_SECONDS = 2.0  # without a message from any worker, after which a busy one does
+WAITING_SECONDS = 0.2  # until a call whose workers are all idle asks again: other calls may have ended a trial
+QUIET_SECONDS = 2.0  # without a message from any worker, until a call with busy workers does
 
 W = TypeVar("W", bound=Worker)
 
@@ -31,7 +31,7 @@ class Engine(Protocol):
     """Runs the trials of a study that exists already."""
 
     def run(self, request: SearchRequest, emit: Emit) -> None:
-        """Runs trials until the request's deadline or number; Ctrl-C leaves every trial told.
+        """Runs trials until a limit of the request is reached; Ctrl-C leaves every trial told.
 
         Raises:
             UserError: something that the user must mend.
@@ -63,11 +63,11 @@ def run_inline(study: optuna.Study, space: SearchSpace, request: SearchRequest, 
     """Runs trials in this process.
 
     Args:
-        study: whose trials are run.
+        study: the study whose trials are run.
         space: proposes and trains candidates.
         request: what to do; the study and the space that it names are not opened.
         emit: is told what happens.
-        workers: that train an epoch each in turn.
+        workers: how many workers train, an epoch each in turn.
     """
     runner = request.worker_setup.runner_of(space)
     driver = Driver(study, space, request, emit)

@@ -28,13 +28,13 @@ from search.study.attributes import (
     CANDIDATE,
     EPOCH_SECONDS,
     FINGERPRINT,
+    LAST_JOB,
     MACS,
     PARAMETERS,
     PAUSED,
     REASON,
     REPEAT_OF,
     SEED,
-    STINT,
     WORKER,
     given,
     record,
@@ -50,7 +50,7 @@ LOSSES_OF_A_CANDIDATE = 2  # workers lost while they trained one candidate, afte
 
 @dataclass
 class OpenTrial:
-    """A trial that a worker trains, or that is about to be handed to one."""
+    """A trial that a worker trains, or is about to."""
 
     trial: Trial
     """The trial, which reports to the study."""
@@ -72,10 +72,10 @@ class Ledger:
     """Writes a study.
 
     Args:
-        study: with its sampler and pruner.
+        study: the study, with its sampler and pruner.
         space: proposes candidates.
         plan: full length and limits of the study.
-        seed: the study's; each trial's own derives from it and the trial's number.
+        seed: the study's seed; each trial's own derives from it and the trial's number.
         checkpoints: folder of the paused trials' states.
         emit: is told what happens.
         pauses: whether trials pause and are resumed later; otherwise the study's pruner ends them.
@@ -112,14 +112,14 @@ class Ledger:
         self.open[trial.number] = OpenTrial(trial, 0)
         attributes = given(trial.user_attrs)
         trial.set_user_attr(WORKER, this_process())
-        trial.set_user_attr(STINT, [0, epochs])
+        trial.set_user_attr(LAST_JOB, [0, epochs])
         try:
             candidate = propose(self.space, trial)
             ended = self._recorded(trial, candidate) or self._repeated(trial)
         except UserError as error:
             self._end(trial, TrialState.FAIL, TrialOutcome.FAILED, str(error))
             raise
-        except Exception as error:  # a bug in a space: the study goes on without this trial
+        except Exception as error:  # a bug in a space: the study continues without this trial
             ended = self._end(trial, TrialState.FAIL, TrialOutcome.FAILED, described(error))
         if ended:
             del self.open[trial.number]
@@ -127,13 +127,13 @@ class Ledger:
         return self._job(trial, attributes, candidate, 0, epochs)
 
     def resume(self, stored: FrozenTrial, epochs: int) -> TrialJob:
-        """Claims a paused trial, to be trained up to so many epochs."""
+        """Claims a paused trial, to be trained up to `epochs`."""
         start = record(stored).paused
         closed = stored.state is TrialState.PRUNED
         trial = reopen(self.study, stored) if closed else live_trial(self.study, stored)
         self.open[trial.number] = OpenTrial(trial, start)
         trial.set_user_attr(WORKER, this_process())
-        trial.set_user_attr(STINT, [start, epochs])
+        trial.set_user_attr(LAST_JOB, [start, epochs])
         trial.set_user_attr(PAUSED, 0)
         attributes = given(stored.user_attrs)
         candidate = candidate_of(self.space, stored.params, attributes, trial.number)
@@ -189,11 +189,11 @@ class Ledger:
     # ---- an epoch is done
 
     def report(self, job: TrialJob, result: EpochResult, out_of_time: bool) -> Verdict:
-        """Reports an epoch and says how the job goes on.
+        """Reports an epoch; the verdict says what the worker does next.
 
         Args:
-            job: of the trial.
-            result: of the epoch.
+            job: the job that trains the trial.
+            result: what the epoch gave.
             out_of_time: whether no other epoch may begin.
         """
         opened = self.open[job.number]
@@ -288,7 +288,7 @@ class Ledger:
         return ended
 
     def put_all_back(self) -> None:
-        """Puts back every open trial that has not been told how it ended: the search is interrupted."""
+        """Puts back every open trial that has not ended: the search is interrupted."""
         for number in self.open:
             stored = self.study.trials[number]
             if not (stored.state.is_finished() or is_paused(stored)):

@@ -1,8 +1,8 @@
 """The promotion policy: which paused trial is resumed, or whether a new one starts.
 
 Successive halving (arXiv 1502.07943) over trials that pause with a checkpoint and are resumed from it, as in ASHA
-(arXiv 1810.05934). Of n trials started, `n // eta**k`, and at least one, are trained to rung k: always the best of
-those that are paused below it.
+(arXiv 1810.05934). Of n trials started, `n // eta**k`, but at least one, are trained to rung k, counted from 0: always
+the best of those that are paused at the rung below.
 
 Trials come in rounds. A round starts as many trials as it can afford *together with their promotions*, and only then
 promotes. The first round is worth `FIRST_ROUND` full trials of training; each later one doubles what has been trained,
@@ -11,14 +11,18 @@ takes what is left.
 
 An example: rungs at 1, 2 and 4 epochs, eta = 2, and a first round of 3 full trials, which is 12 epochs.
 
-1. Seven trials start, each to rung 1. That takes 7 epochs. Of seven trials, 7 // 2 = 3 belong on rung 2, which takes 1
-   epoch each, and 7 // 4 = 1 on rung 4, which takes 2 more: the *committed cost* is 7 + 3 + 2 = 12 epochs. An eighth
-   trial would commit 8 + 4 + 2 * 2 = 16 epochs, more than the round holds.
-2. Their losses after 1 epoch are 0.9 0.5 0.7 0.4 0.8 0.6 0.3. The best three, trials 6, 3 and 1, are resumed up to
-   rung 2, in this order.
-3. Their losses after 2 epochs are 0.25, 0.35 and 0.2. The best, trial 1, is resumed up to rung 4: a full trial.
-4. All 12 epochs are spent. The second round ends at 24; it starts new trials, and its promotions choose among all
-   paused trials, those of the first round included.
+1. Trials 0 to 6 start and pause after 1 epoch each: 7 epochs. Of seven trials, 7 // 2 = 3 are to reach 2 epochs, 1
+   more each, and 7 // 4 = 1 is to reach 4 epochs, 2 more. So the *committed cost* is 7 + 3 + 2 = 12 epochs. An eighth
+   trial would raise it to 8 + 4 + 2 * 2 = 16 epochs, more than the round holds.
+2. Their losses after 1 epoch are 0.9 0.5 0.7 0.4 0.8 0.6 0.3. The best three, trials 6, 3 and 1, are promoted to 2
+   epochs, in this order.
+3. The losses of trials 6, 3 and 1 after 2 epochs are 0.25, 0.35 and 0.2. The best, trial 1, is promoted to 4 epochs:
+   a full trial.
+4. All 12 epochs are spent. The second round ends at 24 committed epochs. It starts new trials, and its promotions
+   choose among all paused trials, those of the first round included.
+
+Where epochs of trials differ in cost, rounds still count epochs; what they cost decides what can be afforded at all. A
+worker that could only wait for others' values begins the next round.
 
 `benchmarks/search_quality.py` measures its choices beside random search, TPE and Hyperband.
 
@@ -36,14 +40,14 @@ FIRST_ROUND = 3  # full trials' worth of training
 
 
 class Status(Enum):
-    """What becomes of a trial at present."""
+    """Whether a trial runs, is paused or has ended."""
 
     RUNNING = auto()
     """A worker trains it."""
     PAUSED = auto()
     """It has a checkpoint and can be resumed."""
     ENDED = auto()
-    """It is complete, diverged, failed or was pruned."""
+    """It is complete, was pruned, diverged or failed."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,11 @@ class TrialView:
     number: int
     """Its number in the study."""
     status: Status
-    """What it is doing."""
+    """Whether it runs, is paused or has ended."""
     epochs: int
-    """Epochs trained; for a running trial, those that it will have when it pauses."""
+    """Epochs trained; for a running trial, those at which its job ends."""
     losses: dict[int, float] = field(default_factory=dict)
-    """By rung: the value reported there, negated where larger is better."""
+    """Value reported at each rung, negated where larger is better."""
     cost: float = 1.0
     """Seconds an epoch, as a multiple of the mean trial's."""
 
@@ -87,7 +91,7 @@ class Wait:
 
 @dataclass(frozen=True)
 class Done:
-    """The limits allow no more training."""
+    """Nothing more can be trained within the limits."""
 
 
 Decision = Promote | Start | Wait | Done
@@ -167,11 +171,11 @@ class _State:
             pool.sort(key=lambda t: (t.losses.get(rung, math.inf), t.number))
 
     def wanted(self, level: int, started: int) -> int:
-        """How many of so many started trials are to reach a rung."""
+        """How many trials are to reach a rung once `started` have started."""
         return max(1, started // int(self.eta**level))
 
     def committed(self, starting: int = 0) -> float:
-        """The committed cost: what is trained already, so many new trials, and every promotion that then is due.
+        """The committed cost: what is trained already, `starting` new trials, and every promotion due after them.
 
         In epochs of a mean trial.
         """
@@ -201,7 +205,7 @@ class _State:
         return Promote(self.below[0].number, self.rungs[0]) if self.below else None
 
     def due(self) -> Promote | Wait | None:
-        """A promotion that is due whatever running trials turn out to be worth; else a wait for them; else None."""
+        """A promotion that is due whatever values running trials report; else a wait for these values; else None."""
         arriving, waiting = self.running[0], False
         for level in range(1, len(self.rungs)):
             pool, missing = self.pools[level - 1], max(0, self.wanted(level, self.started) - self.reached[level])
@@ -220,9 +224,9 @@ class _State:
         return None
 
     def _step(self, trial: TrialView, level: int) -> float:
-        """Epochs of a mean trial that cost as much as taking a paused trial to a rung."""
+        """Cost of training a paused trial up to a rung, in epochs of a mean trial."""
         return trial.cost * (self.rungs[level] - trial.epochs)
 
     def wait_or_done(self) -> Wait | Done:
-        """Waits while a trial runs: it may be promoted later."""
+        """Waits while a trial runs, since it may be promoted later."""
         return Wait() if any(self.running) else Done()

@@ -23,7 +23,8 @@ from search.study.trials import distinct
 
 SEQUENCES = ("qmc",)  # samplers whose proposals follow from one seed and the number of the trial
 LEARNING = ("tpe", "gp")  # samplers that may be misled by the values of short runs
-RANDOM_SHARE = 0.25  # of the proposals; BOHB takes a third (https://automl.github.io/HpBandSter, `random_fraction`)
+RANDOM_SHARE = 0.25
+"""Share of proposals that are random; BOHB takes a third (https://automl.github.io/HpBandSter, `random_fraction`)."""
 
 
 def use_sampler(study: optuna.Study, settings: SearchSettings, plan: Plan) -> None:
@@ -48,7 +49,7 @@ class FreshSampler(BaseSampler):
 
     Args:
         make: makes the sampler of a seed.
-        seed: of the study.
+        seed: the study's seed.
         same_seed: whether all trials take the study's seed.
         wary: whether to propose at random until a trial is complete, after a proposal that repeated an earlier one,
             and `RANDOM_SHARE` of the time besides.
@@ -59,7 +60,7 @@ class FreshSampler(BaseSampler):
     ) -> None:
         self.make, self.seed, self.same_seed, self.wary = make, seed, same_seed, wary
         self.shown: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}
-        self.number, self.inner = -1, make(seed)  # of the trial that is being proposed
+        self.number, self.inner = -1, make(seed)  # the trial that is being proposed, and its sampler
         self.seen: optuna.Study | None = None
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -89,14 +90,14 @@ class FreshSampler(BaseSampler):
 
 
 def _knows_too_little(study: optuna.Study) -> bool:
-    """Whether no trial is complete, or the last proposal repeated an earlier one: the model proposes what it knows."""
+    """Whether no trial is complete, or the last proposal repeated an earlier one: the model repeats itself."""
     trials = study.get_trials(deepcopy=False)
     repeated = len(trials) > 1 and REPEAT_OF in trials[-2].user_attrs  # the last is the trial to propose for
     return repeated or not any(t.state is TrialState.COMPLETE for t in trials)
 
 
 class _PausedArePruned(ForwardingStorage):
-    """Shows paused trials as pruned with what they reported, and hides those that others repeat or continue."""
+    """Shows paused trials as pruned ones with their last value; hides repeats, and closed trials that others resume."""
 
     def __init__(self, backend: optuna.storages.BaseStorage, shown: dict[int, tuple[FrozenTrial, FrozenTrial]]) -> None:
         super().__init__(backend)
@@ -125,13 +126,13 @@ def make_sampler(name: str, seed: int, startup_trials: int) -> BaseSampler:
 
     Args:
         name: tpe, random, qmc, gp, cmaes or nsga2.
-        seed: in 0..2**32-1.
+        seed: seed in 0..2**32-1.
         startup_trials: random ones before TPE or the Gaussian process learns; counts trials of any origin.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if name == "tpe":
-            # group: the space is conditional, and parameters that never occur together are modelled apart
+            # group: the space is conditional, and parameters that never occur together are modelled separately
             return optuna.samplers.TPESampler(n_startup_trials=startup_trials, seed=seed, multivariate=True, group=True)
         if name == "random":
             return optuna.samplers.RandomSampler(seed=seed)

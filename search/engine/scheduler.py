@@ -1,7 +1,7 @@
 """The scheduler: what a free worker does next, and when a search is over.
 
-It turns the study into what the promotion policy asks for, holds the limits of the call, and notes how trials end. It
-reads the study and writes nothing.
+It shows the study to the promotion policy, keeps the limits of the call, and notes how trials end. It reads the study
+and writes nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from search.study.trials import counted, mean_epoch_seconds, trained
 MOST_FAILURES = 3  # in a row with the same reason: the cause is not the candidate
 MOST_INFEASIBLE = 1000  # in a row: the space does not know the limit
 MOST_REPEATS = 100  # in a row: the space has no more candidates
-RESERVE = 0.05  # of the time left, for what is not training
+RESERVE = 0.05  # share of the time left that is kept for what is not training
 
 Clock = Callable[[], float]
 """Seconds that only grow, such as `time.monotonic`."""
@@ -40,19 +40,19 @@ class Limits:
     max_epochs: int | None = None
     """Epochs of the study in all."""
     workers: int = 1
-    """Workers that train side by side until then."""
+    """Number of workers that train side by side."""
 
 
 class Scheduler:
     """Decides for all workers of a call.
 
     Args:
-        study: whose trials are trained.
-        plan: of the study.
-        limits: of this call.
-        clock: that the deadline refers to.
+        study: the study whose trials are trained.
+        plan: the study's plan.
+        limits: when this call ends.
+        clock: tells the seconds that the deadline is counted in.
         pauses: whether trials pause and are promoted; otherwise each is trained until the pruner ends it.
-        epoch_seconds: expected, for as long as no trial tells; None is unknown.
+        epoch_seconds: expected time of an epoch, used until a trial's is measured; None is unknown.
     """
 
     def __init__(
@@ -69,9 +69,9 @@ class Scheduler:
         self.epoch_seconds = epoch_seconds
         self.policy = Promotion(plan.rungs, plan.eta)
         self.endings: list[TrialEnded] = []
-        self.failures: list[TrialEnded] = []  # that no trial has got past since
+        self.failures: list[TrialEnded] = []  # failures in a row, see `_failures`
         self.shortest: float | None = None  # seconds of the shortest job that trained
-        self.exhausted = False  # whether the space seems to have no candidate that was not tried
+        self.exhausted = False  # whether every candidate of the space seems to have been tried
 
     def decide(self) -> Decision:
         """What a free worker should do now."""
@@ -95,9 +95,9 @@ class Scheduler:
         return Start(int(min(full, epochs_left)))
 
     def _outlook(self, trials: list[FrozenTrial]) -> tuple[list[TrialView], float, float]:
-        """What the policy asks for: the trials, and the epochs and trials left."""
+        """What the policy decides from: the trials, and the epochs and trials left."""
         maximize = self.study.direction is optuna.study.StudyDirection.MAXIMIZE
-        timed = self.limits.deadline is not None and self.limits.max_epochs is None  # that one counts all epochs alike
+        timed = self.limits.deadline is not None and self.limits.max_epochs is None  # a limit of epochs counts alike
         seen = views(trials, self.plan, maximize=maximize, timed=timed)
         return seen, min(self._epochs_left(trials), self._affordable(trials, seen)), self._trials_left(trials)
 
@@ -146,7 +146,7 @@ class Scheduler:
             )
 
     def _failures(self, ended: TrialEnded, worker_lost: bool) -> list[TrialEnded]:
-        """Failures in a row: only a trial that was trained for longer breaks it."""
+        """Failures in a row: only a trial that was trained for longer ends the row."""
         if worker_lost or ended.outcome is TrialOutcome.FAILED:
             self.failures.append(ended)
         elif ended.outcome.trained:

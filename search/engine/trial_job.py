@@ -105,7 +105,7 @@ class JobEnd:
     kind: JobEndKind
     """Why the job ended."""
     reason: str = ""
-    """In a few words; empty where the kind says it all."""
+    """Reason in a few words; empty where the kind says it all."""
     error: UserError | None = None
     """What the user has to mend, if that ended the job."""
 
@@ -177,7 +177,7 @@ class JobRunner:
             yield JobEnd(job.number, JobEndKind.DIVERGED, str(error))
         except UserError as error:
             yield JobEnd(job.number, JobEndKind.RAISED, str(error), error)
-        except Exception as error:  # a bug in a space, or out of memory: the study goes on without this trial
+        except Exception as error:  # a bug in a space, or out of memory: the study continues without this trial
             yield JobEnd(job.number, JobEndKind.RAISED, described(error))
         except SystemExit as error:
             yield JobEnd(job.number, JobEndKind.WORKER_LOST, f"its worker exited with status {error.code or 0}")

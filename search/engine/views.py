@@ -22,7 +22,7 @@ def views(trials: Iterable[FrozenTrial], plan: Plan, *, maximize: bool, timed: b
         trials: all trials of a study.
         plan: the study's plan.
         maximize: whether larger values are better.
-        timed: whether an epoch costs the seconds it takes; otherwise all cost the same.
+        timed: whether an epoch costs as many seconds as it takes; otherwise all epochs cost the same.
     """
     counting = [t for t in distinct(trials) if t.state in STATES and is_feasible(t)]
     mean = mean_epoch_seconds(counting) if timed else None

@@ -143,12 +143,12 @@ class ProcessWorker:
 
 
 def ready_inline(workers: Sequence[InlineWorker]) -> Sequence[InlineWorker]:
-    """All of them: each trains its next epoch when it is asked."""
+    """All workers: each trains its next epoch when it is asked for its message."""
     return workers
 
 
 def ready_processes(workers: Sequence[ProcessWorker], seconds: float) -> list[ProcessWorker]:
-    """Those that have a message, or are gone; waits for at most so many seconds until there is one."""
+    """The workers that have a message or are gone; waits at most `seconds` for the first."""
     ready = wait([worker.connection for worker in workers], timeout=seconds)
     return [worker for worker in workers if worker.connection in ready]
 

@@ -31,7 +31,7 @@ def describe(plan: Plan, outlook: Forecast, settings: SearchSettings, device: De
 
 def describe_rungs(plan: Plan) -> str:
     """The line about the rungs."""
-    return f"rungs       {', '.join(map(str, plan.rungs))} epochs; one of {plan.eta} trials goes on at each"
+    return f"rungs       {', '.join(map(str, plan.rungs))} epochs; one of {plan.eta} trials is trained beyond each"
 
 
 def shortfalls(plan: Plan, outlook: Forecast, settings: SearchSettings) -> list[str]:
@@ -49,9 +49,9 @@ def _limits(plan: Plan, settings: SearchSettings) -> str:
 
 
 def _disk(plan: Plan, outlook: Forecast, settings: SearchSettings) -> Iterator[str]:
-    taken = disk(plan, settings.pruner, outlook.trials)
-    if taken:
-        yield f"disk        about {format_bytes(taken)}, the checkpoints of paused trials"
+    size = disk(plan, settings.pruner, outlook.trials)
+    if size:
+        yield f"disk        about {format_bytes(size)}, the checkpoints of paused trials"
 
 
 def _few_images(plan: Plan) -> Iterator[str]:
@@ -80,6 +80,6 @@ def _few_trials(plan: Plan, outlook: Forecast, settings: SearchSettings) -> Iter
     needed = plan.eta ** (len(plan.rungs) - 1)
     if settings.pruner != "none" and outlook.trials < needed:
         yield (
-            f"few         {outlook.trials} trials do not fill {len(plan.rungs)} rungs, at each of which one of "
-            f"{plan.eta} goes on: that takes {needed}; allow more, or raise --min-epochs"
+            f"few         {outlook.trials} trials do not fill {len(plan.rungs)} rungs, beyond each of which "
+            f"one of {plan.eta} is trained: that takes {needed}; allow more, or raise --min-epochs"
         )

@@ -11,8 +11,8 @@ from search.planning.speed import Speed
 from search.planning.usual_network import macs_at, parameters_at
 from search.settings import DEFAULT_TRIALS, SearchSettings
 
-TYPICAL_COST = 1.4  # of a proposed network beside a plain one of as many MACs: narrow, deep or of 1x1 kernels (CPU)
-EVALUATION_COST = 1 / 3  # of an image's training: the forward pass of forward and backward
+TYPICAL_COST = 1.4  # time of a proposed network (narrow, deep, 1x1 kernels), as a multiple of a plain one's (CPU)
+EVALUATION_COST = 1 / 3  # time to evaluate an image, as a share of training on it: forward without backward
 BYTES_A_NUMBER = 4
 COPIES = 1 + 5 / 3 + 2 / 3
 """Numbers that a checkpoint holds for each parameter, on average over the spaces: the weight; the optimizer's state,

@@ -23,12 +23,12 @@ FULL_TRIALS = 8  # full trials' worth of training that a time budget should hold
 ENOUGH_IMAGES = 400_000  # a full trial of nine epochs of CIFAR-10: no need to limit the networks
 FEWEST_IMAGES = 50_000  # below this, trials on CIFAR-10 do not tell a good network from a bad one
 SMALLEST_MAC_BUDGET = 8_000_000  # multiply-accumulates of an image of 32 x 32 pixels
-FEWEST_EPOCHS = 8  # of a full trial, so that bad trials end early: rungs 1, 3, 9 with eta 3; 1, 2, 4, 8 with eta 2
-LOWEST_RUNG = 1 / 32  # of a full trial's epochs, for promotion: lower values seldom tell trials apart
+FEWEST_EPOCHS = 8  # in a full trial, so that bad trials end early: rungs 1, 3, 9 with eta 3; 1, 2, 4, 8 with eta 2
+LOWEST_RUNG = 1 / 32  # share of a full trial's epochs, for promotion: shorter runs seldom tell trials apart
 MOST_EPOCHS = 81
 SHORTEST_EPOCH = 512  # images: four batches
-STARTUP_SHARE = 0.25  # of the expected trials: as many are random before the sampler learns, and 3 to 10
-EVALUATED_SHARE = 0.3  # validation images of a trial, as a share of its training images: a tenth of its time
+STARTUP_SHARE = 0.25  # share of the expected trials that are random before the sampler learns; 3 to 10 trials
+EVALUATED_SHARE = 0.3  # validation images of a trial as a share of its training images: a tenth of its time
 
 
 def plan_without_images(settings: SearchSettings, space: SearchSpace) -> Plan:

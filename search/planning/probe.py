@@ -17,7 +17,7 @@ UNENDING = 10_000  # epochs; more than any probe trains
 
 
 def probe_split(count: int) -> TrainingSplit:
-    """As many random training images, 32 x 32 pixels, of 10 classes; none for validation."""
+    """`count` random training images of 32 x 32 pixels and 10 classes; no validation images."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
     labels = torch.arange(count) % 10
@@ -33,8 +33,8 @@ def seconds_an_image(
         network: what is trained, by the default recipe.
         device: where to train.
         images: training images an epoch.
-        epochs: how many are timed at least.
-        seconds: for how long epochs are timed at least.
+        epochs: least number of epochs that are timed.
+        seconds: least time for which epochs are timed.
     """
     results = Training(Candidate(network), probe_split(images), device=device, epochs=UNENDING, seed=0).run()
     next(results)

@@ -26,13 +26,13 @@ WORTH = 1.05  # times the images/s of fewer workers; less is not worth the memor
 
 
 def images_per_second(device: Device, threads: int) -> float:
-    """Images that one worker of so many threads trains on in a second."""
+    """Images that one worker with this many threads trains on in a second."""
     torch.set_num_threads(threads)
     return 1 / statistics.median(seconds_an_image(NETWORK, device, images=IMAGES, seconds=SECONDS))
 
 
 def threads_of_each(workers: int) -> int:
-    """CPU threads of each of so many workers."""
+    """CPU threads of each worker, so that all share the cores."""
     return max(1, (os.cpu_count() or 1) // workers)
 
 

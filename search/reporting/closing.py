@@ -18,9 +18,9 @@ def closing_lines(study: optuna.Study, settings: SearchSettings, arguments: Sequ
     """The best trial, and the commands that follow a search.
 
     Args:
-        study: that was searched.
-        settings: of the call.
-        arguments: of the command, which continue the study.
+        study: the study that was searched.
+        settings: what the search was asked to do.
+        arguments: the command's arguments; given again, they continue the study.
     """
     trials = ranked(study)
     if not trials:
@@ -37,5 +37,5 @@ def closing_lines(study: optuna.Study, settings: SearchSettings, arguments: Sequ
         f"report     python -m search.report{option}",
         f"look       python -m search.dashboard{option}   or: optuna-dashboard {shown_url(settings)}",
         f"retrain    python -m search.retrain --trial best{option}",
-        f"go on      the same command again: {' '.join(['python -m search.run', *arguments])}",
+        f"continue   the same command again: {' '.join(['python -m search.run', *arguments])}",
     ]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-
-from cifar.files import write_text
 from search.reporting.pages.comparison_page import write_comparison_page
+from search.reporting.tables import write_csv
 from search.retraining.comparison import Comparison
 
 Row = dict[str, object]
@@ -17,7 +15,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> list[Path]:
     """Writes runs.csv, pairs.csv, per_class.csv and comparison.html; returns their paths."""
     tables = {"runs.csv": _runs(comparison), "pairs.csv": _pairs(comparison), "per_class.csv": _per_class(comparison)}
     for name, rows in tables.items():
-        write_text(folder / name, pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
+        write_csv(folder / name, rows)
     write_comparison_page(folder / "comparison.html", comparison)
     return [folder / name for name in (*tables, "comparison.html")]
 

@@ -6,7 +6,6 @@ import statistics
 import time
 from pathlib import Path
 
-import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
@@ -20,7 +19,7 @@ from search.format import (
     format_points_range,
     format_range,
 )
-from search.reporting.tables import Section, Table, markdown, print_sections
+from search.reporting.tables import Section, Table, markdown, print_sections, write_csv
 from search.retraining.finalists import FinalistPair, Finals, Sample
 
 SPREAD = (
@@ -58,7 +57,7 @@ def write_finals(folder: Path, stem: str, title: str, finals: Finals) -> list[Pa
         finals: what to write.
     """
     table, page = folder / f"{stem}.csv", folder / f"{stem}.md"
-    write_text(table, pd.DataFrame(_rows(finals)).to_csv(index=False, lineterminator="\n"))
+    write_csv(table, _rows(finals))
     write_text(page, "\n".join(_lines(title, finals)).rstrip() + "\n")
     return [table, page]
 

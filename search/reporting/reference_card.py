@@ -14,6 +14,7 @@ import pandas as pd
 from cifar.candidate import RecipeFile
 from cifar.files import write_text
 from search.format import format_duration, format_percent, format_range
+from search.reporting.tables import write_csv
 from search.retraining.candidates import RECIPES_STUDY
 from search.retraining.final_evaluation import Outcome
 from search.settings import STUDIES_FOLDER
@@ -47,7 +48,7 @@ def record_run(recipe: str, outcome: Outcome) -> Path:
     new = _row(recipe, outcome)
     rows = [row for row in rows if (row["run"], row["data"]) != (new["run"], new["data"])] + [new]
     rows.sort(key=lambda row: (str(row["recipe"]), str(row["run"])))
-    write_text(path, pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
+    write_csv(path, rows)
     card = FOLDER / "README.md"
     write_text(card, HEADER + "".join(_line(row) for row in rows))
     return card

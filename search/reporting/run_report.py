@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
 from cifar.candidate import Candidate
 from cifar.evaluate import Evaluation
-from cifar.files import write_text
 from cifar.networks.complexity import thop_parameters
 from cifar.networks.receptive_field import LayerRow, layer_rows, write_layers
 from cifar.stats.roc import roc_curves
 from search.format import format_duration, format_lr, format_percent, format_range
 from search.reporting.pages import gallery
 from search.reporting.pages.run_page import RunPage, write_run_page
+from search.reporting.tables import write_csv
 from search.retraining.final_evaluation import PLAIN, Outcome, RetrainResult
 from search.retraining.run_record import RunRecord
 
@@ -28,7 +27,7 @@ def write_run_report(result: RetrainResult) -> None:
     """Writes the tables and the page of a finished run into its folder."""
     folder, history = result.outcome.folder, [asdict(epoch) for epoch in result.outcome.record.history]
     layers = _layers(result.model.candidate)
-    write_text(folder / "history.csv", pd.DataFrame(history).to_csv(index=False, lineterminator="\n"))
+    write_csv(folder / "history.csv", history)
     write_layers(folder / "layers.csv", layers)
     write_run_page(folder / PAGE, _page(result, history, layers))
 

@@ -139,14 +139,14 @@ def _same_images(first: FinishedRun, second: FinishedRun) -> bool:
     return (first.classes, first.true) == (second.classes, second.true) and len(data) <= 1
 
 
-def _agreement(first: FinishedRun, second: FinishedRun) -> Counter[tuple[str, bool, bool]]:
+def _right_counts(first: FinishedRun, second: FinishedRun) -> Counter[tuple[str, bool, bool]]:
     """Images by true class, whether the first run is right, whether the second is."""
     return Counter(zip(first.true, first.right, second.right, strict=True))
 
 
 def _pair(first: FinishedRun, second: FinishedRun, test: McNemar, adjusted_p: float) -> Pair:
     low, high = paired_interval(test.only_first, test.only_second, len(first.true))
-    counts = _agreement(first, second)
+    counts = _right_counts(first, second)
     classes = tuple(_class_difference(name, counts) for name in dict.fromkeys(first.classes))
     return Pair(first, second, test, adjusted_p, low, high, classes)
 

@@ -69,7 +69,7 @@ def predict_test(model: TrainedModel, device: Device, test: ImageSet, *, tta: bo
         model: its network is moved to the device.
         device: where to predict.
         test: images that nothing else reads.
-        tta: whether to predict with test-time augmentation too, apart.
+        tta: whether to predict with test-time augmentation too, separately.
     """
     network = model.network.to(device.torch_device)
     return {

@@ -22,9 +22,9 @@ DATA = "data"
 SOURCE = "data_source"
 """Where the data set came from, as `--data` named it."""
 SEED = "seed"
-"""The study's seed; of a trial, the trial's own, which also names its checkpoint."""
+"""The study's seed; in a trial, the trial's own, which also names its checkpoint."""
 FORECAST = "forecast "
-"""Begins the key of a `Call`; the time when the call began follows, since calls may run at the same time."""
+"""Beginning of the key of a `Call`; the time at which the call began follows, since calls may run side by side."""
 
 # ---- of a trial
 
@@ -37,14 +37,14 @@ PARAMETERS = "parameters"
 MACS = "macs"
 """The network's multiply-accumulates an image."""
 RECIPE = "recipe"
-"""Name of the recipe that a warm start stands for; `spaces` read it."""
+"""Name of the recipe that a warm start stands for; spaces read it."""
 WARM_START = "warm_start"
 """Name of the known good point that the trial began as."""
 WORKER = "worker"
 """Host and process id of the driver that runs the trial."""
 PAUSED = "paused"
 """Epochs in the checkpoint of a paused trial; 0 while the trial runs."""
-STINT = "stint"
+LAST_JOB = "stint"
 """[epochs, epochs]: where the trial's last job began, and where it was to pause."""
 EPOCH_SECONDS = "epoch_seconds"
 """Seconds an epoch: the median of a job's epochs but the first, which holds its set-up; the first while it is alone."""
@@ -58,7 +58,7 @@ RETRY_OF = "retry_of"
 """Number of the failed trial whose parameters this one tries again."""
 
 _WRITTEN = frozenset(
-    {CANDIDATE, FINGERPRINT, SEED, PARAMETERS, MACS, WORKER, PAUSED, STINT, EPOCH_SECONDS}
+    {CANDIDATE, FINGERPRINT, SEED, PARAMETERS, MACS, WORKER, PAUSED, LAST_JOB, EPOCH_SECONDS}
     | {REASON, CONTINUES, REPEAT_OF, RETRY_OF}
 )
 
@@ -105,7 +105,7 @@ class TrialRecord:
 def record(trial: FrozenTrial) -> TrialRecord:
     """The trial's attributes as a typed record."""
     held = trial.user_attrs
-    start, end = held.get(STINT) or (0, None)
+    start, end = held.get(LAST_JOB) or (0, None)
     return TrialRecord(
         candidate=held.get(CANDIDATE),
         fingerprint=held.get(FINGERPRINT),

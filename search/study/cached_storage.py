@@ -1,8 +1,8 @@
 """Optuna storages that stand in front of another one.
 
 A study with promotion holds hundreds of running trials, the paused ones. Optuna's own cache reads every unfinished
-trial from the database at each question, 0.5 s for 600 of them; `CachedStorage` answers from memory, since a process
-knows what it wrote itself, and looks now and then for what others wrote.
+trial from the database at each question, 0.5 s for 600 of them. `CachedStorage` answers from memory, since a process
+knows what it wrote itself, and refreshes from time to time, to see what others wrote.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-STALE_SECONDS = 5.0  # after which a question looks for what other processes wrote
-LOOKING_SHARE = 0.05  # of the time may go into looking
+STALE_SECONDS = 5.0  # between two refreshes, at least
+REFRESH_SHARE = 0.05  # share of the time that refreshing may take, at most
 
 
 class ForwardingStorage(BaseStorage):
@@ -96,7 +96,7 @@ class CachedStorage(ForwardingStorage):
 
     Args:
         backend: the durable storage.
-        clock: seconds that only grow.
+        clock: tells the time in seconds, which only grow.
     """
 
     def __init__(self, backend: BaseStorage, clock: Callable[[], float] = time.monotonic) -> None:
@@ -104,7 +104,7 @@ class CachedStorage(ForwardingStorage):
         self.clock = clock
         self.studies: dict[int, dict[int, FrozenTrial]] = {}  # trials of each study by their id, in their order
         self.study_of: dict[int, int] = {}  # by trial id
-        self.look_at: dict[int, float] = {}  # clock at which a study's trials are due to be read again
+        self.refresh_at: dict[int, float] = {}  # time of the clock at which a study is due for a refresh
 
     def refresh(self, study_id: int) -> None:
         """Reads what other processes wrote."""
@@ -113,7 +113,7 @@ class CachedStorage(ForwardingStorage):
         self.studies[study_id] = {t._trial_id: t for t in trials}
         self.study_of |= dict.fromkeys(self.studies[study_id], study_id)
         now = self.clock()
-        self.look_at[study_id] = now + max(STALE_SECONDS, (now - started) / LOOKING_SHARE)
+        self.refresh_at[study_id] = now + max(STALE_SECONDS, (now - started) / REFRESH_SHARE)
 
     def read_again(self, trial_id: int) -> None:
         """Reads what other processes wrote of one trial."""
@@ -123,7 +123,7 @@ class CachedStorage(ForwardingStorage):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        if study_id not in self.studies or self.clock() >= self.look_at[study_id]:
+        if study_id not in self.studies or self.clock() >= self.refresh_at[study_id]:
             self.refresh(study_id)
         trials = [t for t in self.studies[study_id].values() if states is None or t.state in states]
         return copy.deepcopy(trials) if deepcopy else trials
@@ -138,9 +138,9 @@ class CachedStorage(ForwardingStorage):
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         trial_id = self.backend.create_new_trial(study_id, template_trial)
         self.studies.setdefault(study_id, {})
-        self.look_at.setdefault(study_id, self.clock())
+        self.refresh_at.setdefault(study_id, self.clock())
         self._read(study_id, trial_id)
-        if self.studies[study_id][trial_id].number != len(self.studies[study_id]) - 1:  # others made some before it
+        if self.studies[study_id][trial_id].number != len(self.studies[study_id]) - 1:  # others made trials before it
             self.refresh(study_id)
         return trial_id
 
@@ -152,7 +152,7 @@ class CachedStorage(ForwardingStorage):
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         try:
             return self.backend.set_trial_state_values(trial_id, state, values)
-        finally:  # where another process was first, too
+        finally:  # also where another process was first
             if trial_id in self.study_of:
                 self._read(self.study_of[trial_id], trial_id)
 
@@ -181,7 +181,7 @@ class CachedStorage(ForwardingStorage):
         self.study_of[trial_id] = study_id
 
     def _change(self, trial_id: int, field: str, key: Any, value: Any) -> None:
-        """Replaces the trial by a changed copy: those handed out before stay as they were, as Optuna expects."""
+        """Replaces the trial by a changed copy; trials handed out before stay as they were, as Optuna expects."""
         study_id = self.study_of.get(trial_id)
         if study_id is None:
             return
@@ -191,7 +191,7 @@ class CachedStorage(ForwardingStorage):
 
 
 def _as_stored(value: Any) -> Any:
-    """What a database, which keeps attributes as JSON, gives back: tuples are lists, and later changes stay out."""
+    """The value as a database gives it back, from JSON: tuples become lists, and later changes do not show."""
     return json.loads(json.dumps(value))
 
 

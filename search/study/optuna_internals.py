@@ -1,7 +1,7 @@
-"""Every use of what Optuna keeps private, in one place, for the one thing that its public interface lacks.
+"""Every use of Optuna's private names, for the one thing that its public interface lacks.
 
-Optuna's public calls write to trials that they handed out themselves. A driver also writes to trials that an earlier
-process began: they are paused, or their process was killed.
+Optuna's public calls write only to trials that the same process asked for. A driver also writes to trials that an
+earlier process began: they are paused, or their process was killed.
 """
 
 from __future__ import annotations

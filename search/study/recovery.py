@@ -33,12 +33,12 @@ def recover_stale_trials(study: optuna.Study, own: Collection[int] | None = None
     """Closes trials whose driver on this machine is gone.
 
     Args:
-        study: whose trials are looked at.
+        study: the study whose trials are checked.
         own: numbers of the trials that this process trains; paused trials then stay open. None says that this
-            process trains nothing: every running trial of its own is stale, and paused trials are closed too.
+            process trains nothing: each of its running trials is stale, and paused trials are closed too.
 
     Returns:
-        How many must be trained again from the start.
+        How many of them must be trained again from the start.
     """
     stale = [t for t in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if _is_stale(t)]
     if own is not None:
@@ -50,7 +50,7 @@ def recover_stale_trials(study: optuna.Study, own: Collection[int] | None = None
             requeue(study, trial)
         elif is_paused(trial):
             _tell(study, trial, TrialState.PRUNED, _waited(trial))
-        else:  # its process ended while it trained on from a checkpoint
+        else:  # its process ended after the trial was resumed from a checkpoint
             set_attribute(study, trial, PAUSED, record(trial).start)
             _tell(study, trial, TrialState.PRUNED, KILLED)
     return len(again)
@@ -89,10 +89,10 @@ def reopen(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
 
 
 def is_claimed(study: optuna.Study, trial: FrozenTrial) -> bool:
-    """Whether another call has resumed a paused trial since this one read it.
+    """Whether another call has claimed a paused trial since this one read it.
 
-    Two calls on one storage could still both resume a trial within the milliseconds between this question and the
-    claim: Optuna's storages have no atomic claim of a running trial.
+    Two calls on one storage can still both resume a trial within the milliseconds between this check and the claim:
+    Optuna's storages cannot claim a running trial atomically.
     """
     if trial.state is TrialState.PRUNED:
         refresh(study)

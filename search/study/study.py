@@ -1,7 +1,7 @@
-"""The Optuna study of a search: opened or continued, with the plan it was made for, and its trials found by name.
+"""The Optuna study of a search: found or created, with the plan that its trials share.
 
-Everything that later calls need is in the study itself: the plan and the space in its user attributes, each trial's
-candidate, cost, seed and time in the trial's.
+Everything that later calls need is in the study itself: the plan and the space in its user attributes, and each
+trial's candidate, cost, seed and time in those of the trial.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def check_continues(study: optuna.Study, settings: SearchSettings, fingerprint: 
 
 def _refuse(study: optuna.Study, option: str, held: object, asked: object) -> None:
     raise StudyError(
-        f"study {study.study_name!r} goes on with the {option} that it began with ({held})",
+        f"study {study.study_name!r} continues with the {option} that it began with ({held})",
         got=asked,
         remedy=f"Leave {option} as it was, or start another study with --study NAME",
     )

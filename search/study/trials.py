@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.settings import StudyError
-from search.study.attributes import CANDIDATE, CONTINUES, EPOCH_SECONDS, FINGERPRINT, PAUSED, REPEAT_OF, STINT
+from search.study.attributes import CANDIDATE, CONTINUES, EPOCH_SECONDS, FINGERPRINT, LAST_JOB, PAUSED, REPEAT_OF
 
 
 def is_feasible(trial: FrozenTrial) -> bool:
@@ -34,12 +34,12 @@ def distinct(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
 def epochs_of(trial: FrozenTrial, first_rung: int) -> int:
     """Epochs trained; for a paused trial those of its checkpoint, for a running one those at which it will pause.
 
-    A trial that diverged or failed in its first epoch counts one, so that a search of such trials ends.
+    A trial that diverged or failed in its first epoch counts as one epoch, so that a search of such trials ends.
     """
     if is_paused(trial):
         return int(trial.user_attrs[PAUSED])
     if trial.state is TrialState.RUNNING:
-        return int(trial.user_attrs.get(STINT, (0, first_rung))[1])
+        return int(trial.user_attrs.get(LAST_JOB, (0, first_rung))[1])
     return trial.last_step or int(trial.state.is_finished() and is_feasible(trial))
 
 
@@ -51,18 +51,18 @@ def mean_epoch_seconds(trials: Iterable[FrozenTrial]) -> float | None:
 
 
 def trained(trials: Iterable[FrozenTrial], first_rung: int) -> int:
-    """Epochs of all trials, failed ones included, and those to come of running ones."""
+    """Epochs of all trials, including failed ones and what running jobs are still to train."""
     return sum(epochs_of(trial, first_rung) for trial in distinct(trials))
 
 
 def known_result(trials: Iterable[FrozenTrial], fingerprint: str, number: int) -> FrozenTrial | None:
-    """The trial, started before trial `number`, whose candidate is the same and did not fail."""
+    """The trial of the same candidate that started before trial `number` and did not fail; None if there is none."""
     same = [t for t in trials if t.number < number and t.user_attrs.get(FINGERPRINT) == fingerprint]
     return next((t for t in distinct(same) if t.state is not TrialState.FAIL), None)
 
 
 def counted(trials: Iterable[FrozenTrial]) -> int:
-    """Trials that count against `--trials`: neither failed, interrupted, infeasible, repeated nor queued ones."""
+    """Number of trials that count against `--trials`: all but failed, infeasible, repeated and queued ones."""
     states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
     return sum(t.state in states and is_feasible(t) for t in distinct(trials))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -261,7 +261,6 @@ def test_a_wrong_certainty_has_a_finite_loss() -> None:
     assert result.loss == pytest.approx(-math.log(torch.finfo(torch.float32).tiny))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 12), st.integers(0, 2**32 - 1))
 def test_the_figures_agree_with_each_other(count: int, classes: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from cifar.data.toy import toy_npz
+from cifar.runtime.threads import one_thread
 from search.settings import SearchSettings
 from tests.browser import CHROMIUM, Browser
 
@@ -60,10 +60,8 @@ def workplace(
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     monkeypatch.delenv("CIFAR_DATA", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield tmp_path
-    torch.set_num_threads(threads)
+    with one_thread():
+        yield tmp_path
 
 
 @pytest.fixture

@@ -74,6 +74,28 @@ def test_documented_commands_parse(line: str) -> None:
         assert stop.code in (0, None), line
 
 
+NAMED_OPTION = re.compile(r"(?<![\w(-])--[a-z]+(?:-[a-z]+)*")
+FOREIGN = {"--upgrade", "--logdir", "--dereference", "--hard-dereference", "--only"}
+"""Options of pip, TensorBoard, tar and a benchmark."""
+WITH_OPTIONS = [  # documents and code; not pages, whose CSS has names of that form too
+    *(ROOT / "docs").rglob("*.md"),
+    ROOT / "README.md",
+    *(
+        path
+        for name in ("cifar", "spaces", "search")
+        for path in (ROOT / name).rglob("*.py")
+        if "pages" not in path.parts
+    ),
+]
+
+
+def test_every_option_that_is_named_exists() -> None:
+    options = {option for name in COMMANDS for action in parser(name)._actions for option in action.option_strings}
+    named = {(option, path.name) for path in WITH_OPTIONS for option in NAMED_OPTION.findall(path.read_text())}
+    assert sorted((option, file) for option, file in named if option not in options | FOREIGN) == []
+    assert len({option for option, _ in named} & options) > 40
+
+
 BAD_INPUT = [
     ("run --space resnet_budget6m", "a space is a built-in name"),
     ("run --time-budget 0s", "longer than 0"),

@@ -33,7 +33,7 @@ def address(curves: str) -> Iterator[str]:
 def request(address: str, method: str, path: str, **headers: str) -> tuple[int, bytes]:
     parts = urlsplit(address)
     assert parts.hostname is not None
-    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port)
     connection.request(method, path, headers={"Content-Type": "application/json", **headers})
     response = connection.getresponse()
     body = response.read()
@@ -64,7 +64,7 @@ def test_a_browser_shows_the_study(address: str, browser: Browser) -> None:
     assert "Hyperparameter Importance" in page or "History" in page
 
 
-def test_a_taken_port_is_told(address: str) -> None:
+def test_a_port_in_use_is_told(address: str) -> None:
     port = urlsplit(address).port
     assert port is not None
     with pytest.raises(StudyError, match="must be free to listen on"):

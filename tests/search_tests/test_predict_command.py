@@ -22,6 +22,7 @@ from cifar.networks.resnet import ResNetConfig
 from cifar.prediction import predict_probabilities
 from cifar.recipe import Augmentation, Optimizer, Recipe, Schedule
 from cifar.runtime.device import Device
+from cifar.runtime.threads import one_thread
 from cifar.train import Training
 from search import predict
 from search.cli import run_command
@@ -35,8 +36,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainedModel, Ima
     """A small network that has learnt the toy images, and test images."""
     from cifar.data.toy import toy_npz
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("trained")
     data = prepare(toy_npz(folder / "toy.npz", train=600, test=40, size=16), cache=folder / "cache")
     recipe = Recipe(
@@ -49,9 +48,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainedModel, Ima
         ResNetConfig(blocks=(1, 1, 1), channels=(8, 16, 16), stem=8, num_classes=4, image_size=16), recipe
     )
     training = Training(candidate, load_training_split(data, val_size=0), device=CPU, epochs=6, seed=0)
-    for _ in training.run():
-        pass
-    torch.set_num_threads(threads)
+    with one_thread():
+        for _ in training.run():
+            pass
     return TrainedModel(training.final_network(), candidate, training.normalization, NAMES), load_test(data)
 
 

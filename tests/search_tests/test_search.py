@@ -101,7 +101,7 @@ def test_a_study_does_not_continue_under_other_rules(
     toy_search: Settings, changes: dict[str, object], option: str
 ) -> None:
     run_search(toy_search(max_trials=1))
-    with pytest.raises(StudyError, match=f"goes on with the {option}.*--study NAME"):
+    with pytest.raises(StudyError, match=f"continues with the {option}.*--study NAME"):
         run_search(toy_search(**changes))
 
 
@@ -110,7 +110,7 @@ def test_a_study_does_not_continue_with_other_images(toy_search: Settings, workp
 
     run_search(toy_search(max_trials=1))
     other = toy_npz(workplace / "other.npz", train=400, test=100, size=16, seed=5)
-    with pytest.raises(StudyError, match=r"goes on with the --data.*toy\.npz.*other images"):
+    with pytest.raises(StudyError, match=r"continues with the --data.*toy\.npz.*other images"):
         run_search(toy_search(data=str(other)))
 
 

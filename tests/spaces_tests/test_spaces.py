@@ -126,7 +126,7 @@ def test_impossible_limits_are_refused(limits: dict[str, int]) -> None:
 
 
 @given(st.integers(20_000, 6_000_000), st.one_of(st.none(), st.integers(3_000_000, 10**9)), st.integers(0, 2**31))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_limit_that_is_accepted_is_kept(parameters: int, macs: int | None, seed: int) -> None:
     space = ResNetSpace(Problem(param_budget=parameters, mac_budget=macs))
     for _, candidate in proposals(space, 2, seed):

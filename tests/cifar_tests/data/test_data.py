@@ -360,7 +360,7 @@ def test_processes_may_start_together(tmp_path: Path, cache: Path) -> None:
         assert worker.stdin
         worker.stdin.write("go\n")
         worker.stdin.flush()
-    found = {worker.communicate(timeout=60)[0] for worker in workers}
+    found = {worker.communicate()[0] for worker in workers}
     assert [worker.returncode for worker in workers] == [0, 0, 0]
     assert len(found) == 1
     assert not list(cache.rglob("*.tmp"))
@@ -369,7 +369,7 @@ def test_processes_may_start_together(tmp_path: Path, cache: Path) -> None:
 def test_cache_folder_that_cannot_be_written(tmp_path: Path, cache: Path) -> None:
     cache.write_text("a file is in the way")
     source = npz(tmp_path / "a.npz", **npz_arrays())
-    with pytest.raises(DataError, match=r"cache folder must be writable.*--cache or XDG_CACHE_HOME"):
+    with pytest.raises(DataError, match=r"cache folder must be writable.*another folder by XDG_CACHE_HOME"):
         prepare(source, cache=cache)
 
 
@@ -388,7 +388,7 @@ def test_full_disk_is_told_and_leaves_nothing(tmp_path: Path, cache: Path, monke
 # Split.
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     counts=st.lists(st.integers(0, 40), min_size=1, max_size=12).filter(any),
     shuffle=st.randoms(use_true_random=False),
@@ -404,7 +404,7 @@ def test_every_beginning_of_a_stratified_order_is_proportional(counts: list[int]
         assert (np.abs(taken - size * np.array(counts) / len(labels)) < 1).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(drawn=st.data(), seed=st.integers(0, 2**32 - 1))
 def test_split_properties(drawn: st.DataObject, seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     counts = drawn.draw(st.lists(st.integers(1, 60), min_size=2, max_size=6), label="counts")
@@ -898,9 +898,9 @@ def test_torchvision_of_another_torch(cache: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.slow
 def test_real_images(real_images: Path, cache: Path) -> None:
     prepared = prepare(real_images, cache=cache)
-    started = time.perf_counter()
+    decoded = {path: path.stat().st_mtime_ns for path in prepared.folder.iterdir()}
     assert prepare(real_images, cache=cache) == prepared
-    assert time.perf_counter() - started < 2
+    assert {path: path.stat().st_mtime_ns for path in prepared.folder.iterdir()} == decoded  # not decoded again
     assert (prepared.train_count, prepared.test_count, prepared.image_size) == (50_000, 10_000, 32)
     assert prepared.class_names == CIFAR10_CLASSES
     split = load_training_split(prepared, val_size=5000)

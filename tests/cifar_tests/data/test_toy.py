@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,15 +32,6 @@ def test_toy_is_accepted_balanced_and_repeatable(tmp_path: Path) -> None:
 def test_toy_without_test_split(tmp_path: Path) -> None:
     prepared = prepare(toy_npz(tmp_path / "toy.npz", train=8, test=0, size=8), cache=tmp_path / "cache")
     assert prepared.test_count == 0
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Many threads on so small a network wait for one another more than they work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -20,7 +20,7 @@ def test_a_round_runs_at_the_same_time_each_item_on_one_core() -> None:
     meeting = threading.Barrier(2)
 
     def work(_: int) -> tuple[int, int]:
-        meeting.wait(timeout=30)  # ends only if the other item of the round runs too
+        meeting.wait(timeout=100)  # ends only if the other item of the round runs too
         return torch.get_num_threads(), threading.get_ident()
 
     found = list(in_rounds(work, range(4), 2))

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cifar.stats.roc import RocCurve, mean_auc, roc_curve, roc_curves
@@ -61,7 +61,6 @@ cases = st.lists(
 ).filter(lambda pairs: len({flag for _, flag in pairs}) == 2)
 
 
-@settings(deadline=None)
 @given(cases)
 def test_the_area_is_the_mann_whitney_statistic(pairs: list[tuple[float, bool]]) -> None:
     scores, positive = [score for score, _ in pairs], [flag for _, flag in pairs]
@@ -76,7 +75,6 @@ def test_the_area_is_the_mann_whitney_statistic(pairs: list[tuple[float, bool]])
     assert result.auc == pytest.approx(trapezoids)
 
 
-@settings(deadline=None)
 @given(cases)
 def test_only_the_order_of_scores_counts(pairs: list[tuple[float, bool]]) -> None:
     scores, positive = torch.tensor([score for score, _ in pairs]), torch.tensor([flag for _, flag in pairs])

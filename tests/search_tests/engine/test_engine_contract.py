@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from search.engine.engine import Engine, LocalEngine
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
-from search.study.attributes import CONTINUES, PAUSED, REASON, RETRY_OF, STINT, WORKER
+from search.study.attributes import CONTINUES, LAST_JOB, PAUSED, REASON, RETRY_OF, WORKER
 from search.study.optuna_internals import refresh
 from search.study.recovery import KILLED, is_claimed, reopen, this_process
 from search.study.study import require_study
@@ -142,7 +142,7 @@ def test_no_epoch_starts_after_the_deadline(
     assert_jobs_join(workplace)
 
 
-def test_a_trial_cut_off_by_the_deadline_goes_on_in_the_next_call(workplace: Path) -> None:
+def test_a_trial_cut_off_by_the_deadline_is_resumed_by_the_next_call(workplace: Path) -> None:
     space = logged_space(workplace, epochs=320)  # the first rung is at 10
     study = search_until(7, SearchSettings(space=space, time_budget=1000), LocalEngine())
     assert [reached(t) for t in study.trials] == [7]
@@ -209,7 +209,7 @@ ONCE = (  # in the third epoch of a trial that was paused after the second, or w
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize(("sent", "pruner"), [("SIGINT", "promotion"), ("SIGKILL", "promotion"), ("SIGKILL", "none")])
-def test_an_interrupted_search_goes_on_and_loses_nothing(
+def test_an_interrupted_search_continues_and_loses_nothing(
     sent: str, pruner: str, workplace: Path, command: Command
 ) -> None:
     space = logged_space(workplace, before=ONCE.format(signal=sent))
@@ -290,7 +290,7 @@ def test_a_worker_that_is_killed_does_not_stop_the_others(last_job: list[int], w
             trial.set_user_attr("seed", 1)
             for epoch in range(1, last_job[0] + 1):
                 trial.report(x - 10, epoch)  # the best: it will be promoted
-            trial.set_user_attr(STINT, last_job)
+            trial.set_user_attr(LAST_JOB, last_job)
             trial.set_user_attr(WORKER, {**this_process(), "pid": process_that_ended()})
             super().run(request, emit)
 
@@ -316,7 +316,7 @@ def test_a_trial_whose_worker_died_before_it_said_so_is_given_up_after_a_minute(
 
 
 @pytest.mark.parametrize("resumable", [True, False])
-def test_a_space_that_cannot_go_on_is_trained_from_the_start(resumable: bool, workplace: Path) -> None:
+def test_a_space_that_cannot_resume_is_trained_from_the_start(resumable: bool, workplace: Path) -> None:
     space = logged_space(workplace, resumable=resumable)
     watched = Watched()
     study = run_search(SearchSettings(space=space, max_trials=8), engine=watched)
@@ -324,7 +324,7 @@ def test_a_space_that_cannot_go_on_is_trained_from_the_start(resumable: bool, wo
     assert watched.epochs == len(again) == sum(reached(t) for t in study.trials)  # known epochs are not told again
     if resumable:
         assert not any(again)
-    else:  # to 2, 4 and 8 epochs four, two and one trial go on
+    else:  # to 2, 4 and 8 epochs four, two and one trial are promoted
         assert sum(again) == 4 * 1 + 2 * 2 + 1 * 4
     for trial in study.trials:
         assert trial.intermediate_values == {e: trial.params["x"] + 1 / e for e in range(1, reached(trial) + 1)}
@@ -359,5 +359,5 @@ def test_a_trial_that_another_call_resumed_is_claimed(workplace: Path) -> None:
     refresh(mine)
     paused = mine.get_trials(deepcopy=False)[theirs.number]
     assert not is_claimed(mine, paused)
-    theirs.set_user_attr(PAUSED, 0)  # they go on
+    theirs.set_user_attr(PAUSED, 0)  # they claim it
     assert is_claimed(mine, paused)

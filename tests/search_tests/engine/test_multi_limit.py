@@ -42,7 +42,7 @@ def test_every_proposal_keeps_its_own_limit_and_the_sampler_learns() -> None:
     assert {t.params[LIMIT] for t in study.trials} == set(LIMITS)
 
 
-def test_a_study_of_several_limits_goes_on_with_them(toy_search: Settings) -> None:
+def test_a_study_of_several_limits_continues_with_them(toy_search: Settings) -> None:
     limits = (20_000, 30_000)
     study = run_search(toy_search(param_budgets=limits, max_trials=4))
     drawn = {t.params[LIMIT] for t in study.trials}
@@ -58,13 +58,13 @@ def test_a_study_of_several_limits_goes_on_with_them(toy_search: Settings) -> No
     assert counted(again.trials) == 6
     assert all(t.params[LIMIT] in limits for t in again.trials)
     for wrong in ({"param_budget": 30_000}, {"param_budgets": (20_000, 25_000)}):
-        with pytest.raises(StudyError, match=r"goes on with the --param-budget that it began with \(20000,30000\)"):
+        with pytest.raises(StudyError, match=r"continues with the --param-budget that it began with \(20000,30000\)"):
             run_search(toy_search(max_trials=7, **wrong))
 
 
 def test_a_study_of_one_limit_does_not_take_several(toy_search: Settings) -> None:
     run_search(toy_search(max_trials=1))
-    with pytest.raises(StudyError, match="goes on with the --param-budget"):
+    with pytest.raises(StudyError, match="continues with the --param-budget"):
         run_search(toy_search(param_budgets=(20_000, 30_000)))
 
 

@@ -1,4 +1,4 @@
-"""A trial that is paused and goes on ends as one that was trained in one go, to the last bit."""
+"""A trial that is paused and resumed ends as one that was trained in one go, to the last bit."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def context(split: TrainingSplit) -> TrialContext:
 
 
 def figures(report: EpochReport) -> tuple[int, float, dict[str, float]]:
-    """Of an epoch, but how long it took."""
+    """What an epoch gave, except how long it took."""
     return report.epoch, report.value, {k: v for k, v in report.details.items() if k != "seconds"}
 
 
@@ -104,7 +104,7 @@ def test_pausing_after_every_epoch_changes_nothing(name: str, split: TrainingSpl
     assert [epoch for epoch, _, _ in whole] == [1, 2, 3, 4]
     parts, given = [], context(split)
     for epoch in range(1, EPOCHS + 1):
-        torch.rand(epoch)  # what is drawn between two stints does not matter
+        torch.rand(epoch)  # what is drawn between two jobs does not matter
         report = next(iter(train_on_images(candidate, given)))
         parts.append(figures(report))
         assert report.save is not None
@@ -126,7 +126,7 @@ def test_promoted_trials_of_a_search_report_what_one_go_reports(
     files = {path.stem for path in (settings.folder / "checkpoints").iterdir()}
     assert files == {f"{t.user_attrs['seed']:016x}" for t in waiting}
     assert len(waiting) == 2
-    study = run_search(replace(settings, epoch_budget=100))  # goes on with closed trials, too
+    study = run_search(replace(settings, epoch_budget=100))  # resumes closed trials, too
     assert sum(CONTINUES in t.user_attrs for t in study.trials) == 2
     assert not list((settings.folder / "checkpoints").iterdir())
     split = load_training_split(prepare(str(toy)), val_size=100, train_size=64, val_limit=100)

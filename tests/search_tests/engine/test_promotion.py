@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -17,7 +17,7 @@ from search.engine.promotion import FIRST_ROUND, Decision, Done, Promote, Promot
 from search.engine.views import views
 from search.planning.plan import Plan
 from search.planning.rungs import rungs, rungs_from_top
-from search.study.attributes import CONTINUES, EPOCH_SECONDS, PAUSED, REPEAT_OF, STINT
+from search.study.attributes import CONTINUES, EPOCH_SECONDS, LAST_JOB, PAUSED, REPEAT_OF
 from search.study.trials import epochs_of, trained
 
 
@@ -204,7 +204,6 @@ def simulations(draw: st.DrawFn, /, **fixed: object) -> Simulation:
     return Simulation(ladder, eta, **{**chosen, **fixed})  # type: ignore[arg-type]
 
 
-@settings(deadline=None)
 @given(simulations())
 def test_every_search_ends_within_its_limits(simulation: Simulation) -> None:
     """Limits, next rungs, paused trials only, equal decisions and no deadlock are checked at each step."""
@@ -214,7 +213,6 @@ def test_every_search_ends_within_its_limits(simulation: Simulation) -> None:
         assert [start for start, _ in trial.jobs] == ends[:-1]  # without gap or repeat
 
 
-@settings(deadline=None)
 @given(simulations(diverging=0.0, continued=0, uneven=False))
 def test_few_are_promoted_before_epochs_are_left_over(simulation: Simulation) -> None:
     ladder, eta = simulation.ladder, simulation.eta
@@ -233,7 +231,6 @@ def test_few_are_promoted_before_epochs_are_left_over(simulation: Simulation) ->
     assert not (simulation.leftover and simulation.epochs == math.inf)
 
 
-@settings(deadline=None)
 @given(simulations(diverging=0.0, continued=0, epochs=math.inf, trials=20))
 def test_with_trials_enough_every_rung_is_filled(simulation: Simulation) -> None:
     simulation.run()
@@ -241,7 +238,6 @@ def test_with_trials_enough_every_rung_is_filled(simulation: Simulation) -> None
         assert simulation.reached(rung) == max(1, 20 // simulation.eta**level)
 
 
-@settings(deadline=None)
 @given(simulations(diverging=0.0, continued=0, trials=math.inf, uneven=False), st.integers(1, 12))
 def test_epochs_of_a_full_trial_give_a_complete_one(simulation: Simulation, full_trials: int) -> None:
     full = simulation.ladder[-1]
@@ -251,7 +247,6 @@ def test_epochs_of_a_full_trial_give_a_complete_one(simulation: Simulation, full
     assert simulation.epochs - simulation.spent < full  # less than a trial is left
 
 
-@settings(deadline=None)
 @given(simulations(diverging=1.0, continued=0))
 def test_trials_that_diverged_are_never_promoted(simulation: Simulation) -> None:
     simulation.run()
@@ -262,7 +257,7 @@ def test_trials_that_diverged_are_never_promoted(simulation: Simulation) -> None
 
 
 @given(st.integers(2, 4), st.integers(1, 3), st.integers(0, 2**32))
-def test_trials_cut_off_before_the_first_rung_go_on_first(eta: int, count: int, seed: int) -> None:
+def test_trials_cut_off_before_the_first_rung_are_resumed_first(eta: int, count: int, seed: int) -> None:
     ladder = [8 * eta, 8 * eta**2]
     simulation = Simulation(ladder, eta, epochs=math.inf, trials=0, workers=1, seed=seed)
     for epochs in range(1, count + 1):
@@ -317,7 +312,7 @@ def test_a_promotion_waits_for_trials_that_may_be_better() -> None:
 def test_a_round_ends_before_the_next_begins() -> None:
     policy = Promotion([1, 2, 4], 2)
     paused = [TrialView(number, Status.PAUSED, 1, {1: float(number)}) for number in range(6)]
-    running = TrialView(6, Status.RUNNING, 1)  # of a round of seven: three of them go on to 2, one to 4
+    running = TrialView(6, Status.RUNNING, 1)  # of a round of seven: three of them are promoted to 2, one to 4
     assert policy.decide([*paused, running], math.inf, math.inf) == Promote(0, 2)
     going = [replace(view, status=Status.RUNNING, epochs=2) for view in paused[:2]]
     trials = [*going, *paused[2:], running]  # the last one may turn out to be the third
@@ -356,14 +351,14 @@ def numbered(*trials: FrozenTrial) -> list[FrozenTrial]:
 def test_the_policy_sees_feasible_distinct_trials_that_did_not_fail() -> None:
     pruned, complete, fail = TrialState.PRUNED, TrialState.COMPLETE, TrialState.FAIL
     trials = numbered(
-        stored({STINT: [0, 2]}),
+        stored({LAST_JOB: [0, 2]}),
         stored(state=pruned, excess=7.0),
         stored({PAUSED: 2}, reported=2, excess=-7.0),
         stored(state=complete, reported=8),
         stored({REPEAT_OF: 3}, state=complete, reported=8),
         stored(state=fail, reported=3),
         stored({PAUSED: 4}, state=pruned, reported=5),  # interrupted after epoch 5, with a checkpoint of 4
-        stored({CONTINUES: 6, STINT: [4, 8]}, reported=4),
+        stored({CONTINUES: 6, LAST_JOB: [4, 8]}, reported=4),
         stored(state=TrialState.WAITING),
         stored({PAUSED: 0}, state=pruned, reported=3),  # diverged
         stored(),  # asked just now
@@ -388,7 +383,7 @@ def test_an_epoch_counts_by_its_seconds_where_time_is_limited() -> None:
     trials = numbered(
         stored({PAUSED: 2, EPOCH_SECONDS: 3.0}, reported=2),
         stored({PAUSED: 4, EPOCH_SECONDS: 1.0}, reported=6),
-        stored({STINT: [0, 2]}),
+        stored({LAST_JOB: [0, 2]}),
     )
     seen = views(trials, ROW, maximize=False, timed=True)
     assert [v.cost for v in seen] == [2.0, 1 / 1.5, 1.0]  # of a mean of (2 * 3 s + 6 * 1 s) / 8

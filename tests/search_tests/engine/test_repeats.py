@@ -67,7 +67,7 @@ def test_a_space_of_few_candidates_ends(
     assert sorted(t.params["x"] for t in tried) == [1, 2, 3]
     assert study.best_trial.params["x"] == 1
     complete = [t for t in tried if t.state is TrialState.COMPLETE]
-    if pruner == "promotion" and epochs is None:  # of three, one goes on to each rung
+    if pruner == "promotion" and epochs is None:  # of three, one is promoted to each rung
         assert len(complete) == 1
         assert all(t.user_attrs.get(PAUSED) for t in tried if t.state is TrialState.PRUNED)
     else:

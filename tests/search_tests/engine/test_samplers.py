@@ -73,8 +73,8 @@ def test_paused_trials_are_shown_as_pruned_ones(study_of: StudyOf) -> None:
     study, spies = study_of(
         stored(TrialState.COMPLETE, 0.3),
         stored(TrialState.RUNNING, **{PAUSED: 2}),
-        stored(TrialState.RUNNING, **{PAUSED: 1}),  # interrupted in its third stint: a checkpoint of epoch 1
-        stored(TrialState.RUNNING, **{PAUSED: 0}),  # goes on just now
+        stored(TrialState.RUNNING, **{PAUSED: 1}),  # interrupted in its third job: a checkpoint of epoch 1
+        stored(TrialState.RUNNING, **{PAUSED: 0}),  # has just been resumed
         stored(TrialState.COMPLETE, 0.3, **{REPEAT_OF: 0}),
         stored(TrialState.PRUNED, 0.7, **{PAUSED: 2}),
         stored(TrialState.RUNNING, **{PAUSED: 2, CONTINUES: 5}),

@@ -1,4 +1,4 @@
-"""Workers that raise, exit or are killed: the reason is told, the trial is put back, the search goes on or says why."""
+"""Workers that raise, exit or are killed: the reason is told, the trial put back; the search continues or says why."""
 
 from __future__ import annotations
 

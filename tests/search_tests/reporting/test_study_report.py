@@ -31,7 +31,7 @@ from search.reporting.tables import markdown
 from search.reporting.terminal import LineDisplay
 from search.session import run_search
 from search.settings import PRUNERS, SearchSettings
-from search.study.attributes import CONTINUES, FORECAST, REPEAT_OF, STINT
+from search.study.attributes import CONTINUES, FORECAST, LAST_JOB, REPEAT_OF
 from search.study.session_log import calls
 from search.study.study import stored_plan
 from search.study.trials import distinct
@@ -103,7 +103,7 @@ def test_trials_that_a_later_call_resumes_count_once(resumable: str) -> None:
         assert found <= set(range(1, plan.max_epochs))
         if trial.state is TrialState.COMPLETE:
             assert found == set(plan.rungs[:-1])
-        assert bool(found) == bool(trial.user_attrs[STINT][0])
+        assert bool(found) == bool(trial.user_attrs[LAST_JOB][0])
 
 
 @pytest.mark.parametrize("pruner", PRUNERS)
@@ -329,7 +329,7 @@ def test_forecasts_of_calls_that_continue() -> None:
         (
             SearchSettings(max_trials=5),
             Forecast(2.0, 2.5, 5, 25.0),
-            ["few         5 trials do not fill 4 rungs, at each of which one of 2 goes on: that takes 8"],
+            ["few         5 trials do not fill 4 rungs, beyond each of which one of 2 is trained: that takes 8"],
         ),
         (SearchSettings(max_trials=5, pruner="none"), Forecast(2.0, 8.0, 5, 80.0), []),
     ],

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from cifar.train import Training
 from search.cli import run_command
 from search.reporting import run_report
 from search.retrain import main as retrain_main
+from search.retraining import run_length
 from search.retraining.training_loop import COMPILE_FROM
 from search.session import run_search
 from search.settings import SearchSettings
@@ -127,14 +129,22 @@ def test_a_killed_run_ends_in_the_same_weights(study: SearchSettings, workplace:
     assert list(pd.read_csv(workplace / "killed" / "history.csv")["epoch"]) == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_time_budget_shortens_the_run(study: SearchSettings) -> None:
+def test_a_time_budget_shortens_the_run(study: SearchSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure, measured = run_length._epoch_seconds, []
+
+    def half_a_second(*arguments: Any) -> float:
+        measured.append(measure(*arguments))
+        return 0.5
+
+    monkeypatch.setattr(run_length, "_epoch_seconds", half_a_second)
     retrain_main(["--study", "toy", "--device", "cpu", "--time-budget", "2s"])
-    history = pd.read_csv(RUN / "history.csv")
-    assert history["seconds"].sum() < 10
-    assert json.loads((RUN / "run.json").read_text())["epochs"] < 60
+    assert len(measured) == 1
+    assert measured[0] > 0
+    assert json.loads((RUN / "run.json").read_text())["epochs"] == round(run_length.SAFETY * 2 / 0.5, 2)
+    assert list(pd.read_csv(RUN / "history.csv")["epoch"]) == [1, 2, 3, 4]
 
 
-def test_a_run_that_cannot_be_compiled_says_so_and_goes_on(
+def test_a_run_that_cannot_be_compiled_says_so_and_continues(
     study: SearchSettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Training, "compile", lambda _: "no C++ compiler")

@@ -19,23 +19,7 @@ from search.retraining.run_record import Identity, RunRecord
 from search.retraining.settings import RetrainSettings
 from tests.search_tests.retraining.old_runs import BEGUN, FINISHED
 
-RECIPE = """
-[network]
-blocks = [1, 1, 1]
-channels = [8, 8, 8]
-stem = 8
-[recipe]
-epochs = 3
-batch_size = 64
-val_size = 100
-"""
 RUN = Path("run/run.json")
-
-
-@pytest.fixture
-def options(toy: Path, workplace: Path) -> list[str]:
-    (workplace / "tiny.toml").write_text(RECIPE)
-    return ["--recipe", "tiny.toml", "--data", str(toy), "--device", "cpu", "--out", "run"]
 
 
 @pytest.mark.parametrize("text", [BEGUN, FINISHED])

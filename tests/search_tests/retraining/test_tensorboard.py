@@ -14,16 +14,6 @@ from search.cli import run_command
 from search.retrain import main
 from search.retraining.tensorboard_events import EventFile
 
-RECIPE = """
-[network]
-blocks = [1, 1, 1]
-channels = [8, 8, 8]
-stem = 8
-[recipe]
-epochs = 3
-batch_size = 64
-val_size = 100
-"""
 EPOCH = EpochResult(1, 0.5, 0.75, None, None, 0.125, 100, 2.0)
 """An epoch without validation images."""
 
@@ -36,12 +26,6 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     events = accumulator.EventAccumulator(str(folder))
     events.Reload()
     return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
-
-
-@pytest.fixture
-def options(toy: Path, workplace: Path) -> list[str]:
-    (workplace / "tiny.toml").write_text(RECIPE)
-    return ["--recipe", "tiny.toml", "--data", str(toy), "--device", "cpu", "--out", "run"]
 
 
 def test_the_event_file_holds_the_history(options: list[str]) -> None:

@@ -17,7 +17,7 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.study.cached_storage import LOOKING_SHARE, STALE_SECONDS, CachedStorage
+from search.study.cached_storage import REFRESH_SHARE, STALE_SECONDS, CachedStorage
 
 PARAMETERS = {
     "lr": FloatDistribution(1e-4, 1.0, log=True),
@@ -102,7 +102,7 @@ def write(storage: CachedStorage, study_id: int, change: tuple[Any, ...]) -> Non
         storage.set_trial_state_values(number, names[0], [value] if names[0] is TrialState.COMPLETE else None)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(WRITES, max_size=20))
 def test_any_writes_read_as_from_the_backend(
     connections: tuple[RDBStorage, RDBStorage], changes: list[tuple[Any, ...]]
@@ -152,7 +152,7 @@ def test_slow_databases_are_asked_less_often(two: tuple[CachedStorage, Clock, RD
     for _ in range(200):
         slow.get_all_trials(study_id)
         clock.now += 0.5
-    assert clock.now == pytest.approx(100, rel=2 * LOOKING_SHARE)
+    assert clock.now == pytest.approx(100, rel=2 * REFRESH_SHARE)
 
 
 def test_the_second_to_end_a_trial_is_told_so(two: tuple[CachedStorage, Clock, RDBStorage, int]) -> None:

@@ -42,7 +42,7 @@ def test_several_processes_may_create_it_at_once() -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0, 0, 0]
     trials = require_study(settings).trials
     assert [t.number for t in trials] == list(range(12))
