@@ -25,7 +25,7 @@ from cifar.prediction import predict_probabilities
 from cifar.runtime.device import choose_device
 from cifar.train import Training
 from search.planning.rungs import rungs_from_top
-from search.reporting.rank_correlation import spearman
+from search.reporting.studies.rank_correlation import spearman
 from spaces.base import Problem
 from spaces.registry import load_space
 

@@ -51,9 +51,9 @@ def report_study(name: str, storage: str | None, out: Path | None) -> list[Path]
     """Prints the report of a study and writes it into `out`, or the study's folder; the files' paths."""
     from rich.console import Console
 
-    from search.reporting.study_files import write_study_report
-    from search.reporting.study_report import study_report
-    from search.reporting.study_sections import sections
+    from search.reporting.studies.study_files import write_study_report
+    from search.reporting.studies.study_report import study_report
+    from search.reporting.studies.study_sections import sections
     from search.reporting.tables import print_sections
     from search.study.study import require_study
 
@@ -69,8 +69,8 @@ def compare_runs(runs: Sequence[str], out: Path) -> list[Path]:
     """Prints a comparison of finished runs and writes it into `out`; the files' paths."""
     from rich.console import Console
 
-    from search.reporting.comparison_files import write_comparison
-    from search.reporting.comparison_sections import comparison_sections
+    from search.reporting.runs.comparison_files import write_comparison
+    from search.reporting.runs.comparison_sections import comparison_sections
     from search.reporting.tables import print_sections
     from search.retraining.comparison import compare
 

@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parses, trains each candidate, prints its report."""
     args = parser().parse_args(argv)
     if args.list_recipes:
-        from search.reporting.recipe_table import print_recipes
+        from search.reporting.runs.recipe_table import print_recipes
 
         print_recipes()
         return
@@ -104,7 +104,7 @@ def _train(
     args: Namespace, runs: Sequence[PlannedRun], data: PreparedData, settings: RetrainSettings, device: Device
 ) -> dict[str, dict[int, Outcome]]:
     """Trains and reports every run; what they gave, by candidate and seed."""
-    from search.reporting.run_report import print_briefly, print_outcome, write_run_report
+    from search.reporting.runs.run_report import print_briefly, print_outcome, write_run_report
     from search.retraining.retrainer import retrain
     from search.retraining.seeds import settings_of
 
@@ -158,14 +158,14 @@ def _settings(args: Namespace, chosen: Chosen) -> RetrainSettings:
 def _record_reference(args: Namespace, outcome: Outcome) -> None:
     """Puts the run of a built-in recipe on the card of the reference recipes, unless its files lie elsewhere."""
     if args.recipe in recipe_names() and args.out is None:
-        from search.reporting.reference_card import record_run
+        from search.reporting.runs.reference_card import record_run
 
         print(f"card    {record_run(args.recipe, outcome)}")
 
 
 def _report_finals(args: Namespace, chosen: Chosen, outcomes: Mapping[str, Mapping[int, Outcome]]) -> None:
     """Compares the candidates and prints what came out; with several seeds, writes it too."""
-    from search.reporting.finalists_report import print_finals, write_finals
+    from search.reporting.runs.finalists_report import print_finals, write_finals
     from search.retraining.finalists import compare_finalists, finalist
 
     finals = compare_finalists([finalist(name.replace("-", " ", 1), runs) for name, runs in outcomes.items()])

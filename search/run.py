@@ -93,8 +93,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     auto = args["workers"] is None
     args |= {"auto_workers": auto, "workers": args["workers"] or 1}
     settings = SearchSettings(max_trials=args.pop("trials"), warm_start=not args.pop("no_warm_start"), **args)
-    from search.reporting.closing import closing_lines
-    from search.reporting.terminal import choose_display
+    from search.reporting.screen.closing import closing_lines
+    from search.reporting.screen.terminal import choose_display
     from search.session import run_search
 
     display = choose_display(quiet)

@@ -24,8 +24,8 @@ from search.planning.plan import Plan
 from search.planning.planner import make_plan, plan_without_images
 from search.planning.speed import measure_speed
 from search.planning.workers import best_number, measure_workers
-from search.reporting.study_card import write_card
-from search.reporting.terminal import Display, QuietDisplay
+from search.reporting.screen.terminal import Display, QuietDisplay
+from search.reporting.studies.study_card import write_card
 from search.settings import DEFAULT_TRIALS, SearchSettings
 from search.study.optuna_internals import refresh
 from search.study.recovery import close_paused_trials, recover_stale_trials

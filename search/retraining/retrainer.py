@@ -8,7 +8,7 @@ A run's folder:
     tensorboard/                              with --tensorboard: an event file of the whole run
     checkpoint.pt                             only until the run is finished
 
-`search.reporting.run_report` adds history.csv, layers.csv and report.html.
+`search.reporting.runs.run_report` adds history.csv, layers.csv and report.html.
 """
 
 from __future__ import annotations

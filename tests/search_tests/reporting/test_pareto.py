@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.reporting.pareto import Point, non_dominated
+from search.reporting.studies.pareto import Point, non_dominated
 
 POINTS = st.lists(st.builds(Point, st.integers(0, 9), st.integers(0, 9)), max_size=40)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.reporting.rank_correlation import (
+from search.reporting.studies.rank_correlation import (
     fisher_interval,
     rank_correlation,
     rank_correlations,

@@ -22,13 +22,13 @@ from search.planning.forecast import Forecast, disk, forecast, forecast_at, tria
 from search.planning.plan import Plan
 from search.planning.speed import Speed
 from search.report import main
-from search.reporting.pareto import best_by_limit, costed_trials
-from search.reporting.resource_usage import ResourceUsage, epochs_at_pauses, resource_usage
-from search.reporting.study_files import write_study_report
-from search.reporting.study_report import rung_values, study_report
-from search.reporting.study_sections import sections
+from search.reporting.screen.terminal import LineDisplay
+from search.reporting.studies.pareto import best_by_limit, costed_trials
+from search.reporting.studies.resource_usage import ResourceUsage, epochs_at_pauses, resource_usage
+from search.reporting.studies.study_files import write_study_report
+from search.reporting.studies.study_report import rung_values, study_report
+from search.reporting.studies.study_sections import sections
 from search.reporting.tables import markdown
-from search.reporting.terminal import LineDisplay
 from search.session import run_search
 from search.settings import PRUNERS, SearchSettings
 from search.study.attributes import CONTINUES, FORECAST, LAST_JOB, REPEAT_OF

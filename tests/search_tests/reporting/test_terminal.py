@@ -9,9 +9,9 @@ from rich.console import Console
 
 from search.engine.events import EpochDone, Event, TrialEnded, TrialOutcome, TrialStarted
 from search.planning.plan import Plan
-from search.reporting.board import Board
-from search.reporting.live import STYLES, render
-from search.reporting.terminal import LineDisplay, LiveDisplay, QuietDisplay, choose_display
+from search.reporting.screen.board import Board
+from search.reporting.screen.live import STYLES, render
+from search.reporting.screen.terminal import LineDisplay, LiveDisplay, QuietDisplay, choose_display
 
 PLAN = Plan(1, 4, 2, 1000, 100, 100, 300_000, None, from_top=True)
 

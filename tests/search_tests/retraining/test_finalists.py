@@ -22,7 +22,7 @@ from cifar.recipe import Recipe
 from cifar.stats.student import mean_interval
 from search.cli import run_command
 from search.format import format_p_value
-from search.reporting.finalists_report import print_finals, write_finals
+from search.reporting.runs.finalists_report import print_finals, write_finals
 from search.retrain import main
 from search.retraining.finalists import Finalist, Finals, Sample, compare_finalists
 from search.retraining.run_record import RunRecord

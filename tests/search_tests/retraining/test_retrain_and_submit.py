@@ -24,7 +24,7 @@ from cifar.data.prepare import prepare
 from cifar.data.splits import load_test
 from cifar.train import Training
 from search.cli import run_command
-from search.reporting import run_report
+from search.reporting.runs import run_report
 from search.retrain import main as retrain_main
 from search.retraining import run_length
 from search.retraining.training_loop import COMPILE_FROM

@@ -15,8 +15,8 @@ from rich.live import Live
 
 from search.engine.events import EpochDone, Event, TrialEnded, TrialOutcome, TrialStarted
 from search.planning.plan import Plan
-from search.reporting.board import Board, Row
-from search.reporting.live import render
+from search.reporting.screen.board import Board, Row
+from search.reporting.screen.live import render
 from search.study.attributes import record
 from search.study.trials import ranked, reached
 from spaces.base import SearchSpace

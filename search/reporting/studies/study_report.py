@@ -15,9 +15,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.planning.plan import Plan
-from search.reporting.pareto import CostedTrial, best_by_limit, costed_trials
-from search.reporting.rank_correlation import RankCorrelation, Values, rank_correlations, winner_history
-from search.reporting.resource_usage import ResourceUsage, resource_usage
+from search.reporting.studies.pareto import CostedTrial, best_by_limit, costed_trials
+from search.reporting.studies.rank_correlation import RankCorrelation, Values, rank_correlations, winner_history
+from search.reporting.studies.resource_usage import ResourceUsage, resource_usage
 from search.settings import StudyError
 from search.study.session_log import calls
 from search.study.study import stored_plan

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from search.format import format_bytes, format_count, format_duration, format_epochs, format_ordinal
 from search.planning.plan import Plan
-from search.reporting.pareto_sections import front_section, limits_section
-from search.reporting.rank_correlation import FEWEST, RankCorrelation
-from search.reporting.resource_usage import ResourceUsage
-from search.reporting.study_report import StudyReport
+from search.reporting.studies.pareto_sections import front_section, limits_section
+from search.reporting.studies.rank_correlation import FEWEST, RankCorrelation
+from search.reporting.studies.resource_usage import ResourceUsage
+from search.reporting.studies.study_report import StudyReport
 from search.reporting.tables import Section, Table
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from search.format import format_count, format_value
-from search.reporting.pareto import CostedTrial
+from search.reporting.studies.pareto import CostedTrial
 from search.reporting.tables import Section, Table
 
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from search.engine.events import TrialOutcome
 from search.format import format_count, format_millions
-from search.reporting.board import Board, Row
+from search.reporting.screen.board import Board, Row
 
 ROWS = 12  # trials shown at once
 STYLES = {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import optuna
 
-from search.reporting.study_card import card_path
+from search.reporting.studies.study_card import card_path
 from search.settings import SearchSettings
 from search.study.attributes import record
 from search.study.storage import shown_url

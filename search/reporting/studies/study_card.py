@@ -15,9 +15,9 @@ from cifar.files import write_text
 from cifar.runtime.device import Device
 from search.format import format_count, format_duration, format_limits
 from search.planning.plan import Plan
-from search.reporting.pareto import best_by_limit, costed_trials
-from search.reporting.pareto_sections import front_section, limits_section
-from search.reporting.resource_usage import training_seconds
+from search.reporting.studies.pareto import best_by_limit, costed_trials
+from search.reporting.studies.pareto_sections import front_section, limits_section
+from search.reporting.studies.resource_usage import training_seconds
 from search.reporting.tables import Section, Table, markdown
 from search.settings import SearchSettings
 from search.study.attributes import SEED, SOURCE, SPACE, record

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from cifar.files import write_text
-from search.reporting.pareto import CostedTrial
-from search.reporting.rank_correlation import RankCorrelation
-from search.reporting.resource_usage import ResourceUsage
-from search.reporting.study_report import StudyReport
-from search.reporting.study_sections import sections
+from search.reporting.studies.pareto import CostedTrial
+from search.reporting.studies.rank_correlation import RankCorrelation
+from search.reporting.studies.resource_usage import ResourceUsage
+from search.reporting.studies.study_report import StudyReport
+from search.reporting.studies.study_sections import sections
 from search.reporting.tables import markdown, write_csv
 
 Row = dict[str, object]

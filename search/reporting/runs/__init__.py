@@ -1,0 +1,1 @@
+"""Reports of retrained runs: single ones, compared ones, finalists over seeds, reference recipes."""

@@ -1,0 +1,1 @@
+"""What a person sees while a search runs: its trials on a board, drawn in a terminal."""
