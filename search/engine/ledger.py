@@ -44,7 +44,7 @@ from search.study.recovery import INTERRUPTED, reopen, requeue, this_process
 from search.study.trials import is_paused, known_result
 from spaces.base import Proposal, SearchSpace, can_resume, propose
 
-EPOCH_TOLERANCE = 0.1  # by which a trial's seconds an epoch may change before the study is told
+EPOCH_TOLERANCE = 0.1  # relative change of a trial's seconds an epoch below which the study keeps the old figure
 LOSSES_OF_A_CANDIDATE = 2  # workers lost while they trained one candidate, after which it fails for good
 
 
@@ -213,7 +213,7 @@ class Ledger:
         return self._paused(opened, job, out_of_time) if self.pauses else self._pruned(opened, job, out_of_time)
 
     def _time(self, opened: OpenTrial, result: EpochResult) -> None:
-        """Keeps the trial's seconds an epoch: the median of a job's epochs but the first, which holds its set-up."""
+        """Keeps the trial's seconds an epoch: the median of a job's epochs after the first, which includes set-up."""
         opened.seconds.append(result.seconds)
         known = opened.trial.user_attrs.get(EPOCH_SECONDS)
         seconds = statistics.median(opened.seconds[1:] or opened.seconds)

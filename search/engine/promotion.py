@@ -21,8 +21,8 @@ An example: rungs at 1, 2 and 4 epochs, eta = 2, and a first round of 3 full tri
 4. All 12 epochs are spent. The second round ends at 24 committed epochs. It starts new trials, and its promotions
    choose among all paused trials, those of the first round included.
 
-Where epochs of trials differ in cost, rounds still count epochs; what they cost decides what can be afforded at all. A
-worker that could only wait for others' values begins the next round.
+Where some trials' epochs cost more than others', rounds still count epochs; the cost decides what can be afforded at
+all. A worker that could only wait for others' values begins the next round.
 
 `benchmarks/search_quality.py` measures its choices beside random search, TPE and Hyperband.
 
@@ -137,10 +137,10 @@ class Promotion:
         return state.wait_or_done()
 
     def _round_end(self, state: _State, epochs_left: float) -> float:
-        """Epochs at which the present round ends; the epochs left end the last round.
+        """Committed epochs at which the present round ends; the epochs left end the last round.
 
-        Rounds count epochs whatever these cost: otherwise one dear promotion would push the committed cost past the
-        round's end, the next round would begin at once, and its new trials would precede every promotion that is due.
+        Rounds count epochs whatever these cost: otherwise one expensive promotion would push the committed cost past
+        the round's end, the next round would begin at once, and its new trials would precede every promotion due.
         """
         committed, total = state.committed_epochs(), sum(state.epochs) + epochs_left
         end = float(FIRST_ROUND * self.rungs[-1])
@@ -187,12 +187,12 @@ class _State:
         return cost
 
     def committed_epochs(self, starting: int = 0) -> float:
-        """The same in epochs, whatever they cost."""
+        """The committed cost counted in epochs, whatever these cost."""
         promotions = (n * (self.rungs[level] - self.rungs[level - 1]) for level, n in self._promotions(starting))
         return sum(self.epochs) + starting * self.rungs[0] + sum(promotions)
 
     def _promotions(self, starting: int) -> Iterator[tuple[int, int]]:
-        """How many trials are promoted to each rung once so many new ones have been started."""
+        """How many trials are promoted to each rung once `starting` new ones have been started."""
         arriving = self.running[0] + starting  # trials that will be paused at the rung below
         for level in range(1, len(self.rungs)):
             missing = self.wanted(level, self.started + starting) - self.reached[level]

@@ -47,7 +47,7 @@ PAUSED = "paused"
 LAST_JOB = "stint"
 """[epochs, epochs]: where the trial's last job began, and where it was to pause."""
 EPOCH_SECONDS = "epoch_seconds"
-"""Seconds an epoch: the median of a job's epochs but the first, which holds its set-up; the first while it is alone."""
+"""Seconds an epoch: the median of a job's epochs after the first, which includes its set-up; else the first."""
 REASON = "reason"
 """Why the trial ended, in a few words."""
 CONTINUES = "continues"
@@ -89,7 +89,7 @@ class TrialRecord:
     end: int | None
     """Epochs at which the trial's last job was to pause; None before the first."""
     epoch_seconds: float | None
-    """Wall-clock time of an epoch; None before the first."""
+    """Seconds an epoch; None before the first."""
     reason: str
     """Why the trial ended, in a few words; empty while it has not."""
     resumes: int | None

@@ -22,13 +22,13 @@ class Call:
     reaching: tuple[int, ...]
     """Trials expected to be trained up to each rung; the first is all that are expected to start."""
     seconds: float | None
-    """Expected to pass until its end; None is unknown."""
+    """Seconds expected until its end; None is unknown."""
     disk: int | None
     """Bytes of checkpoints expected when it ends; None is unknown."""
     resumes: bool
     """Whether the space resumes from a checkpoint; otherwise promoted trials are trained from the start."""
     epoch_seconds: float | None = None
-    """Expected of an epoch; None is unknown."""
+    """Seconds expected of an epoch; None is unknown."""
     spent: float | None = None
     """Seconds that passed; None while it runs, or where it was killed."""
 

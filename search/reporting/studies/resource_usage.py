@@ -55,7 +55,7 @@ class ResourceUsage:
     unknown_calls: int
     """Number of calls that still run or were killed, so that their duration is unknown."""
     training_seconds: float
-    """Duration of all epochs, if each took as long as its trial's first."""
+    """Duration of all epochs, if each took as long as its trial's median epoch."""
     lost_epochs: int
     """Epochs of trials that failed or were interrupted without a checkpoint."""
     full_epochs: int
@@ -189,7 +189,7 @@ def epochs_at_pauses(trial: FrozenTrial, rungs: Sequence[int], by_number: Mappin
 
 
 def training_seconds(trials: Sequence[FrozenTrial]) -> float:
-    """Seconds of all epochs of the trials, if each took as long as its trial's first."""
+    """Seconds of all epochs of the trials, if each took as long as its trial's median epoch."""
     return sum((record(trial).epoch_seconds or 0.0) * reached(trial) for trial in distinct(trials))
 
 
