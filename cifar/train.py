@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from cifar.augmentation.mixing import mix
 from cifar.candidate import Candidate
 from cifar.compilation import CannotCompile, Forward, compiled
-from cifar.data.images import ImageSet
 from cifar.data.splits import TrainingSplit
 from cifar.errors import Diverged
 from cifar.loader import Loader
@@ -94,13 +93,13 @@ class Training:
         where = device.torch_device
         if where.type == "cpu":
             keep_freed_memory()
-        self.images = split.train.images.to(where)  # uint8 (N, 3, H, W)
-        self.labels = split.train.labels.to(where)  # int64 (N,)
-        self.val_images, self.val_labels = split.val.images.to(where), split.val.labels
+        train = split.train.to(where)
+        self.images, self.labels = train.images, train.labels  # uint8 (N, 3, H, W), int64 (N,)
+        self.val_images, self.val_labels = split.val.images.to(where), split.val.labels.cpu()
         self.class_names = split.class_names
-        self.normalization = normalization_for(self.recipe, split.train.images)
+        self.normalization = normalization_for(self.recipe, split.train)
         self.fill = self.normalization.mean_colour  # of cutout's square
-        self.loader = Loader(ImageSet(self.images, self.labels), self.recipe, self.normalization)
+        self.loader = Loader(train, self.recipe, self.normalization)
         self.batch_size, self.steps_an_epoch = self.loader.batch_size, self.loader.batches_a_pass
         self.total_steps = max(1, round(epochs * self.steps_an_epoch))
         with device.forked_generators():
