@@ -31,7 +31,7 @@ from cifar.train import Training
 def usual_accuracy(candidate: Candidate, split: TrainingSplit, device: Device, epochs: int, seed: int) -> float:
     """Validation accuracy in [0, 1] of the usual pipeline, its learning rate following the same schedule."""
     torch.manual_seed(seed)
-    normalization = normalization_for(candidate.recipe, split.train.images)
+    normalization = normalization_for(candidate.recipe, split.train)
     network = candidate.network.build()
     usual = naive.NaiveTraining(network, candidate.recipe, split.train, normalization, device.torch_device)
     total, step = epochs * len(usual.loader), 0

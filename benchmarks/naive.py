@@ -173,7 +173,7 @@ def split_of(data: PreparedData) -> TrainingSplit:
 def usual_training(candidate: Candidate, data: PreparedData, device: Device) -> NaiveTraining:
     """The usual pipeline for a candidate."""
     train = split_of(data).train
-    normalization = normalization_for(candidate.recipe, train.images)
+    normalization = normalization_for(candidate.recipe, train)
     return NaiveTraining(candidate.network.build(), candidate.recipe, train, normalization, device.torch_device)
 
 

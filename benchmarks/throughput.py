@@ -118,7 +118,7 @@ def time_evaluation(
     candidate: Candidate, data: PreparedData, device: Device, repeats: int, apart: naive.Apart
 ) -> dict[str, float]:
     """Evaluation images/s, both ways: float32 NCHW behind the usual loader, and the trainer's own evaluation."""
-    normalization = normalization_for(candidate.recipe, naive.split_of(data).train.images)
+    normalization = normalization_for(candidate.recipe, naive.split_of(data).train)
     network = candidate.network.build().to(device.torch_device).to(memory_format=torch.channels_last)
     images = naive.evaluated(data).images
 

@@ -18,6 +18,7 @@ from cifar.recipe import Recipe
 from cifar.runtime.threads import in_rounds
 
 AUGMENTED_AT_ONCE = 2048  # images; the fixed cost of each operation is shared by several batches
+AUGMENTED_BYTES = 16 * 2**20  # most that these may be, as uint8: 111 of 224 x 224 pixels; operations take a multiple
 
 
 class Loader:
@@ -34,6 +35,7 @@ class Loader:
         self.augmentation, self.normalization = recipe.augmentation, normalization
         self.batch_size = min(recipe.batch_size, len(self.labels))
         self.batches_a_pass = len(self.labels) // self.batch_size  # the rest of a last batch waits for another pass
+        self.most_at_once = max(1, AUGMENTED_BYTES // self.images.shape[1:].numel())  # images
 
     def batches(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass: float32 (B, 3, H, W) in channels_last, with int64 (B,) labels.
@@ -42,7 +44,7 @@ class Loader:
             generator: a CPU generator, the source of every choice.
         """
         order = torch.randperm(len(self.labels), generator=generator)[: self.batches_a_pass * self.batch_size]
-        batches_at_once = max(1, AUGMENTED_AT_ONCE // self.batch_size)
+        batches_at_once = max(1, min(AUGMENTED_AT_ONCE, self.most_at_once) // self.batch_size)
         chunks = torch.split(order, batches_at_once * self.batch_size)
         # a seed for each chunk, so that the images do not depend on how many chunks are augmented at the same time
         seeds: list[int] = torch.randint(2**63 - 1, (len(chunks),), generator=generator).tolist()
@@ -58,4 +60,8 @@ class Loader:
         index = order.to(self.device, non_blocking=True)
         generator = torch.Generator().manual_seed(seed)
         fill = self.normalization.mean_colour
-        return augment(self.images[index], self.augmentation, generator, fill=fill), self.labels[index]
+        parts = [  # more than one where a batch of large images exceeds AUGMENTED_BYTES
+            augment(self.images[part], self.augmentation, generator, fill=fill)
+            for part in torch.split(index, self.most_at_once)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts), self.labels[index]

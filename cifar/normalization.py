@@ -9,7 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from cifar.data.images import channel_statistics
+from cifar.data.images import ImageSet
 from cifar.errors import ConfigError
 from cifar.recipe import Recipe
 
@@ -46,10 +46,10 @@ GIVEN_STATISTICS = {
 }
 
 
-def normalization_for(recipe: Recipe, images: Tensor) -> Normalization:
-    """The recipe's channel statistics; `computed` ones are those of `images`, uint8 (N, 3, H, W)."""
+def normalization_for(recipe: Recipe, train: ImageSet) -> Normalization:
+    """The recipe's channel statistics; `computed` ones are those of the training images."""
     if recipe.statistics == "computed":
-        return Normalization(*channel_statistics(images))
+        return Normalization(*train.statistics)
     return GIVEN_STATISTICS[recipe.statistics]
 
 

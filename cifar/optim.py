@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -60,18 +59,21 @@ def _decay_groups(parameters: list[nn.Parameter], settings: Optimizer, factor: f
     return [{"params": part, "weight_decay": decay, **common} for part, decay in groups if part]
 
 
-def lr_factor(recipe: Recipe, progress: float) -> float:
+def lr_factor(recipe: Recipe, progress: float, one_step: float = 0.0) -> float:
     """The learning rate as a fraction of its peak.
 
     Args:
         recipe: its schedule's durations count in epochs of its full length.
         progress: share of the run's steps that are done, in [0, 1).
+        one_step: share of the run that one step is. Warm-up from 0 gives its first step the rate of that step's
+            middle: at 0 the step would only move batch norm's statistics.
     """
     schedule = recipe.schedule
     epoch, total = progress * recipe.epochs, recipe.epochs
     warmup = schedule.warmup_epochs
     if epoch < warmup:
-        return schedule.start_factor + (1 - schedule.start_factor) * epoch / warmup
+        ramp = schedule.start_factor + (1 - schedule.start_factor) * epoch / warmup
+        return max(ramp, min(1.0, one_step * total / 2 / warmup))
     after = (epoch - warmup) / (total - warmup) if total > warmup else 0.0  # share of the rest that is done
     if schedule.name == "cosine":  # arXiv 1608.03983, equation 5, without restarts
         return schedule.final_factor + (1 - schedule.final_factor) * (1 + math.cos(math.pi * after)) / 2
@@ -94,22 +96,27 @@ class Ema:
 
     The decay grows as (1 + t) / (10 + t) over the first steps t, so that short runs are not dominated by the
     random initial weights (as tf.train.ExponentialMovingAverage does with `num_updates`).
+
+    Args:
+        network: what is averaged. It changes in place only: its tensors are listed once, since walking through its
+            modules at each step takes longer than the averaging.
+        decay: upper bound of the decay a step.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
         self.decay = decay
         self.steps = 0
+        self._averages, self._current = _floats(self.network), _floats(network)
 
     @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Moves the average towards `network`, once a training step."""
+    def update(self) -> None:
+        """Moves the average towards the network, once a training step."""
         weight = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
         self.steps += 1
-        torch._foreach_lerp_(list(_floats(self.network)), list(_floats(network)), weight)
+        torch._foreach_lerp_(self._averages, self._current, weight)
 
 
-def _floats(network: nn.Module) -> Iterable[Tensor]:
+def _floats(network: nn.Module) -> list[Tensor]:
     """Parameters and floating-point buffers, in a fixed order."""
-    yield from (p.data for p in network.parameters())
-    yield from (b for b in network.buffers() if b.is_floating_point())
+    return [*network.parameters(), *(b for b in network.buffers() if b.is_floating_point())]

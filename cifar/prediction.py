@@ -37,12 +37,14 @@ def predict_probabilities(
         images: uint8 (N, 3, H, W), on any device; N = 0 gives (0, C).
         normalization: the one that the network was trained with.
         device: where the network is.
-        autocast: lower precision for the network, such as `torch.bfloat16`; None keeps float32.
+        autocast: lower precision for the network up to its last linear layer, such as `torch.bfloat16`; None keeps
+            float32. A network whose logits come from another layer keeps float32 too, at the cost of a second pass.
         batch_size: images a forward pass; None suits the device. The result does not depend on it, beyond rounding.
         tta: test-time augmentation by the six views of `_six_view_logits`; six times the work.
 
     Returns:
-        float32 (N, C) on the CPU; rows sum to 1.
+        float32 (N, C) on the CPU; rows sum to 1. Logits are float32 whatever the precision of the network's body:
+        in bfloat16, of 8 binary digits, two classes of 18 in 10,000 test images were exactly equal.
     """
     if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
         raise ValueError(f"images must be uint8 (N, 3, H, W); got {images.dtype} {tuple(images.shape)}")
@@ -53,6 +55,7 @@ def predict_probabilities(
     view_logits = _six_view_logits if tta else _plain_logits
     with (
         _eval_mode(network),
+        _float32_head(network),
         torch.inference_mode(),
         torch.autocast(device.type, dtype=autocast, enabled=autocast is not None),
     ):
@@ -76,8 +79,36 @@ def _eval_mode(network: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+@contextmanager
+def _float32_head(network: nn.Module) -> Iterator[None]:
+    """Inside, the last linear layer takes and gives float32; autocast would round its output."""
+    head = _last_linear(network)
+    if head is None:
+        yield
+        return
+    forward = head.forward
+
+    def in_float32(features: Tensor) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            logits: Tensor = forward(features.float())
+        return logits
+
+    head.forward = in_float32
+    try:
+        yield
+    finally:
+        del head.forward
+
+
+def _last_linear(network: nn.Module) -> nn.Module | None:
+    return next((module for module in reversed(list(network.modules())) if isinstance(module, nn.Linear)), None)
+
+
 def _plain_logits(network: nn.Module, inputs: Tensor) -> Tensor:
     logits: Tensor = network(inputs)
+    if logits.dtype in (torch.bfloat16, torch.float16):
+        with torch.autocast(inputs.device.type, enabled=False):
+            logits = network(inputs)
     return logits.float()
 
 

@@ -90,7 +90,8 @@ class Schedule:
     warmup_epochs: float = 0.0
     """Linear warm-up from near 0, in epochs; for one_cycle the epoch of the peak."""
     start_factor: float = 0.0
-    """Learning rate at the first step of warm-up, as a fraction of the peak."""
+    """Learning rate at the first step of warm-up, as a fraction of the peak; at 0 that step has half the rate of the
+    next."""
     final_factor: float = 0.0
     """Learning rate at the end, as a fraction of the peak (cosine and one_cycle)."""
     step_epochs: float = 10.0

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from cifar.augmentation.mixing import mix
 from cifar.candidate import Candidate
 from cifar.compilation import CannotCompile, Forward, compiled
-from cifar.data.images import ImageSet
 from cifar.data.splits import TrainingSplit
 from cifar.errors import Diverged
 from cifar.loader import Loader
@@ -31,6 +30,7 @@ from cifar.networks.registry import build_to_train
 from cifar.normalization import normalization_for
 from cifar.optim import Ema, build_optimizer, lr_factor, set_lr
 from cifar.prediction import predict_probabilities
+from cifar.recipe import Monitor
 from cifar.runtime.allocator import keep_freed_memory
 from cifar.runtime.device import Device
 from cifar.runtime.seeds import derive_seed
@@ -56,6 +56,12 @@ class EpochResult:
     """Training images of the epoch."""
     seconds: float
     """Wall-clock time, validation included."""
+
+
+def monitored(monitor: Monitor, val_loss: float, val_accuracy: float) -> float:
+    """What the best epoch has most of: NaN, which is neither more nor less than a number, counts as the least."""
+    value = val_accuracy if monitor == "val_accuracy" else -val_loss
+    return -math.inf if math.isnan(value) else value
 
 
 class Training:
@@ -87,13 +93,13 @@ class Training:
         where = device.torch_device
         if where.type == "cpu":
             keep_freed_memory()
-        self.images = split.train.images.to(where)  # uint8 (N, 3, H, W)
-        self.labels = split.train.labels.to(where)  # int64 (N,)
-        self.val_images, self.val_labels = split.val.images.to(where), split.val.labels
+        train = split.train.to(where)
+        self.images, self.labels = train.images, train.labels  # uint8 (N, 3, H, W), int64 (N,)
+        self.val_images, self.val_labels = split.val.images.to(where), split.val.labels.cpu()
         self.class_names = split.class_names
-        self.normalization = normalization_for(self.recipe, split.train.images)
+        self.normalization = normalization_for(self.recipe, split.train)
         self.fill = self.normalization.mean_colour  # of cutout's square
-        self.loader = Loader(ImageSet(self.images, self.labels), self.recipe, self.normalization)
+        self.loader = Loader(train, self.recipe, self.normalization)
         self.batch_size, self.steps_an_epoch = self.loader.batch_size, self.loader.batches_a_pass
         self.total_steps = max(1, round(epochs * self.steps_an_epoch))
         with device.forked_generators():
@@ -143,7 +149,7 @@ class Training:
         first = self.epoch * self.steps_an_epoch
         last = min(first + self.steps_an_epoch, self.total_steps)
         for step, (images, labels) in zip(range(first, last), self.loader.batches(generator), strict=False):
-            set_lr(self.optimizer, self.peak_lr, lr_factor(self.recipe, self._progress(step)))
+            set_lr(self.optimizer, self.peak_lr, lr_factor(self.recipe, self._progress(step), self._progress(1)))
             totals += self.step(images, labels, generator)
             if self.images.device.type == "cpu":  # elsewhere looking would stall the device: once an epoch, below
                 self._require_finite(totals, step)
@@ -171,7 +177,7 @@ class Training:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema:
-            self.ema.update(self.network)
+            self.ema.update()
         right = (logits.detach().argmax(1) == labels).sum()
         return torch.stack((loss.detach() * len(labels), right))
 
@@ -196,7 +202,7 @@ class Training:
         watching = self.recipe.keep == "best" or self.recipe.early_stopping
         if not watching or val_loss is None or val_accuracy is None:
             return
-        value = val_accuracy if self.recipe.monitor == "val_accuracy" else -val_loss
+        value = monitored(self.recipe.monitor, val_loss, val_accuracy)
         if self.best is None or value > self.best[0]:
             self.best = (value, self.epoch, copy.deepcopy(self.evaluated.state_dict()))
 

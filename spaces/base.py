@@ -51,7 +51,7 @@ class TrialContext:
     device: Device
     """Where to train."""
     split: TrainingSplit | None
-    """Training and validation images, never test images; None for a space that `uses_images = False`."""
+    """Training and validation images on `device`, never test images; None for a space that `uses_images = False`."""
     epochs_done: int = 0
     """Epochs that earlier trial jobs trained; a space that `can_resume` reports the next one first."""
     checkpoint: Path | None = None

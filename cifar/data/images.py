@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -24,6 +25,16 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def statistics(self) -> tuple[Channels, Channels]:
+        """Mean and standard deviation of each channel, see `channel_statistics`; computed once."""
+        return channel_statistics(self.images)
+
+    def to(self, device: torch.device) -> ImageSet:
+        """The same on a device; this very object where it lies there already."""
+        images, labels = self.images.to(device), self.labels.to(device)
+        return self if images is self.images and labels is self.labels else ImageSet(images, labels)
 
 
 def channel_statistics(images: Tensor) -> tuple[Channels, Channels]:

@@ -62,10 +62,11 @@ def prepare(source: str | Path | None = None, *, cache: Path | None = None) -> P
 
     Raises:
         DataError: source missing, damaged, or in no accepted form; failed download; cache not writable.
+        ConfigError: no home directory for the cache.
     """
     root = cache_folder(cache)
     given = source if source is not None else os.environ.get("CIFAR_DATA") or None
-    path = Path(given).expanduser() if given is not None else official_source(root)
+    path = Path(os.path.expanduser(given)) if given is not None else official_source(root)
     if not os.path.exists(path):  # Path.exists raises where a folder may not be searched
         raise DataError("a data source must exist", got=path, remedy=f"Check the path, and give {ACCEPTED_FORMS}")
     folder = root / "prepared" / f"{CACHE_FORMAT}-{source_key(path)}"

@@ -32,6 +32,10 @@ class TrainingSplit:
     class_names: tuple[str, ...]
     """By label."""
 
+    def to(self, device: torch.device) -> TrainingSplit:
+        """The same on a device; images that lie there already are shared, not copied."""
+        return TrainingSplit(self.train.to(device), self.val.to(device), self.class_names)
+
 
 def load_training_split(
     data: PreparedData,

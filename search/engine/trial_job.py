@@ -144,7 +144,8 @@ class WorkerSetup:
         """What runs jobs in this process, of a space that is loaded already."""
         if self.deterministic:
             use_deterministic_algorithms()
-        return JobRunner(space, self._split(), choose_device(self.device))
+        split, device = self._split(), choose_device(self.device)
+        return JobRunner(space, split and split.to(device.torch_device), device)
 
     def _split(self) -> TrainingSplit | None:
         if self.data is None:
@@ -161,7 +162,7 @@ class JobRunner:
 
     Args:
         space: trains candidates.
-        split: training and validation images; None for a space without.
+        split: training and validation images on the device, for all jobs; None for a space without.
         device: where to train.
     """
 

@@ -11,7 +11,7 @@ from typing import Any
 from cifar.files import read_json, write_json
 from cifar.networks.complexity import Cost
 from cifar.recipe import Recipe
-from cifar.train import EpochResult
+from cifar.train import EpochResult, monitored
 from search.retraining.settings import RetrainSettings
 from search.settings import StudyError
 
@@ -91,8 +91,13 @@ class RunRecord:
         """The last epoch, or the best by the recipe's monitor: the first of equals, as in training."""
         if recipe.keep != "best":
             return self.history[-1]
-        sign = 1 if recipe.monitor == "val_accuracy" else -1
-        return max(self.history, key=lambda epoch: sign * getattr(epoch, recipe.monitor))
+
+        def value(epoch: EpochResult) -> float:
+            assert epoch.val_loss is not None
+            assert epoch.val_accuracy is not None
+            return monitored(recipe.monitor, epoch.val_loss, epoch.val_accuracy)
+
+        return max(self.history, key=value)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form; `from_dict` reads it back."""

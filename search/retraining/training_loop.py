@@ -24,13 +24,26 @@ COMPILE_FROM = {"cuda": 300.0}
 """Seconds left after the first epoch from which on `auto` compiles, by type of device; on others it never does.
 On a CPU a compiled step is slower than the trainer's own (benchmarks/README.md)."""
 
+SAVE_SECONDS = 30.0
+"""Least time between two checkpoints of a run; a killed run loses no more than this and an epoch."""
+
 Say = Callable[[str], None]
+Clock = Callable[[], float]
+"""Seconds from some moment on."""
 
 
 def train(
-    training: Training, folder: Path, record: RunRecord, say: Say, events: EventFile, compile: CompileChoice
+    training: Training,
+    folder: Path,
+    record: RunRecord,
+    say: Say,
+    events: EventFile,
+    compile: CompileChoice,
+    clock: Clock = time.monotonic,
 ) -> tuple[EpochResult, ...]:
-    """Trains to the end, from the folder's checkpoint if there is one, saving after each epoch; the whole history.
+    """Trains to the end, from the folder's checkpoint if there is one; the whole history.
+
+    A checkpoint is written after the first epoch, after the last, and in between every `SAVE_SECONDS` at most.
 
     Raises:
         StudyError: the loss diverged.
@@ -40,12 +53,15 @@ def train(
     if compile == "on":
         _compile(training, say)
     undecided = compile == "auto" and not torch.are_deterministic_algorithms_enabled()
+    saved, saved_at = training.epoch, -math.inf
     try:
         for result in training.run():
             history.append(result)
             events.add_epoch(result)
             say(_progress(result, training.total_epochs, record.epochs))
-            _save(training, history, folder)
+            if clock() - saved_at >= SAVE_SECONDS:
+                _save(training, history, folder)
+                saved, saved_at = training.epoch, clock()
             enough = COMPILE_FROM.get(training.device.torch_device.type, math.inf)
             if undecided and _seconds_left(result, record.epochs) >= enough:
                 _compile(training, say)
@@ -54,6 +70,8 @@ def train(
         raise StudyError(
             "a run must not diverge", got=error, remedy="Lower the recipe's learning rate; see search.lr_range"
         ) from None
+    if saved < training.epoch:
+        _save(training, history, folder)
     return tuple(history)
 
 

@@ -153,6 +153,48 @@ def test_autocast_changes_only_the_precision() -> None:
     torch.testing.assert_close(rough, exact, rtol=0.1, atol=0.02)
 
 
+class Unlike(nn.Module):
+    """Logits that differ by less than bfloat16 can tell; the last layer is linear or a convolution."""
+
+    def __init__(self, *, linear: bool) -> None:
+        super().__init__()
+        self.linear = linear
+        self.body = nn.Conv2d(3, 4, 3)
+        self.attention = nn.Linear(4, 4)
+        self.head = nn.Linear(4, 10) if linear else nn.Conv2d(4, 10, 1)
+        with torch.no_grad():
+            self.head.weight.copy_(1 + torch.arange(10).view(10, *[1] * (self.head.weight.ndim - 1)) / 10_000)
+            self.body.weight.abs_()
+            nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        features = self.body(inputs.abs()).mean((2, 3), keepdim=True)
+        features = features * self.attention(features.flatten(1)).sigmoid()[..., None, None]
+        logits: Tensor = self.head(features.flatten(1) if self.linear else features)
+        return logits.flatten(1)
+
+
+def ties(values: Tensor) -> int:
+    """Rows whose greatest value is there twice."""
+    first, second = values.topk(2).values.unbind(1)
+    return int((first == second).sum())
+
+
+@pytest.mark.parametrize("tta", [False, True])
+@pytest.mark.parametrize("linear", [False, True])
+def test_no_two_classes_are_equal_for_want_of_digits(linear: bool, tta: bool) -> None:
+    network, images = Unlike(linear=linear).eval(), some_images(40)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert ties(network(normalize(images, STATISTICS))) > 30
+    probabilities = predict_probabilities(
+        network, images, STATISTICS, device=CPU, autocast=torch.bfloat16, batch_size=16, tta=tta
+    )
+    assert ties(probabilities) == 0
+    assert (probabilities.argmax(1) == 9).all()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):  # the head is its own again
+        assert ties(network(normalize(images, STATISTICS))) > 30
+
+
 def test_tta_of_a_network_blind_to_mirror_and_place_changes_nothing() -> None:
     flat = torch.randint(0, 256, (6, 3, 1, 1), dtype=torch.uint8).expand(6, 3, 32, 32).contiguous()
     plain, augmented = (

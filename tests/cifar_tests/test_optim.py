@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from torch import nn
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
 
+from cifar.networks.resnet import ResNetConfig
 from cifar.optim import Ema, build_optimizer, lr_factor, parameter_groups, set_lr
 from cifar.recipe import Optimizer, Recipe, Schedule
 
@@ -55,6 +60,31 @@ def test_warmup_is_linear_and_stretches_with_the_run() -> None:
     assert lr_factor(recipe, 10 / 60) == pytest.approx(1.0)
     short = factors(recipe, 6)  # ten of sixty epochs are one of six
     assert short[STEPS_AN_EPOCH] == pytest.approx(1.0)
+
+
+@given(
+    epochs=st.floats(0.1, 40),
+    warmup=st.floats(0.01, 30),
+    start=st.sampled_from((0.0, 0.01, 0.1, 1.0)),
+    name=st.sampled_from(("cosine", "one_cycle", "step", "constant")),
+    steps=st.integers(1, 400),
+)
+def test_no_step_has_rate_0_and_only_a_first_one_leaves_the_curve(
+    epochs: float, warmup: float, start: float, name: Any, steps: int
+) -> None:
+    schedule = Schedule(name, warmup_epochs=min(warmup, epochs), start_factor=start)
+    recipe = Recipe(epochs=epochs, schedule=schedule)
+    rates = [lr_factor(recipe, step / steps, 1 / steps) for step in range(steps)]
+    assert all(0 < rate <= 1 for rate in rates)
+    curve = [lr_factor(recipe, step / steps) for step in range(steps)]
+    assert rates[1:] == curve[1:]
+    if schedule.start_factor >= 0.5 / (steps * schedule.warmup_epochs / epochs):
+        assert rates[0] == curve[0] == start
+
+
+def test_the_first_of_ten_warm_up_steps_from_0_has_the_rate_of_its_middle() -> None:
+    recipe = Recipe(epochs=60, schedule=Schedule("cosine", warmup_epochs=10))
+    assert [lr_factor(recipe, step / 60, 1 / 60) for step in range(3)] == pytest.approx([0.05, 0.1, 0.2])
 
 
 def test_constant_is_one() -> None:
@@ -108,9 +138,37 @@ def test_ema_averages_weights_and_batch_norm_statistics() -> None:
     with torch.no_grad():
         network.weight.fill_(3.0)
         network.running_mean.fill_(2.0)
-    ema.update(network)  # the first step's decay is (1 + 0) / (10 + 0) = 0.1
+    ema.update()  # the first step's decay is (1 + 0) / (10 + 0) = 0.1
     assert average.weight.item() == pytest.approx(0.1 * 1 + 0.9 * 3)
     assert average.running_mean.item() == pytest.approx(0.9 * 2)
     for _ in range(200):
-        ema.update(network)
+        ema.update()
     assert average.weight.item() == pytest.approx(3.0)
+
+
+def test_the_moving_average_is_the_formula_bit_by_bit_without_a_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = ResNetConfig(blocks=(1, 1, 1), channels=(8, 8, 8), stem=8).build().train()
+    ema = Ema(network, decay=0.9)
+    expected = {key: value.clone() for key, value in network.state_dict().items()}
+    optimizer = build_optimizer(network, Optimizer(lr=0.1))
+
+    def step(number: int) -> None:
+        network(torch.randn(4, 3, 32, 32)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if number == 2:  # as continuing a run does
+            network.load_state_dict({key: value + 1 for key, value in network.state_dict().items()})
+        with monkeypatch.context() as patched:
+            patched.setattr(nn.Module, "named_modules", None)
+            ema.update()
+        weight = 1 - min(0.9, (1 + number) / (10 + number))
+        for key, value in network.state_dict().items():
+            if value.is_floating_point():
+                expected[key] = expected[key].lerp(value, weight)
+
+    for number in range(5):
+        step(number)
+    found: dict[str, Tensor] = ema.network.state_dict()
+    for key, value in expected.items():
+        assert torch.equal(found[key], value), key
+    assert not any(p.requires_grad for p in ema.network.parameters())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -245,6 +246,62 @@ def test_early_stopping_and_the_best_weights(split: TrainingSplit) -> None:
     assert loss == pytest.approx(min(losses), rel=1e-3)
 
 
+class Blind(Training):
+    """Its validation gives no number in the first epochs."""
+
+    nan_epochs = 1
+
+    def _validate(self) -> tuple[float | None, float | None]:
+        loss, accuracy = super()._validate()
+        return (math.nan if self.epoch <= self.nan_epochs else loss), accuracy
+
+
+@pytest.mark.parametrize("nan_epochs", [1, 2])
+def test_any_epoch_is_better_than_one_whose_loss_is_no_number(split: TrainingSplit, nan_epochs: int) -> None:
+    recipe = replace(RECIPE, keep="best", monitor="val_loss", schedule=Schedule("constant"))
+    run = Blind(Candidate(NETWORK, recipe), split, device=CPU, epochs=4, seed=0)
+    run.nan_epochs = nan_epochs
+    losses = [result.val_loss for result in run.run()]
+    assert run.best is not None
+    assert run.best[0] == -min(loss for loss in losses[nan_epochs:] if loss is not None)
+    assert run.best[1] > nan_epochs
+
+
+def test_losses_that_are_no_numbers_stop_a_run_early(split: TrainingSplit) -> None:
+    recipe = replace(RECIPE, early_stopping=2, monitor="val_loss", schedule=Schedule("constant"))
+    run = Blind(Candidate(NETWORK, recipe), split, device=CPU, epochs=9, seed=0)
+    run.nan_epochs = 9
+    assert len(list(run.run())) == 3
+
+
+def test_the_first_step_of_a_warm_up_from_0_trains(split: TrainingSplit) -> None:
+    batch = TrainingSplit(ImageSet(split.train.images[:32], split.train.labels[:32]), split.val, split.class_names)
+    run = training(batch, epochs=20)  # a step each: four of warm-up
+    before = run.network.get_parameter("fc.weight").detach().clone()
+    assert next(run.run()).lr == pytest.approx(0.1 / 8)
+    assert not torch.equal(run.network.get_parameter("fc.weight"), before)
+
+
+def test_images_are_neither_copied_nor_counted_again(split: TrainingSplit, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = TrainingSplit(ImageSet(split.train.images, split.train.labels), split.val, split.class_names)
+    first = training(fresh)
+    monkeypatch.setattr("cifar.data.images.channel_moments", None)
+    second = training(fresh.to(CPU.torch_device))
+    assert second.normalization == first.normalization
+    for run in (first, second):
+        assert run.images.data_ptr() == split.train.images.data_ptr()
+        assert run.val_images.data_ptr() == split.val.images.data_ptr()
+
+
+def test_a_split_is_moved_to_a_device_once(split: TrainingSplit) -> None:
+    elsewhere = torch.device("meta")
+    moved = split.to(elsewhere)
+    assert {t.device for part in (moved.train, moved.val) for t in (part.images, part.labels)} == {elsewhere}
+    assert moved.to(elsewhere).train is moved.train
+    assert moved.to(elsewhere).val is moved.val
+    assert split.to(CPU.torch_device).train is split.train
+
+
 def test_the_moving_average_is_what_counts(split: TrainingSplit) -> None:
     run = training(split, replace(RECIPE, ema_decay=0.99), epochs=1)
     list(run.run())
@@ -255,7 +312,7 @@ def test_the_moving_average_is_what_counts(split: TrainingSplit) -> None:
 
 @pytest.mark.parametrize("statistics", [*GIVEN_STATISTICS, "computed"])
 def test_statistics(split: TrainingSplit, statistics: Any) -> None:
-    found = normalization_for(replace(RECIPE, statistics=statistics), split.train.images)
+    found = normalization_for(replace(RECIPE, statistics=statistics), split.train)
     if statistics != "computed":
         assert found == GIVEN_STATISTICS[statistics]
     else:

@@ -36,7 +36,7 @@ from cifar.data.forms import CIFAR10_CLASSES, META_BATCH, OFFICIAL_FILES, TRAIN_
 from cifar.data.images import channel_statistics
 from cifar.data.prepare import PreparedData, prepare
 from cifar.data.splits import load_test, load_training_split, stratified_order
-from cifar.errors import DataError
+from cifar.errors import ConfigError, DataError
 
 CLASSES = ("cat", "dog", "horse")
 TRAIN_A_CLASS, TEST_A_CLASS, SIZE = 6, 2, 8
@@ -371,6 +371,29 @@ def test_cache_folder_that_cannot_be_written(tmp_path: Path, cache: Path) -> Non
     source = npz(tmp_path / "a.npz", **npz_arrays())
     with pytest.raises(DataError, match=r"cache folder must be writable.*another folder by XDG_CACHE_HOME"):
         prepare(source, cache=cache)
+
+
+def test_a_missing_home_directory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(user: object) -> None:
+        raise KeyError(user)
+
+    source = npz(tmp_path / "a.npz", **npz_arrays())
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/dev/null/none")
+    with pytest.raises(DataError, match=r"cache folder must be writable.*--cache or XDG_CACHE_HOME"):
+        prepare(source)
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)  # a user that the system does not know
+    with pytest.raises(ConfigError, match=r"needs a home directory; got ~/\.cache/.* XDG_CACHE_HOME"):
+        prepare(source)
+    assert prepare(source, cache=tmp_path / "cache").train_count
+
+
+def test_the_home_of_an_unknown_user_is_no_source_and_no_cache(tmp_path: Path, cache: Path) -> None:
+    with pytest.raises(DataError, match="a data source must exist; got ~no-such-user/a"):
+        prepare("~no-such-user/a.npz", cache=cache)
+    with pytest.raises(ConfigError, match="needs a home directory; got ~no-such-user/cache"):
+        prepare(npz(tmp_path / "a.npz", **npz_arrays()), cache=Path("~no-such-user/cache"))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +62,13 @@ def test_validation_accuracy_is_that_of_the_weights_kept(recipe: Recipe, expecte
     record = RunRecord.from_dict(json.loads(FINISHED))
     assert record.val_accuracy(recipe) == expected
     assert replace(record, val_images=0).val_accuracy(recipe) is None
+
+
+def test_an_epoch_whose_loss_is_no_number_is_not_the_best() -> None:
+    record = RunRecord.from_dict(json.loads(FINISHED))
+    blind = replace(record.history[0], val_loss=math.nan, val_accuracy=0.25)
+    record = replace(record, history=(blind, *record.history))
+    assert record.val_accuracy(Recipe(keep="best", monitor="val_loss")) == 0.31
 
 
 def test_test_time_augmentation_is_no_part_of_the_identity() -> None:
