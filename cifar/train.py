@@ -26,14 +26,16 @@ from cifar.compilation import CannotCompile, Forward, compiled
 from cifar.data.splits import TrainingSplit
 from cifar.errors import Diverged
 from cifar.loader import Loader
-from cifar.networks.registry import build_to_train
-from cifar.normalization import normalization_for
+from cifar.networks.registry import InitializedFromData, build_to_train
+from cifar.normalization import normalization_for, normalize
 from cifar.optim import Ema, build_optimizer, lr_factor, set_lr
 from cifar.prediction import predict_probabilities
 from cifar.recipe import Monitor
 from cifar.runtime.allocator import keep_freed_memory
 from cifar.runtime.device import Device
 from cifar.runtime.seeds import derive_seed
+
+INITIALIZING_PIXELS = 5000 * 32 * 32  # of the first training images, for `initialize_from`: those of airbench94.py
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,8 @@ class Training:
         epochs: length of this run in passes over `split.train`; the recipe's schedule is stretched to it, unless
             the recipe is one of early stopping.
         seed: of weights, data order, augmentation and dropout.
-        load_pretrained: whether a pretrained network gets the weights that it starts from; a run that
-            `load_state_dict` will continue needs none.
+        load_pretrained: whether a network gets the weights that it starts from, pretrained ones or ones that are
+            computed from the training images; a run that `load_state_dict` will continue needs none.
     """
 
     def __init__(
@@ -105,6 +107,8 @@ class Training:
         with device.forked_generators():
             torch.manual_seed(derive_seed(seed, "weights"))
             network = build_to_train(candidate.network) if load_pretrained else candidate.network.build()
+        if load_pretrained and isinstance(network, InitializedFromData):
+            network.initialize_from(self._first_images(split.train.images))
         self.network = network.to(where).to(memory_format=torch.channels_last)
         self._forward: Forward = self.network  # in training; `compile` takes its place
         self.optimizer = build_optimizer(self.network, self.recipe.optimizer)
@@ -112,6 +116,10 @@ class Training:
         self.ema = Ema(self.network, self.recipe.ema_decay) if self.recipe.ema_decay else None
         self.epoch = 0
         self.best: tuple[float, int, dict[str, Tensor]] | None = None  # monitor (higher is better), epoch, weights
+
+    def _first_images(self, images: Tensor) -> Tensor:
+        """The first training images, which hold each class in its share, normalised: float (N, 3, H, W)."""
+        return normalize(images[: max(1, INITIALIZING_PIXELS // images[0, 0].numel())], self.normalization)
 
     @property
     def total_epochs(self) -> int:

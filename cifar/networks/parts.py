@@ -33,14 +33,34 @@ class Residual(Sequence):
         return x + super().forward(x)
 
 
+class GlobalMax(nn.Module):
+    """The maximum of each channel's map, of any size; AdaptiveMaxPool2d has no deterministic backward pass on CUDA."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C, 1, 1)."""
+        return x.amax((2, 3), keepdim=True)
+
+
+class Scale(nn.Module):
+    """Multiplies by a constant."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The product."""
+        return x * self.factor
+
+
 def nested(parts: Iterable[Part], containers: Mapping[str, type[nn.Sequential]]) -> nn.Sequential:
     """The parts, one after the other, in containers named by their paths.
 
     Args:
         parts: in the order of the forward pass.
-        containers: the class of containers that are no plain `Sequence`, by path.
+        containers: the class of containers that are no plain `Sequence`, by path; the path of the whole is "".
     """
-    network = Sequence()
+    network = containers.get("", Sequence)()
     for part in parts:
         parent, path = network, ""
         *outer, name = part.name.split(".")
@@ -64,9 +84,10 @@ def conv(
     dilation: int = 1,
     groups: int = 1,
     bias: bool = False,
+    padded: bool = True,
 ) -> Part:
-    """A convolution that keeps the resolution but for its stride."""
-    padding = dilation * (kernel // 2)
+    """A convolution that keeps the resolution but for its stride and, unpadded, the kernel's overhang."""
+    padding = dilation * (kernel // 2) if padded else 0
     make = partial(nn.Conv2d, inputs, outputs, kernel, stride, padding, dilation, groups, bias)
     return Part(name, make, Layer(name, "conv", inputs, outputs, out_size, kernel, stride, bias, dilation, groups))
 
@@ -89,16 +110,23 @@ def global_average(name: str, channels: int, in_size: int) -> Part:
     return Part(name, partial(nn.AdaptiveAvgPool2d, 1), layer)
 
 
+def global_max(name: str, channels: int, in_size: int) -> Part:
+    """The maximum of the whole map, whatever its size."""
+    return Part(name, GlobalMax, Layer(name, "pool", channels, channels, 1, kernel=in_size, stride=in_size))
+
+
 def linear(name: str, inputs: int, outputs: int, *, bias: bool = True) -> Part:
     """A linear layer."""
     return Part(name, partial(nn.Linear, inputs, outputs, bias), Layer(name, "linear", inputs, outputs, bias=bias))
 
 
-def conv_norm_act(name: str, inputs: int, outputs: int, size: int) -> Iterator[Part]:
-    """A 3x3 convolution, batch norm and ReLU."""
+def conv_norm_act(
+    name: str, inputs: int, outputs: int, size: int, act: Callable[[], nn.Module] = nn.ReLU
+) -> Iterator[Part]:
+    """A 3x3 convolution, batch norm and an activation."""
     yield conv(f"{name}.conv", inputs, outputs, size)
     yield norm(f"{name}.norm", outputs, size)
-    yield Part(f"{name}.act", nn.ReLU)
+    yield Part(f"{name}.act", act)
 
 
 class Described:

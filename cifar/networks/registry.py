@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 
 from cifar.config import from_dict
 from cifar.errors import ConfigError
 from cifar.networks.complexity import Cost, Layer
+from cifar.networks.fast_resnet import FastResNetConfig
 from cifar.networks.imagenet import TransferConfig
 from cifar.networks.reference import CnnConfig, DepthwiseConfig, ResNet9Config
 from cifar.networks.resnet import ResNetConfig
@@ -52,8 +53,20 @@ class Pretrained(Protocol):
         """Loads them into a network that `build` gave."""
 
 
+@runtime_checkable
+class InitializedFromData(Protocol):
+    """A network, as `build` gives it, whose training starts from weights computed from training images.
+
+    They are computed once a run. A state dict holds them, so that what continues or loads the run needs no images.
+    """
+
+    def initialize_from(self, images: Tensor) -> None:
+        """Sets them, without chance, from float (N, 3, H, W) training images that are normalised as in training."""
+
+
 NETWORKS: dict[str, type[Any]] = {
-    config.kind: config for config in (ResNetConfig, CnnConfig, ResNet9Config, DepthwiseConfig, TransferConfig)
+    config.kind: config
+    for config in (ResNetConfig, FastResNetConfig, CnnConfig, ResNet9Config, DepthwiseConfig, TransferConfig)
 }
 
 C = TypeVar("C", bound=type[Any])

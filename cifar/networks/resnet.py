@@ -7,14 +7,16 @@ A 3x3 stem, 3 or 4 stages that halve the resolution, average pooling, one linear
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from cifar.config import require
+from cifar.config import SINCE_0_2, require
 from cifar.networks.batch_norm import Sequence, norm_act
 from cifar.networks.complexity import Cost, Layer, norm_layer, strided, total_cost
+from cifar.networks.initialization import Initialization, set_norms, start_as_identity
+from cifar.networks.parts import Scale
 from cifar.networks.resnet_block import ACTIVATIONS, ActivationName, Block, BlockName, BlockSpec, expansion
 
 
@@ -50,6 +52,14 @@ class ResNetConfig:
     """Probability of dropping the last block's residual branch a sample; falls linearly to 0 at the first block."""
     conv_bias: bool = False
     """Whether convolutions have a bias; batch norm makes it redundant."""
+    frozen_norm_scale: bool = field(default=False, metadata=SINCE_0_2)
+    """Whether the scale of batch norm stays 1; its bias trains (airbench94.py, see `networks.initialization`)."""
+    norm_momentum: float = field(default=0.1, metadata=SINCE_0_2)
+    """PyTorch's: weight of a batch's statistics in each update of the running ones; airbench94.py has 0.4."""
+    initialization: Initialization = field(default="kaiming", metadata=SINCE_0_2)
+    """kaiming: normal, by the outputs (arXiv 1502.01852); or dirac: besides, a convolution passes its inputs on."""
+    logit_scale: float = field(default=1.0, metadata=SINCE_0_2)
+    """Factor of the linear layer's outputs; airbench94.py has 1/9."""
     num_classes: int = 10
     """Outputs."""
     image_size: int = 32
@@ -86,6 +96,8 @@ class ResNetConfig:
         for name in ("dropout", "stochastic_depth"):
             value = getattr(self, name)
             require(0 <= value < 1, f"{name} must be in [0, 1)", value, "0 switches it off")
+        require(0 < self.norm_momentum <= 1, "norm_momentum must be in (0, 1]", self.norm_momentum, "0.1 is usual")
+        require(self.logit_scale > 0, "logit_scale must be positive", self.logit_scale, "1 leaves logits as they are")
 
     @property
     def map_size(self) -> int:
@@ -181,12 +193,18 @@ class ResNet(nn.Module):
         self.pool = nn.AvgPool2d(config.pool) if config.pool else nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(config.dropout)
         self.fc = nn.Linear(config.features, config.num_classes)
+        self.scale = nn.Identity() if config.logit_scale == 1 else Scale(config.logit_scale)
         self._initialise()
 
     def _initialise(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if self.config.initialization == "dirac":
+            start_as_identity(self)
+        set_norms(self, momentum=self.config.norm_momentum, frozen_scale=self.config.frozen_norm_scale)
+        if self.config.frozen_norm_scale:
+            return  # a branch that started at zero would stay there
         for module in self.modules():
             # Each residual branch starts at zero, so each block starts as identity: +0.2 to 0.3 % (arXiv 1706.02677).
             # Pre-activation blocks end in a convolution and start as usual.
@@ -201,5 +219,5 @@ class ResNet(nn.Module):
         if self.config.block == "preact":
             x = norm_act(self.norm, self.act, x)
         x = self.pool(x)  # (B, C, side, side)
-        logits: Tensor = self.fc(self.dropout(x.flatten(1)))
+        logits: Tensor = self.scale(self.fc(self.dropout(x.flatten(1))))
         return logits

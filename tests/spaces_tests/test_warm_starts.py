@@ -20,7 +20,14 @@ INSIDE = {
     "resnet_budget300k": {"resnet_16_32_64", "resnet_fast"},
     "resnet_budget30k": set(),
 }
-NO_RESNETS = {"baseline_cnn", "cnn_64_128_256", "depthwise_dilated", "resnet9_onecycle", "resnet18_transfer"}
+NO_RESNETS = {
+    "baseline_cnn",
+    "cnn_64_128_256",
+    "cpu_fast",
+    "depthwise_dilated",
+    "resnet9_onecycle",
+    "resnet18_transfer",
+}
 
 
 def space_of(name: str) -> ResNetSpace:

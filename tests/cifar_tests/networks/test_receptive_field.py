@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from cifar.networks.complexity import Layer
+from cifar.networks.fast_resnet import FastResNetConfig
+from cifar.networks.parts import GlobalMax
 from cifar.networks.receptive_field import LayerRow, layer_rows, write_layers
 from cifar.networks.reference import CnnConfig, DepthwiseConfig, ResNet9Config
 from cifar.networks.resnet import ResNetConfig
 
-NETWORKS: dict[str, ResNetConfig | CnnConfig | ResNet9Config | DepthwiseConfig] = {
+NETWORKS: dict[str, ResNetConfig | CnnConfig | ResNet9Config | DepthwiseConfig | FastResNetConfig] = {
     "basic": ResNetConfig(blocks=(1, 2, 1), channels=(2, 3, 4), stem=2, image_size=64),
     "wide kernels": ResNetConfig(
         blocks=(1, 1, 1), channels=(2, 2, 2), stem=2, kernel=5, shortcut_kernel=3, image_size=80
@@ -26,6 +28,8 @@ NETWORKS: dict[str, ResNetConfig | CnnConfig | ResNet9Config | DepthwiseConfig] 
     "cnn": CnnConfig(stages=((2, 2), (2,)), hidden=(3,), image_size=32),
     "resnet9": ResNet9Config(widths=(2, 2, 2, 2), image_size=128),
     "depthwise and dilated": DepthwiseConfig(image_size=96),
+    "whitened": FastResNetConfig(widths=(2, 2, 2), whitening_width=4, image_size=96),
+    "whitened, deeper": FastResNetConfig(widths=(2, 2, 2), convolutions=3, whitening_kernel=3, image_size=128),
 }
 
 
@@ -33,13 +37,19 @@ def linear_positive(network: nn.Module) -> nn.Module:
     """The network with positive weights, averages for maxima and neutral batch norm: no path can cancel another."""
     for name, module in list(network.named_modules()):
         if isinstance(module, nn.MaxPool2d):
-            pool = nn.AvgPool2d(module.kernel_size, module.stride)
-            network.get_submodule(name.rpartition(".")[0]).register_module(name.rpartition(".")[2], pool)
+            replace_module(network, name, nn.AvgPool2d(module.kernel_size, module.stride))
+        if isinstance(module, GlobalMax):
+            replace_module(network, name, nn.AdaptiveAvgPool2d(1))
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.constant_(module.weight, 1 / module.weight[0].numel())
         if isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.weight)
     return network.double().eval()
+
+
+def replace_module(network: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    network.get_submodule(parent).register_module(child, module)
 
 
 def outputs(network: nn.Module, rows: list[LayerRow], image: Tensor) -> dict[str, Tensor]:

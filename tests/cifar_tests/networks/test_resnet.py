@@ -37,6 +37,10 @@ def configs(draw: st.DrawFn) -> ResNetConfig:
         dropout=draw(st.sampled_from((0.0, 0.3))),
         stochastic_depth=draw(st.sampled_from((0.0, 0.2))),
         conv_bias=draw(st.booleans()),
+        frozen_norm_scale=draw(st.booleans()),
+        norm_momentum=draw(st.sampled_from((0.1, 0.4))),
+        initialization=draw(st.sampled_from(("kaiming", "dirac"))),
+        logit_scale=draw(st.sampled_from((1.0, 1 / 9))),
         num_classes=draw(st.integers(2, 12)),
         image_size=image_size,
     )
@@ -107,9 +111,13 @@ def test_forward_and_backward(config: ResNetConfig) -> None:
     assert logits.shape == (4, config.num_classes)
     assert logits.isfinite().all()
     torch.nn.functional.cross_entropy(logits, torch.arange(4) % config.num_classes).backward()  # type: ignore[no-untyped-call]
+    scales = {f"{name}.weight" for name, m in network.named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
+    frozen = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
+    assert frozen == (scales if config.frozen_norm_scale else set())
     for name, parameter in network.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
+        if parameter.requires_grad:
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
 
 
 @pytest.mark.parametrize("block", ["basic", "bottleneck", "preact"])
@@ -158,6 +166,47 @@ def test_residual_branches_start_at_zero(name: Any) -> None:
         assert not last.any()
 
 
+def test_frozen_scales_are_one_so_that_no_branch_is_switched_off() -> None:
+    network = ResNetConfig(frozen_norm_scale=True, norm_momentum=0.4).build()
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert len(norms) == 15
+    for norm in norms:
+        assert (norm.weight == 1).all()
+        assert (norm.weight.requires_grad, norm.bias.requires_grad) == (False, True)
+        assert norm.momentum == 0.4
+
+
+@pytest.mark.parametrize("block", ["basic", "preact", "bottleneck"])
+def test_by_dirac_every_convolution_passes_its_inputs_on(block: Any) -> None:
+    network = ResNetConfig(block=block, initialization="dirac", conv_bias=False).build()
+    convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert len(convolutions) >= 15
+    for conv in convolutions:
+        x = torch.randn(2, conv.in_channels, 8, 8)
+        passed = min(conv.in_channels, conv.out_channels)
+        stride = conv.stride[0]
+        torch.testing.assert_close(conv(x)[:, :passed], x[:, :passed, ::stride, ::stride])
+        assert conv.weight[passed:].abs().sum() > 0 or passed == conv.out_channels
+
+
+def test_logits_are_scaled() -> None:
+    torch.manual_seed(0)
+    plain = ResNetConfig().build()
+    scaled = ResNetConfig(logit_scale=0.25).build()
+    scaled.load_state_dict(plain.state_dict())
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(scaled.eval()(images), 0.25 * plain.eval()(images))
+
+
+NEW = {"frozen_norm_scale": True, "norm_momentum": 0.4, "initialization": "dirac", "logit_scale": 0.5}
+
+
+def test_settings_that_older_candidates_lack_are_written_only_where_they_differ() -> None:
+    plain = ResNetConfig()
+    assert not NEW.keys() & to_dict(plain).keys()
+    assert NEW.items() <= to_dict(ResNetConfig(**NEW)).items()  # type: ignore[arg-type]
+
+
 def test_stochastic_depth_drops_samples_in_training_only() -> None:
     network = ResNetConfig(stochastic_depth=0.9).build()
     block = [m for m in network.modules() if isinstance(m, Block)][-1]
@@ -181,6 +230,9 @@ def test_stochastic_depth_drops_samples_in_training_only() -> None:
         ({"stem": 0}, "stem must be positive"),
         ({"num_classes": 1}, "2 or more"),
         ({"image_size": 4}, "8 pixels"),
+        ({"norm_momentum": 0.0}, r"norm_momentum must be in \(0, 1\]"),
+        ({"norm_momentum": 1.1}, r"norm_momentum must be in \(0, 1\]"),
+        ({"logit_scale": 0.0}, "logit_scale must be positive"),
     ],
 )
 def test_impossible_settings_are_refused(changes: dict[str, Any], words: str) -> None:
