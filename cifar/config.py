@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, TypeVar
 
 from cifar.errors import ConfigError
 
 T = TypeVar("T")
 
+SINCE = "since"  # key in a field's metadata: the release that added it
+SINCE_0_2 = {SINCE: "0.2"}
 UNKNOWN_KEY = "unexpected_keyword_argument"  # pydantic's name of the error
 
 
@@ -24,11 +26,31 @@ def require(holds: bool, rule: str, got: object, remedy: str) -> None:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A JSON-ready dictionary of a (nested) dataclass; tuples become lists."""
+    """A JSON-ready dictionary of a (nested) dataclass; tuples become lists.
+
+    A field whose metadata names the release that added it, `field(default=0, metadata={"since": "0.2"})`, is left out
+    while it has its default. What was stored before that release keeps its JSON form, and with it its fingerprint.
+    """
     assert is_dataclass(config)
     assert not isinstance(config, type)
-    result: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    result: dict[str, Any] = json.loads(json.dumps(_plain(config)))
     return result
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses as dictionaries, at any depth."""
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if not _left_out(f, value)}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _left_out(field: Field[Any], config: Any) -> bool:
+    if SINCE not in field.metadata:
+        return False
+    default = field.default if field.default_factory is MISSING else field.default_factory()
+    return bool(getattr(config, field.name) == default)
 
 
 def from_dict(cls: type[T], data: Mapping[str, Any], *, where: str) -> T:
@@ -80,7 +102,6 @@ def _explain(cls: type, where: str, keys: list[str], kind: str, message: str, va
 
 
 def _keys_at(cls: type, path: list[str]) -> list[str]:
-    from dataclasses import fields
     from typing import get_type_hints
 
     for part in path:
