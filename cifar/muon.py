@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cifar.runtime.device import fast_precision
+
 ITERATIONS = 5  # as KellerJordan/Muon and torch.optim.Muon; airbench94_muon takes 3
 QUINTIC = (3.4445, -4.7750, 2.0315)  # coefficients of x, x^3 and x^5, steep at 0: KellerJordan/Muon
 TINY = 1e-7
@@ -98,14 +100,15 @@ def _orthogonalized_alike(directions: list[Tensor]) -> list[Tensor]:
         by_shape[matrix.shape].append(index)
     results = list(directions)
     for (rows, columns), indices in by_shape.items():
-        together = orthogonalized(torch.stack([matrices[index] for index in indices]))
+        alike = torch.stack([matrices[index] for index in indices])
+        together = orthogonalized(alike, _precision(alike.device))
         together *= max(1.0, rows / columns) ** 0.5
         for index, matrix in zip(indices, together.unbind(), strict=True):
             results[index] = matrix.view(directions[index].shape)
     return results
 
 
-def orthogonalized(matrices: Tensor) -> Tensor:
+def orthogonalized(matrices: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
     """Matrices with the singular vectors of those given and singular values near 1, float32.
 
     A matrix is scaled so that its singular values are at most 1; then ITERATIONS times each of them, x, becomes
@@ -114,18 +117,18 @@ def orthogonalized(matrices: Tensor) -> Tensor:
 
     Args:
         matrices: (N, rows, columns), float32.
+        precision: of the products; bfloat16 suffices.
     """
     a, b, c = QUINTIC
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices  # the products below are squares of the shorter side
-    x = (x / torch.linalg.matrix_norm(x, keepdim=True).clamp_min(TINY)).to(_fast_type(matrices.device))
+    x = (x / torch.linalg.matrix_norm(x, keepdim=True).clamp_min(TINY)).to(precision)
     for _ in range(ITERATIONS):
         square = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
     return (x.mT if tall else x).float()
 
 
-def _fast_type(device: torch.device) -> torch.dtype:
-    """bfloat16 suffices (KellerJordan/Muon) where tensor cores make it fast; elsewhere float32."""
-    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if fast else torch.float32
+def _precision(device: torch.device) -> torch.dtype:
+    """bfloat16, stable here (KellerJordan/Muon), where the hardware is fast at it; otherwise float32."""
+    return torch.bfloat16 if fast_precision(device) is torch.bfloat16 else torch.float32
