@@ -104,7 +104,9 @@ def range_test(
     """
     check_range(low, high, steps)
     optimizer = replace(candidate.recipe.optimizer, lr=low)
-    candidate = replace(candidate, recipe=replace(candidate.recipe, optimizer=optimizer, ema_decay=0.0))
+    candidate = replace(
+        candidate, recipe=replace(candidate.recipe, optimizer=optimizer, ema_decay=0.0, lookahead_steps=0)
+    )
     no_validation = ImageSet(split.val.images[:0], split.val.labels[:0])
     split = TrainingSplit(split.train, no_validation, split.class_names)
     with device.forked_generators():

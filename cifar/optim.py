@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cifar.config import require
+from cifar.muon import Muon
+from cifar.parameter_groups import parameter_groups
 from cifar.recipe import Optimizer, Recipe
-
-HEAD = "fc"  # name of the last linear layer, in all built-in networks
 
 
 def build_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
@@ -26,41 +24,13 @@ def build_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Opti
         return torch.optim.AdamW(groups, lr, betas, fused=True)
     if settings.name == "adam":
         return torch.optim.Adam(groups, lr, betas, fused=True)
+    if settings.name == "muon":
+        return Muon(groups, nesterov=settings.nesterov, renormalize=settings.renormalize_filters)
     return torch.optim.RMSprop(groups, lr, settings.beta2, momentum=settings.momentum)
 
 
-def parameter_groups(network: nn.Module, settings: Optimizer) -> list[dict[str, Any]]:
-    """Trainable parameters with their weight decay and, as `lr_factor`, their share of the learning rate.
-
-    Vectors (norms, biases) are apart if they are not decayed; head and backbone, if their rates differ, head first.
-    """
-    trainable = {name: p for name, p in network.named_parameters() if p.requires_grad}
-    head, backbone = list(trainable.values()), []
-    if settings.backbone_lr_factor != 1:
-        head = [p for name, p in trainable.items() if name.startswith(f"{HEAD}.")]
-        backbone = [p for name, p in trainable.items() if not name.startswith(f"{HEAD}.")]
-        require(
-            bool(head),
-            "optimizer.backbone_lr_factor needs a network whose last layer is named fc",
-            settings.backbone_lr_factor,
-            "Set it to 1",
-        )
-    parts = [(head, 1.0), (backbone, settings.backbone_lr_factor)]
-    return [group for part, factor in parts if part for group in _decay_groups(part, settings, factor)]
-
-
-def _decay_groups(parameters: list[nn.Parameter], settings: Optimizer, factor: float) -> list[dict[str, Any]]:
-    common = {"lr_factor": factor, "lr": settings.peak_lr * factor}
-    if settings.decay_norm_and_bias:
-        return [{"params": parameters, "weight_decay": settings.weight_decay, **common}]
-    matrices = [p for p in parameters if p.ndim > 1]
-    vectors = [p for p in parameters if p.ndim <= 1]
-    groups = ((matrices, settings.weight_decay), (vectors, 0.0))
-    return [{"params": part, "weight_decay": decay, **common} for part, decay in groups if part]
-
-
 def lr_factor(recipe: Recipe, progress: float, one_step: float = 0.0) -> float:
-    """The learning rate as a fraction of its peak.
+    """The learning rate as a fraction of its peak, the cool-down at the end included.
 
     Args:
         recipe: its schedule's durations count in epochs of its full length.
@@ -68,6 +38,17 @@ def lr_factor(recipe: Recipe, progress: float, one_step: float = 0.0) -> float:
         one_step: share of the run that one step is. Warm-up from 0 gives its first step the rate of that step's
             middle: at 0 the step would only move batch norm's statistics.
     """
+    schedule = recipe.schedule
+    into = progress * recipe.epochs - (recipe.epochs - schedule.cooldown_epochs)  # the cool-down, in epochs
+    if into <= 0:
+        return _scheduled_factor(recipe, progress, one_step)
+    done = into / schedule.cooldown_epochs
+    left = 1 - (math.sqrt(done) if schedule.cooldown_shape == "sqrt" else done)
+    return _scheduled_factor(recipe, progress, one_step) * left
+
+
+def _scheduled_factor(recipe: Recipe, progress: float, one_step: float) -> float:
+    """The learning rate as a fraction of its peak, without the cool-down."""
     schedule = recipe.schedule
     epoch, total = progress * recipe.epochs, recipe.epochs
     warmup = schedule.warmup_epochs

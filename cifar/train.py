@@ -26,11 +26,13 @@ from cifar.compilation import CannotCompile, Forward, compiled
 from cifar.data.splits import TrainingSplit
 from cifar.errors import Diverged
 from cifar.loader import Loader
+from cifar.lookahead import Lookahead
 from cifar.networks.registry import InitializedFromData, build_to_train
 from cifar.normalization import normalization_for, normalize
 from cifar.optim import Ema, build_optimizer, lr_factor, set_lr
 from cifar.prediction import predict_probabilities
 from cifar.recipe import Monitor
+from cifar.resizing import require_any_size, resized, training_side
 from cifar.runtime.allocator import keep_freed_memory
 from cifar.runtime.device import Device
 from cifar.runtime.seeds import derive_seed
@@ -101,7 +103,7 @@ class Training:
         self.class_names = split.class_names
         self.normalization = normalization_for(self.recipe, split.train)
         self.fill = self.normalization.mean_colour  # of cutout's square
-        self.loader = Loader(train, self.recipe, self.normalization)
+        self.loader = Loader(train, self.recipe, self.normalization, seed=seed)
         self.batch_size, self.steps_an_epoch = self.loader.batch_size, self.loader.batches_a_pass
         self.total_steps = max(1, round(epochs * self.steps_an_epoch))
         with device.forked_generators():
@@ -111,9 +113,15 @@ class Training:
             network.initialize_from(self._first_images(split.train.images))
         self.network = network.to(where).to(memory_format=torch.channels_last)
         self._forward: Forward = self.network  # in training; `compile` takes its place
+        self.side = split.train.images.shape[-1]  # of the images, in pixels
+        if self.recipe.resolution_start < 1:
+            require_any_size(self.network, self.recipe, self.side)
         self.optimizer = build_optimizer(self.network, self.recipe.optimizer)
         self.scaler = torch.amp.GradScaler(where.type, enabled=device.needs_loss_scaling)
         self.ema = Ema(self.network, self.recipe.ema_decay) if self.recipe.ema_decay else None
+        every, decay = self.recipe.lookahead_steps, self.recipe.lookahead_decay
+        self.lookahead = Lookahead(self.network, every, decay) if every else None
+        self.progress = 0.0  # share of the schedule that is done before the step at hand
         self.epoch = 0
         self.best: tuple[float, int, dict[str, Tensor]] | None = None  # monitor (higher is better), epoch, weights
 
@@ -156,11 +164,16 @@ class Training:
         self.network.train()
         first = self.epoch * self.steps_an_epoch
         last = min(first + self.steps_an_epoch, self.total_steps)
-        for step, (images, labels) in zip(range(first, last), self.loader.batches(generator), strict=False):
-            set_lr(self.optimizer, self.peak_lr, lr_factor(self.recipe, self._progress(step), self._progress(1)))
+        one_step = self._progress(1)
+        for step, (images, labels) in zip(range(first, last), self.loader.batches(generator, self.epoch), strict=False):
+            self.progress = self._progress(step)
+            set_lr(self.optimizer, self.peak_lr, lr_factor(self.recipe, self.progress, one_step))
+            images = resized(images, training_side(self.recipe, self.side, self.progress))
             totals += self.step(images, labels, generator)
             if self.images.device.type == "cpu":  # elsewhere looking would stall the device: once an epoch, below
                 self._require_finite(totals, step)
+        if self.lookahead:
+            self.lookahead.look_back(self.progress)
         self._require_finite(totals, last)
         loss, right = (totals / ((last - first) * self.batch_size)).tolist()
         return loss, right, (last - first) * self.batch_size
@@ -174,7 +187,7 @@ class Training:
     def step(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """One optimizer step; the batch's summed loss and right images, (2,) on the device."""
         targets: Tensor = labels
-        if self.recipe.augmentation.mixup or self.recipe.augmentation.cutmix:
+        if self.recipe.augmentation.mixes:
             one_hot = F.one_hot(labels, len(self.class_names)).float()  # (B, C)
             images, targets = mix(images, one_hot, self.recipe.augmentation, generator)
         with self.device.autocasting():
@@ -184,6 +197,8 @@ class Training:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.lookahead:
+            self.lookahead.step(self.progress)
         if self.ema:
             self.ema.update()
         right = (logits.detach().argmax(1) == labels).sum()
@@ -228,7 +243,7 @@ class Training:
         """
         torch.manual_seed(derive_seed(self.seed, "dropout", "steps"))
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "steps"))
-        batches = itertools.chain.from_iterable(self.loader.batches(generator) for _ in itertools.count())
+        batches = itertools.chain.from_iterable(self.loader.batches(generator, epoch) for epoch in itertools.count())
         self.network.train()
         for lr, (images, labels) in zip(lrs, batches, strict=False):
             set_lr(self.optimizer, lr, 1.0)
@@ -276,6 +291,8 @@ class Training:
         assert (state["seed"], state["total_steps"]) == (self.seed, self.total_steps)
         self.epoch = state["epoch"]
         self.network.load_state_dict(state["network"])
+        if self.lookahead:
+            self.lookahead.restart()
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         if self.ema:

@@ -64,25 +64,31 @@ OPERATIONS = (
 
 @one_thread()
 def augment(
-    images: Tensor, recipe: Augmentation, generator: torch.Generator, *, fill: tuple[int, int, int] = BLACK
+    images: Tensor,
+    recipe: Augmentation,
+    generator: torch.Generator,
+    *,
+    fill: tuple[int, int, int] = BLACK,
+    mirrored: Tensor | None = None,
 ) -> Tensor:
     """Augments each image by the recipe, in the order of its fields; what is switched off costs nothing.
 
     Args:
         images: uint8 (B, 3, H, W), on any device; left as they are.
-        recipe: what to apply. Its mixup and cutmix are for `mixing.mix`.
+        recipe: what to apply. Its mixup, cutmix and ricap are for `mixing.mix`.
         generator: a CPU generator, the source of every choice.
         fill: uint8 colour of cutout's square, usually the training mean. Erasing, and the pixels that crop,
-            rotation, shear and translation bring in, are black.
+            rotation, shear and translation bring in, are black, unless the crop reflects.
+        mirrored: bool (B,) on the CPU, which images the flip mirrors; None draws them.
 
     Returns:
         A new uint8 tensor (B, 3, H, W) on the same device.
     """
     result = images
     if recipe.flip:
-        result = _random_flip(result, generator)
+        result = ops.horizontal_flip(result, _by_chance(result, generator) if mirrored is None else mirrored)
     if recipe.crop_padding:
-        result = _random_crop(result, recipe.crop_padding, generator)
+        result = _random_crop(result, recipe, generator)
     result = _color_jitter(result, recipe, generator)
     if recipe.rotation:
         angle = uniform(-recipe.rotation, recipe.rotation, len(images), generator=generator)
@@ -100,13 +106,14 @@ def augment(
     return result.clone() if result is images else result
 
 
-def _random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    return ops.horizontal_flip(images, torch.rand(len(images), generator=generator) < 0.5)
+def _by_chance(images: Tensor, generator: torch.Generator) -> Tensor:  # (B,) bool
+    return torch.rand(len(images), generator=generator) < 0.5
 
 
-def _random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
+def _random_crop(images: Tensor, recipe: Augmentation, generator: torch.Generator) -> Tensor:
+    padding = recipe.crop_padding
     top, left = torch.randint(2 * padding + 1, (2, len(images)), generator=generator)
-    return ops.crop(images, top, left, padding)
+    return ops.crop(images, top, left, padding, reflect=recipe.crop_mode == "reflect")
 
 
 def _color_jitter(images: Tensor, recipe: Augmentation, generator: torch.Generator) -> Tensor:

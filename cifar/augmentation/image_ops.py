@@ -31,19 +31,20 @@ def horizontal_flip(images: Tensor, flip: Tensor) -> Tensor:
     return both.index_select(0, on_device(chosen, images.device))
 
 
-def crop(images: Tensor, top: Tensor, left: Tensor, padding: int) -> Tensor:
-    """Cuts each image's own size out of the image zero-padded by `padding` pixels on each side.
+def crop(images: Tensor, top: Tensor, left: Tensor, padding: int, *, reflect: bool = False) -> Tensor:
+    """Cuts each image's own size out of the image padded by `padding` pixels on each side.
 
     Args:
         images: uint8 (B, 3, H, W).
         top: first row of each window, in 0..2 * padding.
         left: first column of each window, in 0..2 * padding.
-        padding: zero pixels on each side.
+        padding: pixels on each side.
+        reflect: whether these mirror the image at its border pixels; otherwise they are zero.
     """
     if images.device.type == "mps":  # would copy every window of the view below
-        return _crop_by_gather(images, top, left, padding)
+        return _crop_by_gather(images, top, left, padding, reflect=reflect)
     batch, channels, height, width = images.shape
-    padded = F.pad(images, (padding,) * 4).contiguous()
+    padded = _reflected(images, padding) if reflect else F.pad(images, (padding,) * 4).contiguous()
     strides = padded.stride()
     window = (channels - 1) * strides[1] + (height - 1) * strides[2] + width
     # Window i starts at byte i. Picking windows copies whole rows: 3 times faster than a gather of pixels.
@@ -52,11 +53,28 @@ def crop(images: Tensor, top: Tensor, left: Tensor, padding: int) -> Tensor:
     return windows.index_select(0, on_device(starts, images.device))
 
 
-def _crop_by_gather(images: Tensor, top: Tensor, left: Tensor, padding: int) -> Tensor:
+def _crop_by_gather(images: Tensor, top: Tensor, left: Tensor, padding: int, *, reflect: bool = False) -> Tensor:
     height, width = images.shape[-2:]
     rows = on_device(top[:, None, None] + torch.arange(height)[:, None] - padding, images.device)  # (B, H, 1)
     columns = on_device(left[:, None, None] + torch.arange(width) - padding, images.device)  # (B, 1, W)
+    if reflect:
+        rows, columns = _mirrored_inside(rows, height), _mirrored_inside(columns, width)
     return _take_pixels(images, rows, columns)
+
+
+def _reflected(images: Tensor, padding: int) -> Tensor:
+    """uint8 images, contiguous, with `padding` pixels more on each side; `F.pad` reflects floats only."""
+    height, width = images.shape[-2:]
+    rows = torch.arange(-padding, height + padding, device=images.device)
+    columns = torch.arange(-padding, width + padding, device=images.device)
+    wide = images.contiguous().index_select(3, _mirrored_inside(columns, width))
+    return wide.index_select(2, _mirrored_inside(rows, height))
+
+
+def _mirrored_inside(index: Tensor, size: int) -> Tensor:
+    """Positions along a line, mirrored at its ends 0 and size - 1 until they lie on it."""
+    period = max(1, 2 * (size - 1))
+    return (size - 1) - (index.remainder(period) - (size - 1)).abs()
 
 
 def _take_pixels(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -64,10 +64,11 @@ def choose_device(name: str = "auto") -> Device:
     if not available[kind] or (index and kind == "cuda" and int(index) >= torch.cuda.device_count()):
         raise ConfigError("the device must exist on this machine", got=repr(name), remedy="Use --device auto")
     device = torch.device(name)
-    return Device(device, _autocast(device))
+    return Device(device, fast_precision(device))
 
 
-def _autocast(device: torch.device) -> torch.dtype | None:
+def fast_precision(device: torch.device) -> torch.dtype | None:
+    """bfloat16 or float16 where the hardware multiplies it faster than float32; otherwise None."""
     if device.type == "cuda":
         # including_emulation=False: on Turing and older, bfloat16 runs but slower than float32
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -11,6 +12,7 @@ from cifar.candidate import Candidate
 from cifar.data.images import ImageSet
 from cifar.data.splits import TrainingSplit
 from cifar.prediction import predict_probabilities
+from cifar.recipe import Recipe
 from cifar.runtime.device import Device
 from cifar.train import Training
 from search.format import format_duration
@@ -55,17 +57,30 @@ def planned_epochs(
 
 
 def _epoch_seconds(candidate: Candidate, split: TrainingSplit, device: Device) -> float:
-    """Seconds of a whole epoch, validation included, from three short ones, of which the first warms up."""
-    size = min(len(split.train), max(TIMED_IMAGES, 4 * candidate.recipe.batch_size))
+    """Seconds of a whole epoch, validation included; the mean over the run, if its images grow."""
+    recipe = candidate.recipe
+    full, training = _image_seconds(replace(recipe, resolution_start=1.0), candidate, split, device)
+    small, share = full, 0.0
+    if recipe.resolution_start < 1:
+        share = recipe.full_resolution_after
+        small, _ = _image_seconds(replace(recipe, full_resolution_after=1.0), candidate, split, device)
+    per_image = share * small + (1 - share) * full
+    return per_image * len(split.train) + _validation_seconds(training, split.val.images[:TIMED_IMAGES]) * len(
+        split.val
+    )
+
+
+def _image_seconds(
+    recipe: Recipe, candidate: Candidate, split: TrainingSplit, device: Device
+) -> tuple[float, Training]:
+    """Seconds a training image by this recipe, from three short epochs, of which the first warms up, and their run."""
+    size = min(len(split.train), max(TIMED_IMAGES, 4 * recipe.batch_size))
     some = ImageSet(split.train.images[:size], split.train.labels[:size])
     no_validation = ImageSet(split.val.images[:0], split.val.labels[:0])
-    training = Training(
-        candidate, TrainingSplit(some, no_validation, split.class_names), device=device, epochs=3, seed=0
-    )
+    short = TrainingSplit(some, no_validation, split.class_names)
+    training = Training(replace(candidate, recipe=recipe), short, device=device, epochs=3, seed=0)
     results = list(training.run())
-    per_image = sum(r.seconds for r in results[1:]) / sum(r.images for r in results[1:])
-    per_val_image = _validation_seconds(training, split.val.images[:TIMED_IMAGES])
-    return per_image * len(split.train) + per_val_image * len(split.val)
+    return sum(r.seconds for r in results[1:]) / sum(r.images for r in results[1:]), training
 
 
 def _validation_seconds(training: Training, images: Tensor) -> float:

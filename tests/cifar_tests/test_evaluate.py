@@ -135,8 +135,8 @@ def test_modes_come_back_after_an_error() -> None:
 
 def test_the_network_sees_channels_last_batches_and_the_result_is_an_ordinary_tensor() -> None:
     network = Recorder()
-    result = predict_probabilities(network, some_images(5), STATISTICS, device=CPU, batch_size=2, tta=True)
-    assert [len(batch) for batch in network.batches] == 6 * [2] + 6 * [2] + 6 * [1]
+    result = predict_probabilities(network, some_images(5), STATISTICS, device=CPU, batch_size=12, tta=True)
+    assert [len(batch) for batch in network.batches] == [12, 12, 6]  # all six views of two images in a pass
     assert all(batch.is_contiguous(memory_format=torch.channels_last) for batch in network.batches)
     assert not result.is_inference()
     assert not result.requires_grad

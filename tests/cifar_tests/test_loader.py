@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def loader_of(count: int, side: int, batch_size: int, augmentation: Augmentation) -> Loader:
     images = torch.randint(1, 256, (count, 3, side, side), dtype=torch.uint8)
     recipe = Recipe(batch_size=batch_size, augmentation=augmentation)
-    return Loader(ImageSet(images, torch.arange(count)), recipe, NORMALIZATION)
+    return Loader(ImageSet(images, torch.arange(count)), recipe, NORMALIZATION, seed=0)
 
 
 def batches(source: Loader) -> list[tuple[Tensor, Tensor]]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from cifar.errors import ConfigError
 from cifar.networks.resnet import ResNetConfig
-from cifar.optim import Ema, build_optimizer, lr_factor, parameter_groups, set_lr
+from cifar.optim import Ema, build_optimizer, lr_factor, set_lr
+from cifar.parameter_groups import parameter_groups
 from cifar.recipe import Optimizer, Recipe, Schedule
 
 STEPS_AN_EPOCH = 7
@@ -91,11 +94,44 @@ def test_constant_is_one() -> None:
     assert set(factors(Recipe(schedule=Schedule("constant")), 3)) == {1.0}
 
 
-@pytest.mark.parametrize(("name", "lr"), [("sgd", 0.05), ("adamw", 0.01), ("adam", 0.01), ("rmsprop", 0.001)])
+RUN = st.tuples(st.floats(0, 0.5), st.floats(0.01, 0.5), st.integers(1, 200))  # warm-up, cool-down (shares), epochs
+
+
+@given(RUN, st.sampled_from(["linear", "sqrt"]), st.floats(0, 1, exclude_max=True))
+@settings(max_examples=150, deadline=None)
+def test_warm_up_stable_decay(run: tuple[float, float, int], shape: Any, progress: float) -> None:
+    warm, cool, epochs = run
+    schedule = Schedule(
+        "constant", warmup_epochs=warm * epochs, cooldown_epochs=cool * epochs, cooldown_shape=shape, start_factor=0.1
+    )
+    factor = lr_factor(Recipe(epochs=epochs, schedule=schedule), progress)
+    left = 1 - progress
+    if progress < warm * (1 - 1e-9):
+        assert factor == pytest.approx(0.1 + 0.9 * progress / warm, abs=1e-6)
+    elif left >= cool * (1 + 1e-9) and progress > warm:
+        assert factor == 1
+    elif left < cool:
+        done = 1 - left / cool
+        assert factor == pytest.approx(1 - (done**0.5 if shape == "sqrt" else done), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["constant", "cosine", "one_cycle", "step"])
+def test_a_cool_down_ends_any_schedule_at_zero_and_leaves_what_comes_before(name: Any) -> None:
+    plain = Recipe(epochs=20, schedule=Schedule(name, warmup_epochs=2, final_factor=0.3, step_epochs=8))
+    cooled = replace(plain, schedule=replace(plain.schedule, cooldown_epochs=5))
+    without, with_it = factors(plain, 20), factors(cooled, 20)
+    last = 5 * STEPS_AN_EPOCH
+    assert with_it[:-last] == without[:-last]
+    shares = [cool / full for cool, full in zip(with_it[-last:], without[-last:], strict=True)]
+    assert shares == pytest.approx([1 - step / last for step in range(last)])
+
+
+@pytest.mark.parametrize(
+    ("name", "lr"), [("sgd", 0.05), ("adamw", 0.01), ("adam", 0.01), ("rmsprop", 0.001), ("muon", 0.05)]
+)
 def test_every_optimizer_reduces_a_loss(name: str, lr: float) -> None:
     network = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1))
-    settings = Optimizer(name, lr=lr, weight_decay=1e-4)  # type: ignore[arg-type]
-    optimizer = build_optimizer(network, settings)
+    optimizer = build_optimizer(network, Optimizer(name, lr=lr, weight_decay=1e-4))  # type: ignore[arg-type]
     x = torch.randn(64, 8)
     y = x[:, :1] - x[:, 1:2]
     losses = []
@@ -114,6 +150,47 @@ def test_weight_decay_can_spare_norms_and_biases() -> None:
     assert [p.ndim for p in decayed["params"]] == [4]
     assert [p.ndim for p in spared["params"]] == [1, 1, 1]
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
+
+
+def by_parameter(network: nn.Module, chosen: Optimizer) -> dict[str, tuple[float, float]]:
+    """Learning-rate factor and weight decay of each parameter."""
+    names = {p: name for name, p in network.named_parameters()}
+    groups = parameter_groups(network, chosen)
+    assert all(group["lr"] == chosen.peak_lr * group["lr_factor"] for group in groups)
+    return {names[p]: (group["lr_factor"], group["weight_decay"]) for group in groups for p in group["params"]}
+
+
+def test_norm_biases_and_the_head_can_have_rates_of_their_own_and_decay_as_before() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    network.add_module("fc", nn.Linear(4, 2))
+    chosen = Optimizer(bias_lr_factor=64, head_lr_factor=4, weight_decay=0.64)
+    assert by_parameter(network, chosen) == {
+        "0.weight": (1, 0.64),
+        "0.bias": (1, 0.64),  # a convolution's
+        "1.weight": (1, 0.64),
+        "1.bias": (64, 0.01),
+        "fc.weight": (4, 0.16),
+        "fc.bias": (4, 0.16),
+    }
+    spared = by_parameter(network, replace(chosen, decay_norm_and_bias=False))
+    assert spared["1.bias"] == (64, 0.0)
+    assert spared["0.weight"] == (1, 0.64)
+    slow = by_parameter(network, replace(chosen, backbone_lr_factor=0.5))
+    assert slow["1.bias"] == (32, 0.01)
+    assert slow["fc.weight"] == (4, 0.16)
+
+
+@pytest.mark.parametrize("chosen", [Optimizer(bias_lr_factor=0.1), Optimizer(head_lr_factor=0.1)])
+def test_the_first_group_has_the_recipes_own_rate(chosen: Optimizer) -> None:
+    network = nn.Sequential(nn.BatchNorm2d(4))
+    network.add_module("fc", nn.Linear(4, 2))
+    first, *_ = parameter_groups(network, chosen)
+    assert first["lr_factor"] == 1
+
+
+def test_a_rate_of_the_heads_own_needs_a_head() -> None:
+    with pytest.raises(ConfigError, match=r"head_lr_factor needs a network whose last layer is named fc; got 2"):
+        parameter_groups(nn.Sequential(nn.Linear(2, 2)), Optimizer(head_lr_factor=2.0))
 
 
 def test_frozen_parameters_are_left_out() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import pickle
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,23 @@ def test_the_recipe_to_beat_is_as_published() -> None:
         ({"optimizer": {"backbone_lr_factor": 0.0}}, r"backbone_lr_factor must be in \(0, 1\]"),
         ({"augmentation": {"erasing_area": [0.1]}}, r"augmentation\.erasing_area"),
         ({"optimizer": {"lr": -1.0}}, r"x\.toml: optimizer\.lr must be positive; got -1"),
-        ({"optimizer": {"name": "lion"}}, r"'sgd', 'adamw', 'adam' or 'rmsprop'; got 'lion'"),
+        ({"optimizer": {"name": "lion"}}, r"'sgd', 'adamw', 'adam', 'rmsprop' or 'muon'; got 'lion'"),
         ({"batch_size": True}, r"batch_size.*integer; got True"),
         ({"augmentation": {"erasing_area": [0.5, 0.1]}}, "erasing_area"),
         ({"optimizer": {"name": "adam", "nesterov": True}}, "nesterov needs sgd"),
         ({"epochs": 5, "schedule": {"warmup_epochs": 9}}, "warmup_epochs must not exceed"),
         ({"val_size": 0, "early_stopping": 3}, "need validation images"),
+        ({"optimizer": {"bias_lr_factor": 0.0}}, r"bias_lr_factor must be positive; got 0\.0"),
+        ({"optimizer": {"name": "muon", "other_momentum": 1.0}}, r"other_momentum must be in \[0, 1\)"),
+        ({"optimizer": {"renormalize_filters": True}}, r"need muon; got 'sgd, 1\.0, 0\.85, True'"),
+        ({"epochs": 9, "schedule": {"warmup_epochs": 5, "cooldown_epochs": 5}}, "must not exceed epochs together"),
+        ({"schedule": {"cooldown_shape": "cosine"}}, r"'linear' or 'sqrt'; got 'cosine'"),
+        ({"augmentation": {"flip": False, "alternating_flip": True}}, "alternating_flip needs flip = true"),
+        ({"augmentation": {"mixing_probability": 0.0}}, r"mixing_probability must be in \(0, 1\]"),
+        ({"augmentation": {"ricap": -0.3}}, "ricap must be 0 or more"),
+        ({"lookahead_decay": 1.0}, r"lookahead_decay must be in \[0, 1\)"),
+        ({"resolution_start": 1.5}, r"resolution_start must be in \(0, 1\]"),
+        ({"full_resolution_after": -0.1}, r"full_resolution_after must be in \[0, 1\]"),
     ],
 )
 def test_wrong_recipes_name_key_value_and_remedy(data: dict[str, Any], words: str) -> None:
@@ -105,6 +117,55 @@ def test_an_unresolved_learning_rate_is_no_number() -> None:
 def test_unknown_recipe_lists_the_known() -> None:
     with pytest.raises(ConfigError, match="resnet24_budget5m"):
         Candidate.named("resnet999")
+
+
+FINGERPRINTS = {  # of the first release: what its studies and runs hold
+    "baseline_cnn": "0e417dc4a26c7042",
+    "cnn_64_128_256": "ba8911321ee5e358",
+    "depthwise_dilated": "d9c69630b299965b",
+    "resnet18_cifar": "e1ff57d1f2671b58",
+    "resnet18_transfer": "383eb4b0e8168c27",
+    "resnet24_budget5m": "17386ce1f525c2f6",
+    "resnet50_adamw": "49fbf9ba02d4726d",
+    "resnet9_onecycle": "fa39063096fe7265",
+    "resnet_16_32_64": "ad0ff47bd3e13130",
+    "resnet_3_5_3": "b6d2975edc66cda6",
+    "resnet_fast": "188cf8e553fc19da",
+}
+
+
+@pytest.mark.parametrize("name", FINGERPRINTS)
+def test_later_settings_leave_the_fingerprints_of_earlier_recipes(name: str) -> None:
+    assert Candidate.named(name).fingerprint == FINGERPRINTS[name]
+
+
+def test_later_settings_leave_what_studies_hold() -> None:
+    with (Path(__file__).parents[2] / "studies" / "resnet_budget5m" / "trials.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["candidate"]]
+    assert len(rows) > 20
+    for row in rows:
+        stored = json.loads(row["candidate"])
+        candidate = Candidate.from_dict(stored, where="trials.csv")
+        assert (candidate.to_dict(), candidate.fingerprint) == (stored, row["fingerprint"])
+
+
+def test_a_later_field_is_written_only_if_it_differs_from_its_default() -> None:
+    @dataclass(frozen=True)
+    class Inner:
+        old: int = 1
+        new: tuple[int, ...] = field(default=(2, 3), metadata={"since": "0.2"})
+        made: list[int] = field(default_factory=list, metadata={"since": "0.2"})
+
+    @dataclass(frozen=True)
+    class Outer:
+        inner: Inner = field(default_factory=Inner)
+        many: tuple[Inner, ...] = ()
+
+    assert to_dict(Outer()) == {"inner": {"old": 1}, "many": []}
+    assert to_dict(Outer(Inner(new=(4,)), (Inner(made=[5]),))) == {
+        "inner": {"old": 1, "new": [4]},
+        "many": [{"old": 1, "made": [5]}],
+    }
 
 
 def test_fingerprint_tells_candidates_apart() -> None:

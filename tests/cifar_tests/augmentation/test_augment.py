@@ -21,9 +21,15 @@ from cifar.augmentation.mixing import mix
 from cifar.recipe import Augmentation
 
 OFF = Augmentation(flip=False, crop_padding=0)
+MIXING = [
+    dataclasses.replace(OFF, mixup=0.2),
+    dataclasses.replace(OFF, cutmix=1.0),
+    dataclasses.replace(OFF, ricap=0.3),
+]
 EACH = {
     "flip": dataclasses.replace(OFF, flip=True),
     "crop": dataclasses.replace(OFF, crop_padding=4),
+    "reflecting crop": dataclasses.replace(OFF, crop_padding=4, crop_mode="reflect"),
     "jitter": dataclasses.replace(OFF, brightness=0.2, contrast=0.3, saturation=0.4),
     "rotation": dataclasses.replace(OFF, rotation=20.0),
     "randaugment": dataclasses.replace(OFF, randaugment_ops=2),
@@ -81,6 +87,7 @@ def test_each_image_is_drawn_for_itself(name: str) -> None:
     expected = {
         "flip": 2,
         "crop": 75,
+        "reflecting crop": 75,
         "jitter": 200,
         "rotation": 100,
         "randaugment": 80,
@@ -159,6 +166,15 @@ def test_half_of_the_images_are_flipped() -> None:
     flipped = (result == picture().flip(-1)).flatten(1).all(1)
     assert_share(int(flipped.sum()), 2000, 0.5)
     assert torch.equal(result[~flipped], copies(int((~flipped).sum())))
+
+
+def test_given_images_are_mirrored_and_nothing_is_drawn() -> None:
+    mirrored = torch.tensor([True, False, True])
+    generator = seeded()
+    state = generator.get_state()
+    result = augment(copies(3), EACH["flip"], generator, mirrored=mirrored)
+    assert torch.equal(result, torch.where(mirrored.view(3, 1, 1, 1), copies(3).flip(-1), copies(3)))
+    assert torch.equal(generator.get_state(), state)
 
 
 def test_crops_are_uniform_over_all_offsets() -> None:
@@ -358,7 +374,7 @@ def test_cutout_is_a_square_clipped_at_the_border(side: int) -> None:
     assert torch.equal(torch.where(painted.unsqueeze(1), picture(), result), copies(4000))
 
 
-# Mixup and CutMix
+# Mixup, CutMix and RICAP
 
 
 def own_colours(batch: int, size: int = 32) -> tuple[Tensor, Tensor]:
@@ -428,10 +444,55 @@ def test_both_on_take_turns_by_chance() -> None:
     assert 90 <= averaged <= 190
 
 
-@given(st.integers(1, 8), st.sampled_from([16, 32]), st.floats(0.05, 4), st.booleans(), st.integers(0, 99))
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(1, 12), st.floats(0.05, 4), st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_ricap_shares_are_the_exact_areas_of_four_patches(
+    batch: int, height: int, width: int, beta: float, seed: int
+) -> None:
+    """Each pixel says its image, row and column, so that every patch shows where it was cut."""
+    number, row, column = torch.meshgrid(*(torch.arange(n) for n in (batch, height, width)), indexing="ij")
+    images = torch.stack([number, row, column], dim=1).float()  # (B, 3, H, W)
+    mixed, targets = mix(images, torch.eye(batch), dataclasses.replace(OFF, ricap=beta), seeded(seed))
+    assert mixed.is_contiguous(memory_format=torch.channels_last)
+    areas = torch.stack([(mixed[:, 0] == k).double().mean((1, 2)) for k in range(batch)], dim=1)
+    torch.testing.assert_close(targets.double(), areas, atol=1e-6, rtol=0)
+    torch.testing.assert_close(targets.sum(1), torch.ones(batch))
+    for axis, place in ((1, row), (2, column)):  # a patch is its source, moved by so many rows and columns
+        moved = (mixed[:, axis].long() - place).flatten(1)
+        assert all(len(set(by.tolist())) <= 4 for by in moved)
+
+
+def test_ricap_patches_meet_where_beta_says() -> None:
+    images, targets = torch.arange(3000.0).view(-1, 1, 1, 1).repeat(1, 3, 32, 32), torch.zeros(3000, 2)
+    mixed, _ = mix(images, targets, dataclasses.replace(OFF, ricap=0.3), seeded())
+    side = torch.where(mixed[:, 0] == images[:, 0], 1.0, 0.0)
+    wide = side[:, 0].sum(1)  # columns of the first patch, the image's own, where it has a row
+    theirs = (32 * torch.distributions.Beta(0.3, 0.3).sample((100_000,))).round()
+    has_row = side[:, 0, 0] > 0
+    empty = (theirs == 0).double().mean().item()
+    assert_share(int(has_row.sum()), 3000, (1 - empty) ** 2)
+    assert wide[has_row].mean().item() == pytest.approx(theirs[theirs > 0].mean().item(), rel=0.05)
+
+
+@pytest.mark.parametrize("probability", [0.25, 0.9])
+def test_as_many_batches_are_mixed_as_asked(probability: float) -> None:
+    images, targets = own_colours(4, 16)
+    generator = seeded()
+    recipe = dataclasses.replace(OFF, mixup=1.0, mixing_probability=probability)
+    mixed = sum(mix(images, targets, recipe, generator)[1] is not targets for _ in range(1000))
+    assert_share(mixed, 1000, probability)
+
+
+@given(
+    st.integers(1, 8),
+    st.sampled_from([16, 32]),
+    st.floats(0.05, 4),
+    st.sampled_from(["mixup", "cutmix", "ricap"]),
+    st.integers(0, 99),
+)
 @settings(max_examples=40, deadline=None)
-def test_mixed_targets_stay_probabilities(batch: int, size: int, alpha: float, boxes: bool, seed: int) -> None:
-    recipe = dataclasses.replace(OFF, cutmix=alpha) if boxes else dataclasses.replace(OFF, mixup=alpha)
+def test_mixed_targets_stay_probabilities(batch: int, size: int, alpha: float, method: str, seed: int) -> None:
+    recipe = dataclasses.replace(OFF, **{method: alpha})  # type: ignore[arg-type]
     images = torch.randn(batch, 3, size, size, generator=seeded(seed))
     targets = torch.rand(batch, 10, generator=seeded(seed)).softmax(1)
     before = images.clone(), targets.clone()
@@ -454,7 +515,7 @@ def test_mixing_off_gives_back_what_was_given() -> None:
     assert mixed_targets is targets
 
 
-@pytest.mark.parametrize("recipe", [dataclasses.replace(OFF, mixup=0.2), dataclasses.replace(OFF, cutmix=1.0)])
+@pytest.mark.parametrize("recipe", MIXING)
 def test_mixing_keeps_channels_last_and_the_global_generator(recipe: Augmentation) -> None:
     images, targets = own_colours(8)
     state = torch.get_rng_state()
@@ -473,11 +534,11 @@ def test_nothing_is_read_back_from_the_images(recipe: Augmentation) -> None:
     changed = augment(images, recipe, torch.Generator().manual_seed(0))
     assert changed.device.type == "meta"
     assert changed.shape == images.shape
-    recipe = dataclasses.replace(recipe, mixup=0.2, cutmix=1.0)
     targets = torch.empty(64, 10, device="meta")
-    mixed, mixed_targets = mix(images.float(), targets, recipe, torch.Generator().manual_seed(0))
-    assert mixed.shape == images.shape
-    assert mixed_targets.shape == targets.shape
+    for mixing_recipe in MIXING:
+        mixed, mixed_targets = mix(images.float(), targets, mixing_recipe, torch.Generator().manual_seed(0))
+        assert mixed.shape == images.shape
+        assert mixed_targets.shape == targets.shape
 
 
 @pytest.mark.gpu
@@ -494,7 +555,7 @@ def test_cuda_gives_the_cpus_images_without_waiting(recipe: Augmentation) -> Non
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("recipe", [dataclasses.replace(OFF, mixup=0.2), dataclasses.replace(OFF, cutmix=1.0)])
+@pytest.mark.parametrize("recipe", MIXING)
 def test_cuda_mixes_as_the_cpu_does(recipe: Augmentation) -> None:
     images, targets = own_colours(64)
     on_gpu = images.cuda(), targets.cuda()

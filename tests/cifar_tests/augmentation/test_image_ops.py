@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy
 import pytest
 import torch
 from hypothesis import given, settings
@@ -214,6 +215,20 @@ def test_crop_is_torchvisions(
     assert torch.equal(crop(images, top, left, padding), torch.stack(expected))
 
 
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 12))
+@settings(max_examples=60, deadline=None)
+def test_reflecting_crops_mirror_the_image_at_its_border(height: int, width: int, padding: int) -> None:
+    images = pictures(3, height, width)
+    expected = numpy.pad(images.numpy(), ((0, 0), (0, 0), (padding, padding), (padding, padding)), mode="reflect")
+    top, left = torch.tensor([[0, padding, 2 * padding], [2 * padding, 0, padding]])
+    windows = [
+        torch.from_numpy(image[:, y : y + height, x : x + width])
+        for image, y, x in zip(expected, top.tolist(), left.tolist(), strict=True)
+    ]
+    for crop in (ops.crop, ops._crop_by_gather):
+        assert torch.equal(crop(images, top, left, padding, reflect=True), torch.stack(windows))
+
+
 def test_boxes_are_filled_exactly_and_clipped() -> None:
     images = pictures(4)
     boxes = torch.tensor([[2, 3, 5, 9], [-4, 30, 2, 40], [0, 0, 32, 32], [7, 7, 7, 7]])
@@ -232,6 +247,9 @@ EVERY: dict[str, Batched] = {
     "equalize": lambda images, _: ops.equalize(images),
     "flip": lambda images, values: ops.horizontal_flip(images, values > 0.5),
     "crop": lambda images, values: ops.crop(images, (4 * values).long(), (8 * values).long(), 4),
+    "reflecting crop": lambda images, values: ops.crop(
+        images, (4 * values).long(), (8 * values).long(), 4, reflect=True
+    ),
     "fill_boxes": lambda images, values: ops.fill_boxes(
         images, (values[:, None] * torch.tensor([5, 9, 20, 30])).long(), (9, 8, 7)
     ),

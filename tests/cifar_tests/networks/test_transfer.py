@@ -22,7 +22,7 @@ from cifar.errors import CheckpointError, ConfigError, DataError
 from cifar.networks.imagenet import TransferConfig, parse_parts, with_options
 from cifar.networks.imagenet_network import EVALUATED_AT_ONCE
 from cifar.normalization import Normalization
-from cifar.optim import parameter_groups
+from cifar.parameter_groups import parameter_groups
 from cifar.recipe import Augmentation, Optimizer, Recipe, Schedule
 from cifar.runtime.device import Device
 from cifar.train import Training
