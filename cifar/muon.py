@@ -12,7 +12,7 @@ together, so that a network of many small convolutions needs few large operation
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -40,18 +40,12 @@ class Muon(torch.optim.Optimizer):
         super().__init__(groups, {"nesterov": nesterov, "renormalize": renormalize})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step from the gradients at hand; `closure`, if given, is called first and its loss returned."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One step from the gradients at hand; parameters without one stay as they are."""
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
-            if not parameters:
-                continue
-            (self._orthogonal_step if group["orthogonalized"] else self._plain_step)(parameters, group)
-        return loss
+            if parameters:
+                (self._orthogonal_step if group["orthogonalized"] else self._plain_step)(parameters, group)
 
     def _plain_step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         gradients = _gradients(parameters)
@@ -92,7 +86,7 @@ def _scale_to_root_of_rows(weights: list[Tensor]) -> None:
 def _orthogonalized_alike(directions: list[Tensor]) -> list[Tensor]:
     """Each direction as a matrix, orthogonalised, in its own shape again; tall ones are longer by sqrt(rows / columns).
 
-    The factor is that of KellerJordan/Muon, so that a step changes an output by about as much for any shape.
+    The factor is that of `torch.optim.Muon` (its `adjust_lr_fn = "original"`).
     """
     by_shape: dict[torch.Size, list[int]] = defaultdict(list)
     matrices = [direction.flatten(1) for direction in directions]
