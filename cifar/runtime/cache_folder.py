@@ -25,5 +25,5 @@ def cache_folder(given: Path | None = None) -> Path:
         raise ConfigError(
             "a cache folder that begins with ~ needs a home directory",
             got=folder,
-            remedy="Set HOME, or choose another folder by --cache or XDG_CACHE_HOME",
+            remedy="Set HOME, or choose another folder by XDG_CACHE_HOME",
         ) from None

@@ -158,13 +158,14 @@ class _State:
         self.spent = sum(t.epochs * t.cost for t in trials)  # epochs of a mean trial; of running ones, to their pause
         self.reached = [sum(t.epochs >= rung for t in trials) for rung in self.rungs]
         self.running = [0] * len(self.rungs)
-        self.pools: list[list[TrialView]] = [[] for _ in self.rungs]  # paused, affordable to resume, best first
-        self.below: list[TrialView] = []  # paused by a deadline before the first rung, and affordable to resume
+        self.pools: list[list[TrialView]] = [[] for _ in self.rungs]  # paused, best first
+        self.below: list[TrialView] = []  # paused by a deadline before the first rung
+        self.epochs_left = epochs_left
         for trial in trials:
             level = sum(trial.epochs >= rung for rung in self.rungs) - 1
             if trial.status is Status.RUNNING:
                 self.running[level] += 1
-            elif trial.status is Status.PAUSED and self._step(trial, level + 1) <= epochs_left:
+            elif trial.status is Status.PAUSED:
                 (self.pools[level] if level >= 0 else self.below).append(trial)
         self.below.sort(key=lambda t: t.number)
         for rung, pool in zip(self.rungs, self.pools, strict=True):
@@ -202,30 +203,32 @@ class _State:
 
     def cut_off(self) -> Promote | None:
         """Resumes a trial that a deadline paused below the first rung."""
-        return Promote(self.below[0].number, self.rungs[0]) if self.below else None
+        return self._best(self.below, 0)
 
     def due(self) -> Promote | Wait | None:
         """A promotion that is due whatever values running trials report; else a wait for these values; else None."""
         arriving, waiting = self.running[0], False
         for level in range(1, len(self.rungs)):
             pool, missing = self.pools[level - 1], max(0, self.wanted(level, self.started) - self.reached[level])
-            if missing > arriving and pool:
-                return Promote(pool[0].number, self.rungs[level])
+            best = self._best(pool, level)
+            if missing > arriving and best:
+                return best
             promoted = min(missing, len(pool) + arriving)
             waiting |= arriving > 0 and promoted > 0
             arriving = self.running[level] + promoted
         return Wait() if waiting and any(self.running) else None
 
     def highest(self) -> Promote | None:
-        """Resumes the best paused trial of the highest rung."""
-        for level in reversed(range(1, len(self.rungs))):
-            if self.pools[level - 1]:
-                return Promote(self.pools[level - 1][0].number, self.rungs[level])
-        return None
+        """Resumes the best paused trial of the highest rung from which the epochs left reach the next one."""
+        levels = reversed(range(1, len(self.rungs)))
+        return next(filter(None, (self._best(self.pools[level - 1], level) for level in levels)), None)
 
-    def _step(self, trial: TrialView, level: int) -> float:
-        """Cost of training a paused trial up to a rung, in epochs of a mean trial."""
-        return trial.cost * (self.rungs[level] - trial.epochs)
+    def _best(self, pool: Sequence[TrialView], level: int) -> Promote | None:
+        """Resumes the best of a pool that the epochs left take to a rung."""
+        for trial in pool:
+            if trial.cost * (self.rungs[level] - trial.epochs) <= self.epochs_left:
+                return Promote(trial.number, self.rungs[level])
+        return None
 
     def wait_or_done(self) -> Wait | Done:
         """Waits while a trial runs, since it may be promoted later."""

@@ -380,7 +380,7 @@ def test_a_missing_home_directory_is_told(tmp_path: Path, monkeypatch: pytest.Mo
     source = npz(tmp_path / "a.npz", **npz_arrays())
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", "/dev/null/none")
-    with pytest.raises(DataError, match=r"cache folder must be writable.*--cache or XDG_CACHE_HOME"):
+    with pytest.raises(DataError, match=r"cache folder must be writable.*XDG_CACHE_HOME"):
         prepare(source)
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", unknown)  # a user that the system does not know
