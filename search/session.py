@@ -27,7 +27,7 @@ from search.planning.workers import best_number, measure_workers
 from search.reporting.screen.terminal import Display, QuietDisplay
 from search.reporting.studies.study_card import write_card
 from search.settings import DEFAULT_TRIALS, SearchSettings
-from search.study.optuna_internals import refresh
+from search.study.cached_storage import refresh
 from search.study.recovery import close_paused_trials, recover_stale_trials
 from search.study.session_log import close_call, measured_epoch, open_call
 from search.study.study import (

@@ -19,6 +19,8 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from search.study.optuna_internals import FrozenStudy, id_of_study, id_of_trial, storage_of
+
 STALE_SECONDS = 5.0  # between two refreshes, at least
 REFRESH_SHARE = 0.05  # share of the time that refreshing may take, at most
 
@@ -56,7 +58,7 @@ class ForwardingStorage(BaseStorage):
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
         return self.backend.get_study_system_attrs(study_id)
 
-    def get_all_studies(self) -> list[optuna.study._frozen.FrozenStudy]:
+    def get_all_studies(self) -> list[FrozenStudy]:
         return self.backend.get_all_studies()
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
@@ -110,7 +112,7 @@ class CachedStorage(ForwardingStorage):
         """Reads what other processes wrote."""
         started = self.clock()
         trials = self.backend.get_all_trials(study_id, deepcopy=False)
-        self.studies[study_id] = {t._trial_id: t for t in trials}
+        self.studies[study_id] = {id_of_trial(t): t for t in trials}
         self.study_of |= dict.fromkeys(self.studies[study_id], study_id)
         now = self.clock()
         self.refresh_at[study_id] = now + max(STALE_SECONDS, (now - started) / REFRESH_SHARE)
@@ -201,3 +203,18 @@ def _apart(trial: FrozenTrial) -> FrozenTrial:
     for field in ("params", "distributions", "user_attrs", "system_attrs", "intermediate_values"):
         setattr(alike, field, dict(getattr(trial, field)))
     return alike
+
+
+def refresh(study: optuna.Study) -> None:
+    """Reads what other processes wrote, where the study's storage answers from memory."""
+    storage = storage_of(study)
+    if isinstance(storage, CachedStorage):
+        storage.refresh(id_of_study(study))
+
+
+def refreshed_trial(study: optuna.Study, trial: FrozenTrial) -> FrozenTrial:
+    """The trial as the storage holds it now, whatever other processes wrote since."""
+    storage = storage_of(study)
+    if isinstance(storage, CachedStorage):
+        storage.read_again(id_of_trial(trial))
+    return storage.get_trial(id_of_trial(trial))

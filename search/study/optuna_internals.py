@@ -10,9 +10,10 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
+from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial
 
-from search.study.cached_storage import CachedStorage
+__all__ = ["FrozenStudy", "id_of_study", "id_of_trial", "live_trial", "set_attribute", "storage_of"]
 
 
 def storage_of(study: optuna.Study) -> BaseStorage:
@@ -20,12 +21,12 @@ def storage_of(study: optuna.Study) -> BaseStorage:
     return study._storage
 
 
-def study_id(study: optuna.Study) -> int:
+def id_of_study(study: optuna.Study) -> int:
     """The study's id in its storage."""
     return study._study_id
 
 
-def trial_id(trial: FrozenTrial) -> int:
+def id_of_trial(trial: FrozenTrial) -> int:
     """The trial's id in its storage."""
     return trial._trial_id
 
@@ -39,16 +40,3 @@ def live_trial(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
 def set_attribute(study: optuna.Study, trial: FrozenTrial, key: str, value: Any) -> None:
     """Sets a user attribute of a stored trial that is not finished."""
     study._storage.set_trial_user_attr(trial._trial_id, key, value)
-
-
-def refresh(study: optuna.Study) -> None:
-    """Reads what other processes wrote, where the storage answers from memory."""
-    if isinstance(study._storage, CachedStorage):
-        study._storage.refresh(study._study_id)
-
-
-def refreshed_trial(study: optuna.Study, trial: FrozenTrial) -> FrozenTrial:
-    """The trial as the storage holds it now, whatever other processes wrote since."""
-    if isinstance(study._storage, CachedStorage):
-        study._storage.read_again(trial._trial_id)
-    return study._storage.get_trial(trial._trial_id)

@@ -16,7 +16,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.study.attributes import CONTINUES, PAUSED, REASON, RETRY_OF, WORKER, given, record
-from search.study.optuna_internals import live_trial, refresh, refreshed_trial, set_attribute
+from search.study.cached_storage import refresh, refreshed_trial
+from search.study.optuna_internals import live_trial, set_attribute
 from search.study.trials import is_paused
 
 KILLED = "its process ended"

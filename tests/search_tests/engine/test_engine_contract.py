@@ -17,7 +17,7 @@ from search.engine.engine import Engine, LocalEngine
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import CONTINUES, LAST_JOB, PAUSED, REASON, RETRY_OF, WORKER
-from search.study.optuna_internals import refresh
+from search.study.cached_storage import refresh
 from search.study.recovery import KILLED, is_claimed, reopen, this_process
 from search.study.study import require_study
 from search.study.trials import counted, distinct, is_paused, reached
