@@ -65,6 +65,7 @@ def test_nothing_asked_for_measures_nothing(data: PreparedData) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # where there is one core
+@pytest.mark.filterwarnings("ignore:Warning. Profiler clears events:UserWarning")  # torch 2.11, of any profile
 def test_the_shares_of_a_step_sum_to_one(data: PreparedData) -> None:
     found = step_profile.profiles({"toy": TOY}, data, CPU)
     with naive.apart() as apart:

@@ -47,7 +47,8 @@ def test_a_picture_of_the_networks_size_keeps_its_pixels(tmp_path: Path) -> None
 def test_every_mode_and_size_becomes_rgb(mode: str, size: tuple[int, int], tmp_path: Path) -> None:
     try:
         image = scene(*size).convert("L").convert(mode) if mode.startswith(("I", "F")) else scene(*size).convert(mode)
-        path = saved(image, tmp_path / "a.tif")
+        # Pillow before 13 cannot read back the YCbCr TIFFs that it writes
+        path = saved(image, tmp_path / ("a.jpg" if mode == "YCbCr" else "a.tif"))
     except (OSError, ValueError):
         path = saved(scene(*size).convert("LA").convert(mode), tmp_path / "a.gif")  # PA
     read = read_picture(path, 16)
