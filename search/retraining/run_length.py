@@ -21,6 +21,8 @@ from search.settings import StudyError
 
 TIMED_IMAGES = 2048
 """Images of an epoch that is timed to fit a run into a time budget."""
+TIMED_EPOCHS = 5
+"""Short epochs that are timed, the first of which warms up."""
 SAFETY = 0.92
 """Share of a time budget that is planned; the rest is for slower stretches and the report."""
 
@@ -73,14 +75,18 @@ def _epoch_seconds(candidate: Candidate, split: TrainingSplit, device: Device) -
 def _image_seconds(
     recipe: Recipe, candidate: Candidate, split: TrainingSplit, device: Device
 ) -> tuple[float, Training]:
-    """Seconds a training image by this recipe, from three short epochs, of which the first warms up, and their run."""
+    """Seconds a training image by this recipe, and the run that was timed.
+
+    The fastest of a few short epochs counts: the first warms up, and whatever else the machine does slows some of the
+    others; of two, their mean was up to 1.5 times the seconds of the epochs that then followed.
+    """
     size = min(len(split.train), max(TIMED_IMAGES, 4 * recipe.batch_size))
     some = ImageSet(split.train.images[:size], split.train.labels[:size])
     no_validation = ImageSet(split.val.images[:0], split.val.labels[:0])
     short = TrainingSplit(some, no_validation, split.class_names)
-    training = Training(replace(candidate, recipe=recipe), short, device=device, epochs=3, seed=0)
+    training = Training(replace(candidate, recipe=recipe), short, device=device, epochs=TIMED_EPOCHS, seed=0)
     results = list(training.run())
-    return sum(r.seconds for r in results[1:]) / sum(r.images for r in results[1:]), training
+    return min(result.seconds / result.images for result in results[1:]), training
 
 
 def _validation_seconds(training: Training, images: Tensor) -> float:

@@ -87,15 +87,22 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
+class Runs(dict[str, tuple[Training, list[EpochResult]]]):
+    """Each setting and `plain`, trained through when it is first asked for."""
+
+    def __init__(self, split: TrainingSplit) -> None:
+        super().__init__()
+        self.split = split
+
+    def __missing__(self, name: str) -> tuple[Training, list[EpochResult]]:
+        run = training(self.split, PLAIN if name == "plain" else recipe(name))
+        self[name] = (run, list(run.run()))
+        return self[name]
+
+
 @pytest.fixture(scope="module")
-def runs(split: TrainingSplit) -> dict[str, tuple[Training, list[EpochResult]]]:
-    """Each setting and `plain`, trained through."""
-    torch.set_num_threads(1)
-    started = {name: training(split, recipe(name)) for name in SETTINGS} | {"plain": training(split, PLAIN)}
-    return {name: (run, list(run.run())) for name, run in started.items()}
-
-
-Runs = dict[str, tuple[Training, list[EpochResult]]]
+def runs(split: TrainingSplit) -> Runs:
+    return Runs(split)
 
 
 @each_setting
