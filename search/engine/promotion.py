@@ -32,9 +32,11 @@ The policy holds no state: it decides from the trials alone.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from itertools import pairwise
 
 FIRST_ROUND = 3  # full trials' worth of training
 
@@ -120,12 +122,13 @@ class Promotion:
         state = _State(self, trials, epochs_left)
         affordable = state.committed(1) <= state.spent + epochs_left
         may_start = trials_left >= 1 and epochs_left >= self.rungs[0] and (affordable or not trials)
-        cut_off = state.cut_off()
-        if cut_off is not None:
-            return cut_off
+        complete = self._in_complete_rounds(len(trials))
+        first = state.cut_off() or (state.due(complete) if complete else None)
+        if isinstance(first, Promote):
+            return first
         if may_start and (not trials or state.committed_epochs(1) <= self._round_end(state, epochs_left)):
             return Start(self.rungs[0])
-        due = state.due()
+        due = state.due(len(trials))
         if isinstance(due, Promote):
             return due
         if may_start:  # the next round begins, also while running trials keep a promotion of this one open
@@ -135,6 +138,26 @@ class Promotion:
         if epochs_left < math.inf:
             return state.highest() or state.wait_or_done()
         return state.wait_or_done()
+
+    def _in_complete_rounds(self, started: int) -> int:
+        """How many of so many started trials the rounds hold that are complete.
+
+        Their promotions precede new starts, also where free workers have begun the next round early.
+        """
+        complete, end = 0, FIRST_ROUND * self.rungs[-1]
+        while (holds := self._trials_within(end)) <= started:
+            complete, end = holds, 2 * end
+        return complete
+
+    def _trials_within(self, epochs: int) -> int:
+        """The most trials that so many epochs train together with their promotions."""
+        steps = [high - low for low, high in pairwise(self.rungs)]
+
+        def cost(started: int) -> int:
+            promoted = (max(1, started // self.eta**level) for level in range(1, len(self.rungs)))
+            return started * self.rungs[0] + sum(n * step for n, step in zip(promoted, steps, strict=True))
+
+        return bisect_right(range(1, epochs // self.rungs[0] + 1), epochs, key=cost)
 
     def _round_end(self, state: _State, epochs_left: float) -> float:
         """Committed epochs at which the present round ends; the epochs left end the last round.
@@ -205,11 +228,15 @@ class _State:
         """Resumes a trial that a deadline paused below the first rung."""
         return self._best(self.below, 0)
 
-    def due(self) -> Promote | Wait | None:
-        """A promotion that is due whatever values running trials report; else a wait for these values; else None."""
+    def due(self, started: int) -> Promote | Wait | None:
+        """A promotion that is due whatever values running trials report; else a wait for these values; else None.
+
+        Args:
+            started: trials whose promotions count.
+        """
         arriving, waiting = self.running[0], False
         for level in range(1, len(self.rungs)):
-            pool, missing = self.pools[level - 1], max(0, self.wanted(level, self.started) - self.reached[level])
+            pool, missing = self.pools[level - 1], max(0, self.wanted(level, started) - self.reached[level])
             best = self._best(pool, level)
             if missing > arriving and best:
                 return best
