@@ -122,10 +122,14 @@ class Promotion:
         state = _State(self, trials, epochs_left)
         affordable = state.committed(1) <= state.spent + epochs_left
         may_start = trials_left >= 1 and epochs_left >= self.rungs[0] and (affordable or not trials)
-        complete = self._in_complete_rounds(len(trials))
-        first = state.cut_off() or (state.due(complete) if complete else None)
-        if isinstance(first, Promote):
-            return first
+        cut_off = state.cut_off()
+        if cut_off is not None:
+            return cut_off
+        if any(state.running):  # other workers may have begun the next round early; its starts come second
+            complete = self._in_complete_rounds(len(trials), sum(state.epochs) + epochs_left)
+            late = state.due(complete) if complete else None
+            if isinstance(late, Promote):
+                return late
         if may_start and (not trials or state.committed_epochs(1) <= self._round_end(state, epochs_left)):
             return Start(self.rungs[0])
         due = state.due(len(trials))
@@ -139,13 +143,14 @@ class Promotion:
             return state.highest() or state.wait_or_done()
         return state.wait_or_done()
 
-    def _in_complete_rounds(self, started: int) -> int:
-        """How many of so many started trials the rounds hold that are complete.
+    def _in_complete_rounds(self, started: int, total: float) -> int:
+        """How many of so many started trials belong to rounds that have all of theirs.
 
-        Their promotions precede new starts, also where free workers have begun the next round early.
+        Their promotions precede new starts, also where free workers have begun the next round early. The last round,
+        which takes what is left of the total, is not complete before the end.
         """
         complete, end = 0, FIRST_ROUND * self.rungs[-1]
-        while (holds := self._trials_within(end)) <= started:
+        while 2 * end <= total and (holds := self._trials_within(end)) <= started:
             complete, end = holds, 2 * end
         return complete
 
