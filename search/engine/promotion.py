@@ -159,7 +159,7 @@ class Promotion:
         steps = [high - low for low, high in pairwise(self.rungs)]
 
         def cost(started: int) -> int:
-            promoted = (max(1, started // self.eta**level) for level in range(1, len(self.rungs)))
+            promoted = (max(1, started // int(self.eta**level)) for level in range(1, len(self.rungs)))
             return started * self.rungs[0] + sum(n * step for n, step in zip(promoted, steps, strict=True))
 
         return bisect_right(range(1, epochs // self.rungs[0] + 1), epochs, key=cost)
