@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -129,14 +130,14 @@ def conv_norm_act(
     yield Part(f"{name}.act", act)
 
 
-class Described:
+class Described(ABC):
     """A network whose configuration names its parts, one after the other."""
 
     containers: ClassVar[Mapping[str, type[nn.Sequential]]] = {}
 
+    @abstractmethod
     def parts(self) -> Iterator[Part]:
         """Every module, in the order of the forward pass."""
-        raise NotImplementedError
 
     def layers(self) -> Iterator[Layer]:
         """Every layer with parameters and every pooling, in the order of the forward pass."""
