@@ -135,6 +135,20 @@ class Training:
         return math.ceil(self.total_steps / self.steps_an_epoch)
 
     @property
+    def length(self) -> float:
+        """Length of the whole run in passes over the training images."""
+        return self.total_steps / self.steps_an_epoch
+
+    def set_length(self, epochs: float) -> None:
+        """Makes the run longer or shorter than planned, though not shorter than it is; its schedule is stretched.
+
+        Args:
+            epochs: length of the whole run in passes over the training images.
+        """
+        done = min(self.epoch * self.steps_an_epoch, self.total_steps)
+        self.total_steps = max(1, done, round(epochs * self.steps_an_epoch))
+
+    @property
     def evaluated(self) -> nn.Module:
         """The network whose weights count: the moving average where there is one."""
         return self.ema.network if self.ema else self.network
@@ -287,9 +301,9 @@ class Training:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues from `state_dict`; the run must have been made with the same candidate, data, length and seed."""
-        assert (state["seed"], state["total_steps"]) == (self.seed, self.total_steps)
-        self.epoch = state["epoch"]
+        """Continues from `state_dict`; the run must have been made with the same candidate, data and seed."""
+        assert state["seed"] == self.seed
+        self.epoch, self.total_steps = state["epoch"], state["total_steps"]
         self.network.load_state_dict(state["network"])
         if self.lookahead:
             self.lookahead.restart()

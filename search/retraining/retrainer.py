@@ -13,6 +13,7 @@ A run's folder:
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from cifar.runtime.device import Device
 from cifar.train import Training
 from search.format import format_lr
 from search.retraining.final_evaluation import Outcome, RetrainResult, predict_test, write_evaluations
-from search.retraining.run_length import planned_epochs
+from search.retraining.run_length import TRAINED_SHARE, planned_epochs
 from search.retraining.run_record import RUN, Identity, RunRecord
 from search.retraining.settings import CompileChoice, RetrainSettings
 from search.retraining.tensorboard_events import EventFile, require_tensorboard
@@ -88,6 +89,7 @@ def retrain(
     Raises:
         UserError: the folder holds another run, a setting is impossible, a package is missing, or the loss diverged.
     """
+    began = time.monotonic()
     if tensorboard:
         require_tensorboard()
     test = load_test(data)  # a missing test split is told before the training, not after
@@ -109,7 +111,9 @@ def retrain(
             model = checkpoint.load_model(folder)
             events.add_history(record.history)
         else:
-            record = replace(record, history=train(training, folder, record, say, events, compile))
+            seconds = settings.time_budget and settings.time_budget * TRAINED_SHARE - (time.monotonic() - began)
+            history = train(training, folder, record, say, events, compile, seconds)
+            record = replace(record, history=history, epochs=round(training.length, 2))
             model = _saved_model(training, candidate, folder)
         result = _evaluated(training, model, record, folder, test, tta=settings.tta)
         (folder / CHECKPOINT).unlink(missing_ok=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from torch import Tensor
@@ -13,18 +14,23 @@ from cifar.data.images import ImageSet
 from cifar.data.splits import TrainingSplit
 from cifar.prediction import predict_probabilities
 from cifar.recipe import Recipe
+from cifar.resizing import training_side
 from cifar.runtime.device import Device
-from cifar.train import Training
+from cifar.train import EpochResult, Training
 from search.format import format_duration
 from search.retraining.settings import RetrainSettings
 from search.settings import StudyError
 
 TIMED_IMAGES = 2048
 """Images of an epoch that is timed to fit a run into a time budget."""
-TIMED_EPOCHS = 5
+TIMED_EPOCHS = 3
 """Short epochs that are timed, the first of which warms up."""
 SAFETY = 0.92
-"""Share of a time budget that is planned; the rest is for slower stretches and the report."""
+"""Share of a time budget that is planned at first; the rest is for slower stretches and the report."""
+TRAINED_SHARE = 0.97
+"""Share of a time budget after which training ends; the rest is for the test images and the report."""
+RECENT_EPOCHS = 5
+"""Epochs whose seconds tell how fast the next ones will be."""
 
 
 def planned_epochs(
@@ -56,6 +62,46 @@ def planned_epochs(
             remedy="Give it more time",
         )
     return epochs
+
+
+def refitted_epochs(training: Training, history: Sequence[EpochResult], seconds_left: float, most: float) -> float:
+    """Passes of the whole run that the seconds left allow at the speed of the latest epochs, the first aside.
+
+    A run is timed for seconds before it begins, and its speed changes: the machine does something else, the network is
+    compiled. Without this it would end long before its time, or long after.
+
+    Args:
+        training: the run, after an epoch.
+        history: its epochs so far.
+        seconds_left: until it must end.
+        most: passes that the recipe has at most.
+    """
+    timed = history[1:][-RECENT_EPOCHS:]
+    if not timed:
+        return training.length
+    recipe, side = training.recipe, training.side
+    share, ratio = recipe.full_resolution_after, (training_side(recipe, side, 0.0) / side) ** 2
+    an_epoch = statistics.median(e.seconds / _work(e.epoch, training.length, share, ratio) for e in timed)
+    return min(most, affordable_epochs(training.epoch, seconds_left / an_epoch, share, ratio))
+
+
+def affordable_epochs(done: float, left: float, share: float, ratio: float) -> float:
+    """Length of a run, in epochs, of which some are done and the rest costs as much as `left` epochs of full images.
+
+    Args:
+        done: epochs done.
+        left: epochs of full images that can be paid for.
+        share: share of the run whose images are small.
+        ratio: cost of a small image; a full one costs 1.
+    """
+    growing = (left + ratio * done) / (share * ratio + 1 - share)  # if small images are still to come
+    return growing if share * growing > done else done + left
+
+
+def _work(epoch: int, length: float, share: float, ratio: float) -> float:
+    """Cost of an epoch, counted from 1, in epochs of full images."""
+    small = min(1.0, max(0.0, share * length - (epoch - 1)))
+    return ratio * small + 1 - small
 
 
 def _epoch_seconds(candidate: Candidate, split: TrainingSplit, device: Device) -> float:

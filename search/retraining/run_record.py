@@ -53,7 +53,7 @@ class RunRecord:
     identity: Identity
     """What was asked for; the key in the file is `asked`."""
     epochs: float
-    """Planned passes over the training images."""
+    """Passes over the training images: as planned, and of a finished run as trained."""
     lr: float | None
     """Peak learning rate; None where the run does not tell, so that the recipe's own holds."""
     device: str

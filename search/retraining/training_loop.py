@@ -14,6 +14,7 @@ from cifar import checkpoint
 from cifar.errors import Diverged
 from cifar.train import EpochResult, Training
 from search.format import format_duration, format_percent
+from search.retraining.run_length import refitted_epochs
 from search.retraining.run_record import RunRecord
 from search.retraining.settings import CompileChoice
 from search.retraining.tensorboard_events import EventFile
@@ -39,11 +40,13 @@ def train(
     say: Say,
     events: EventFile,
     compile: CompileChoice,
+    seconds: float | None = None,
     clock: Clock = time.monotonic,
 ) -> tuple[EpochResult, ...]:
     """Trains to the end, from the folder's checkpoint if there is one; the whole history.
 
     A checkpoint is written after the first epoch, after the last, and in between every `SAVE_SECONDS` at most.
+    With `seconds`, which all the run's epochs may take, its length is fitted to them again after each epoch.
 
     Raises:
         StudyError: the loss diverged.
@@ -54,16 +57,20 @@ def train(
         _compile(training, say)
     undecided = compile == "auto" and not torch.are_deterministic_algorithms_enabled()
     saved, saved_at = training.epoch, -math.inf
+    most = record.identity.settings.epochs or training.recipe.epochs
+    ends_at = None if seconds is None else clock() + seconds - sum(epoch.seconds for epoch in history)
     try:
         for result in training.run():
             history.append(result)
             events.add_epoch(result)
-            say(_progress(result, training.total_epochs, record.epochs))
+            if ends_at is not None and training.epoch < training.total_epochs:
+                training.set_length(refitted_epochs(training, history, ends_at - clock(), most))
+            say(_progress(result, training.total_epochs, training.length))
             if clock() - saved_at >= SAVE_SECONDS:
                 _save(training, history, folder)
                 saved, saved_at = training.epoch, clock()
             enough = COMPILE_FROM.get(training.device.torch_device.type, math.inf)
-            if undecided and _seconds_left(result, record.epochs) >= enough:
+            if undecided and _seconds_left(result, training.length) >= enough:
                 _compile(training, say)
             undecided = False
     except Diverged as error:

@@ -69,7 +69,7 @@ def _facts(candidate: Candidate, record: RunRecord) -> dict[str, str]:
         "parameters": f"{cost.parameters:,}",
         "parameters counted by thop": f"{thop:,}",
         "multiply-accumulates an image": f"{cost.macs:,}",
-        "epochs": f"{len(record.history)} ({record.epochs:g} passes planned)",
+        "epochs": f"{len(record.history)} ({record.epochs:g} passes)",
         "training time": format_duration(record.seconds),
         "peak learning rate": format_lr(recipe.optimizer.peak_lr),
         "training images": f"{record.train_images:,}",

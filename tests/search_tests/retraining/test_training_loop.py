@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,7 +52,7 @@ def ticking(seconds: float) -> Callable[[], float]:
 
 def run(what: Training, folder: Path, say: Callable[[str], None], seconds: float) -> list[int]:
     record = RunRecord("a run", Identity("", "", RetrainSettings()), EPOCHS, None, "", "", 300, 100)
-    history = train(what, folder, record, say, EventFile(None), "off", ticking(seconds))
+    history = train(what, folder, record, say, EventFile(None), "off", clock=ticking(seconds))
     return [epoch.epoch for epoch in history]
 
 
@@ -124,3 +126,15 @@ def test_a_run_that_is_killed_after_its_training_trains_no_more(
     assert run(training(split), workplace, told.append, 0.001) == list(range(1, EPOCHS + 1))
     assert told == [f"continuing after epoch {EPOCHS} of {EPOCHS}"]
     assert saved == []
+
+
+def test_the_length_follows_the_time_that_is_left(split: TrainingSplit, tmp_path: Path) -> None:
+    said: list[str] = []
+    what = training(split, replace(RECIPE, epochs=1000.0))
+    record = RunRecord("a run", Identity("", "", RetrainSettings(time_budget=1.0)), EPOCHS, None, "", "", 300, 100)
+    history = train(what, tmp_path, record, said.append, EventFile(None), "off", seconds=1.0)
+    assert len(history) == what.total_epochs == math.ceil(what.length)
+    assert what.length != EPOCHS
+    assert "1/8" in said[0]
+    assert f"{len(history)}/{len(history)}" in said[-1]
+    assert history[-1].lr < 0.05 * 2 * len(history) / what.total_steps  # the stretched schedule reaches its end
