@@ -1,8 +1,11 @@
-"""What a setting is worth in equal seconds: `python -m benchmarks.ablation --recipe NAME --seconds 300 --vary ...`.
+"""What a setting is worth in equal time: `python -m benchmarks.ablation --recipe NAME --seconds 300 --vary ...`.
 
 The recipe as it is, and once for each `--vary` with that setting changed, are trained for the same time on the same
-real images, several seeds each, in turn, so that the machine's slow stretches fall on all alike. Compared are
-validation accuracies, seed by seed, with Student's interval of the mean difference; test images are never read.
+real images, several seeds each. Compared are validation accuracies, seed by seed, with Student's interval of the mean
+difference; test images are never read.
+
+On a CPU a run has one thread and its seconds are CPU time, so that what else the machine does changes nothing and
+`--jobs` runs train side by side, a core each. On a GPU the seconds are the clock's, and runs follow one another.
 
 Each run is written to `--out` at its end, and a repetition of the command trains only what is missing.
 """
@@ -11,25 +14,32 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import statistics
 import sys
 import time
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cifar.candidate import Candidate, RecipeFile
+from cifar.data.images import ImageSet
 from cifar.data.prepare import prepare
 from cifar.data.splits import TrainingSplit, load_training_split
 from cifar.errors import ConfigError
 from cifar.recipe import recipe_names
 from cifar.runtime.device import Device, choose_device
 from cifar.stats.student import mean_interval
-from cifar.train import Training
-from search.retraining.run_length import planned_epochs
-from search.retraining.settings import RetrainSettings
+from cifar.train import EpochResult, Training
+from search.retraining.run_length import refitted_epochs
+from search.retraining.settings import VAL_SIZE
 
 AS_IT_IS = "as it is"
 
@@ -67,19 +77,45 @@ def varied(recipe: Candidate, changes: str) -> Variant:
     return Variant(changes, Candidate.from_dict(described, where="--vary"))
 
 
+def timed_by(device: Device) -> Callable[[], float]:
+    """The clock that counts on the device."""
+    return time.process_time if device.torch_device.type == "cpu" else time.perf_counter
+
+
+def first_guess(candidate: Candidate, split: TrainingSplit, device: Device, seconds: float) -> float:
+    """About how many passes fit into the seconds; training corrects it."""
+    size = 4 * candidate.recipe.batch_size
+    some = ImageSet(split.train.images[:size], split.train.labels[:size])
+    short = replace(split, train=some)
+    training = Training(candidate, short, device=device, epochs=2, seed=0)
+    epochs = training.run()
+    next(epochs)
+    clock = timed_by(device)
+    began = clock()
+    images = next(epochs).images
+    return seconds / ((clock() - began) / images * len(split.train))
+
+
 def run(variant: Variant, split: TrainingSplit, device: Device, seconds: float, seed: int) -> dict[str, Any]:
     """Trains a variant for a time; what came out, as a line of the results."""
-    settings = RetrainSettings(epochs=1e9, time_budget=seconds, seed=seed)
-    started = time.monotonic()
-    epochs = planned_epochs(variant.candidate, split, settings, device, lambda line: None)
-    results = list(Training(variant.candidate, split, device=device, epochs=epochs, seed=seed).run())
+    clock = timed_by(device)
+    epochs = first_guess(variant.candidate, split, device, seconds)
+    began = last = clock()
+    training = Training(variant.candidate, split, device=device, epochs=epochs, seed=seed)
+    history: list[EpochResult] = []
+    for result in training.run():
+        now = clock()
+        history.append(replace(result, seconds=now - last))
+        last = now
+        if training.epoch < training.total_epochs:
+            training.set_length(refitted_epochs(training, history, began + seconds - now, math.inf))
     return {
         "variant": variant.name,
         "seed": seed,
         "budget": seconds,
-        "accuracy": results[-1].val_accuracy,
-        "passes": epochs,
-        "seconds": round(time.monotonic() - started, 1),
+        "accuracy": history[-1].val_accuracy,
+        "passes": round(training.length, 2),
+        "seconds": round(clock() - began, 1),
         "parameters": variant.candidate.cost.parameters,
     }
 
@@ -104,6 +140,36 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class Job:
+    """A run for a process of its own."""
+
+    variant: Variant
+    """What is trained."""
+    seed: int
+    """Seed of weights, data order and augmentation."""
+    data: str | None
+    """Source of the images."""
+    device: str
+    """Where to train."""
+    seconds: float
+    """That the run may take."""
+
+
+def run_job(job: Job) -> dict[str, Any]:
+    """What came out of a run, as a line of the results."""
+    torch.set_num_threads(1)
+    split = load_training_split(prepare(job.data), val_size=VAL_SIZE)
+    return run(job.variant, split, choose_device(job.device), job.seconds, job.seed)
+
+
+def rows_of(jobs: Sequence[Job], at_once: int) -> Iterator[dict[str, Any]]:
+    """Trains the jobs, a process each, so many at once; their results as they come."""
+    with ProcessPoolExecutor(at_once, mp_context=get_context("spawn")) as pool:
+        for done in as_completed([pool.submit(run_job, job) for job in jobs]):
+            yield done.result()
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """Results so far."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -122,24 +188,27 @@ def main() -> int:
     parser.add_argument("--vary", action="append", default=[], metavar="SETTINGS", help="changes; repeatable")
     parser.add_argument("--seconds", type=float, default=300, help="that each run may take")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each variant")
+    parser.add_argument("--jobs", type=int, help="runs at once (default: one a core; one on a GPU)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--out", type=Path, required=True, help="results, one JSON object a line; read and appended to")
     args = parser.parse_args()
-    device = choose_device(args.device)
     file = RecipeFile.read(Path(args.recipe)) if args.recipe.endswith(".toml") else RecipeFile.named(args.recipe)
     data = prepare(args.data)
     candidate = file.candidate.for_data(len(data.class_names), data.image_size)
     variants = [Variant(AS_IT_IS, candidate), *(varied(candidate, changes) for changes in args.vary)]
-    split = load_training_split(data, val_size=5000)
-    for seed in range(args.seeds):
-        for variant in variants:
-            wanted = {"variant": variant.name, "seed": seed, "budget": args.seconds}
-            if is_done(read(args.out), wanted):
-                continue
-            row = run(variant, split, device, args.seconds, seed)
-            with args.out.open("a") as results:
-                results.write(json.dumps(row) + "\n")
-            print(f"{variant.name}, seed {seed}: {100 * row['accuracy']:.2f} %", file=sys.stderr, flush=True)
+    done = read(args.out)
+    jobs = [
+        Job(variant, seed, args.data, args.device, args.seconds)
+        for seed in range(args.seeds)
+        for variant in variants
+        if not is_done(done, {"variant": variant.name, "seed": seed, "budget": args.seconds})
+    ]
+    cores = os.cpu_count() or 1
+    at_once = args.jobs or (cores if choose_device(args.device).torch_device.type == "cpu" else 1)
+    for row in rows_of(jobs, at_once):
+        with args.out.open("a") as results:
+            results.write(json.dumps(row) + "\n")
+        print(f"{row['variant']}, seed {row['seed']}: {100 * row['accuracy']:.2f} %", file=sys.stderr, flush=True)
     print(table([row for row in read(args.out) if row["budget"] == args.seconds]))
     return 0
 
