@@ -122,8 +122,20 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Variant:
+    """A recipe as it should be where there is time for more."""
+
+    passes: float
+    """Least passes over the training images, in the time at hand, from which on it is better than the ones before."""
+    why: str
+    """What changes, and why, for a person."""
+    candidate: Candidate
+    """What is trained; its recipe's epochs are the most that make sense."""
+
+
+@dataclass(frozen=True)
 class RecipeFile:
-    """A recipe file: the tables `network` and `recipe`, and for readers the text `about` and the table `published`."""
+    """A recipe file: the tables `network` and `recipe`, those of `longer` runs, for readers `about` and `published`."""
 
     name: str
     """The file's name without its suffix."""
@@ -133,6 +145,8 @@ class RecipeFile:
     """What its source reports."""
     candidate: Candidate
     """What is trained."""
+    longer: tuple[Variant, ...] = ()
+    """What is trained instead by a run with a time budget that allows more, in the order of their cost."""
 
     @classmethod
     def read(cls, path: Path) -> RecipeFile:
@@ -144,12 +158,13 @@ class RecipeFile:
         tables, where = read_toml(path), path.name
         for key, value in tables.items():
             require(
-                key in ("about", "published", "network", "recipe"),
+                key in ("about", "published", "network", "recipe", "longer"),
                 f"{where}: unknown key {key!r}",
                 value,
-                "Allowed keys here: about, published, network, recipe",
+                "Allowed keys here: about, published, network, recipe, longer",
             )
         about, published = tables.pop("about", ""), tables.pop("published", None)
+        longer: Any = tables.pop("longer", [])
         require(isinstance(about, str), f"{where}: about must be a text", about, "Put it in quotes")
         require(
             published is None or isinstance(published, Mapping),
@@ -157,11 +172,13 @@ class RecipeFile:
             published,
             "Write published = { test_accuracy = 90.0 }",
         )
+        require(isinstance(longer, list), f"{where}: longer must be a list of tables", longer, "Write [[longer]]")
         return cls(
             path.stem,
             str(about).strip(),
             from_dict(Published, published, where=f"{where}: published") if isinstance(published, Mapping) else None,
             Candidate.from_dict(tables, where=where),
+            tuple(_variant(tables, entry, f"{where}: longer, number {i}") for i, entry in enumerate(longer, 1)),
         )
 
     @classmethod
@@ -175,3 +192,23 @@ class RecipeFile:
             known = ", ".join(recipe_names())
             raise ConfigError("a recipe has one of the built-in names", got=repr(name), remedy=f"Known: {known}")
         return cls.read(RECIPES_FOLDER / f"{name}.toml")
+
+
+def _variant(tables: Mapping[str, Any], entry: Any, where: str) -> Variant:
+    """The recipe of the tables with the changes of an entry of `longer`."""
+    require(isinstance(entry, Mapping), f"{where} must be a table", entry, "Write [[longer]]")
+    changes = dict(entry)
+    passes, why = changes.pop("passes", None), changes.pop("why", None)
+    counts = isinstance(passes, int | float) and passes > 0
+    require(counts, f"{where}: passes must be a positive number", passes, "Give the passes from which on it is better")
+    require(isinstance(why, str), f"{where}: why must be a text", why, "Say what changes, and why")
+    return Variant(passes, why, Candidate.from_dict(_merged(tables, changes), where=where))
+
+
+def _merged(tables: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables with the changed keys, at any depth."""
+    result = dict(tables)
+    for key, value in changes.items():
+        inside = result.get(key)
+        result[key] = _merged(inside, value) if isinstance(inside, Mapping) and isinstance(value, Mapping) else value
+    return result

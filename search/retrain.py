@@ -121,6 +121,7 @@ def _train(
             settings_of(run, settings, earlier),
             device,
             say=_say,
+            longer=one.longer,
             tensorboard=args.tensorboard,
             compile=args.compile,
         )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cifar.candidate import Candidate
+from cifar.candidate import Candidate, RecipeFile, Variant
 from cifar.networks.imagenet import with_options
+from cifar.recipe import recipe_names
 from search.retraining.models import register_networks
 from search.settings import STUDIES_FOLDER, SearchSettings, StudyError
-from search.study.attributes import SOURCE, record
+from search.study.attributes import RECIPE, SOURCE, record
 from search.study.study import require_study
 from search.study.trials import choose_trials
 
@@ -27,6 +28,8 @@ class NamedCandidate:
     """Name for people, such as `trial 7 of study toy`."""
     candidate: Candidate
     """What is trained."""
+    longer: tuple[Variant, ...] = ()
+    """What is trained instead where a time budget allows more."""
 
     def run_name(self, seed: int) -> str:
         """Name of the folder of its run with a seed."""
@@ -103,8 +106,8 @@ def choose(*, recipe: str | None, trial: str, study: str, storage: str | None, s
 
 def _of_recipe(recipe: str) -> Chosen:
     path = Path(recipe)
-    candidate = Candidate.from_toml(path) if path.suffix == ".toml" else Candidate.named(recipe)
-    named = NamedCandidate(f"recipe-{path.stem}", f"recipe {path.stem}", candidate)
+    file = RecipeFile.read(path) if path.suffix == ".toml" else RecipeFile.named(recipe)
+    named = NamedCandidate(f"recipe-{path.stem}", f"recipe {path.stem}", file.candidate, file.longer)
     return Chosen((named,), RECIPES_STUDY, by_recipe=True)
 
 
@@ -116,6 +119,17 @@ def _of_trials(wanted: str, study_name: str, storage: str | None, space: str | N
         title = f"trial {trial.number} of study {study_name}"
         described = record(trial).candidate
         assert described is not None  # of every trial that can be chosen
-        named.append(NamedCandidate(f"trial-{trial.number}", title, Candidate.from_dict(described, where=title)))
+        candidate = Candidate.from_dict(described, where=title)
+        longer = _longer(trial.user_attrs.get(RECIPE), candidate)
+        named.append(NamedCandidate(f"trial-{trial.number}", title, candidate, longer))
     source = study.user_attrs.get(SOURCE)
     return Chosen(tuple(named), study_name, None if source == "official CIFAR-10" else source)
+
+
+def _longer(recipe: object, candidate: Candidate) -> tuple[Variant, ...]:
+    """The variants of a built-in recipe, for a trial that is this recipe as it is."""
+    if recipe not in recipe_names():
+        return ()
+    file = RecipeFile.named(str(recipe))
+    classes = int(candidate.to_dict()["network"]["num_classes"])  # every built-in network has them
+    return file.longer if file.candidate.for_data(classes, candidate.network.image_size) == candidate else ()

@@ -14,12 +14,13 @@ A run's folder:
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cifar import checkpoint
-from cifar.candidate import Candidate
+from cifar.candidate import Candidate, Variant
 from cifar.data.images import ImageSet
 from cifar.data.prepare import PreparedData
 from cifar.data.splits import TrainingSplit, load_test, load_training_split
@@ -29,6 +30,7 @@ from cifar.runtime.device import Device
 from cifar.train import Training
 from search.format import format_lr
 from search.retraining.final_evaluation import Outcome, RetrainResult, predict_test, write_evaluations
+from search.retraining.longer_runs import variant_for
 from search.retraining.run_length import TRAINED_SHARE, planned_epochs
 from search.retraining.run_record import RUN, Identity, RunRecord
 from search.retraining.settings import CompileChoice, RetrainSettings
@@ -67,6 +69,7 @@ def retrain(
     device: Device,
     say: Say,
     *,
+    longer: Sequence[Variant] = (),
     tensorboard: bool = False,
     compile: CompileChoice = "auto",
 ) -> RetrainResult:
@@ -82,6 +85,7 @@ def retrain(
         settings: changes to the recipe.
         device: where to train.
         say: is told progress, line by line.
+        longer: what is trained instead where a time budget allows more, in the order of cost.
         tensorboard: whether to write an event file too, in the folder `tensorboard`.
         compile: whether to compile the network; `auto` does where the run is long enough to gain, and never where
             deterministic algorithms are asked for. A compiled run that is continued ends in slightly other weights.
@@ -94,11 +98,16 @@ def retrain(
         require_tensorboard()
     test = load_test(data)  # a missing test split is told before the training, not after
     candidate = _fitted(candidate, data, settings)
+    longer = [replace(variant, candidate=_fitted(variant.candidate, data, settings)) for variant in longer]
     split = load_training_split(data, val_size=candidate.recipe.val_size, train_size=settings.train_size)
     identity = _identity(candidate, data, settings)
     record = _started_run(folder, identity)
     if record is None:
-        record = _new_record(title, identity, candidate, split, data.source, device, say)
+        variant = None
+        if settings.time_budget is not None:
+            variant = variant_for(settings.time_budget, candidate, longer, split, device, say)
+        record = _new_record(title, identity, candidate, variant, split, data.source, device, say)
+    candidate = next((v.candidate for v in longer if v.passes == record.longer), candidate)
     if record.lr is not None:
         candidate = _with_lr(candidate, record.lr)
     begins = not record.finished and not (folder / CHECKPOINT).exists()
@@ -160,18 +169,22 @@ def _new_record(
     title: str,
     identity: Identity,
     candidate: Candidate,
+    variant: Variant | None,
     split: TrainingSplit,
     source: str,
     device: Device,
     say: Say,
 ) -> RunRecord:
-    """The record of a run that begins; its learning rate and its length are decided here, once."""
+    """The record of a run that begins; its learning rate is decided here, once, and its first length."""
+    if variant is not None:
+        candidate = variant.candidate
     lr = _peak_lr(candidate, split, identity.settings.seed, device, say)
     return RunRecord(
         title=title,
         identity=identity,
         epochs=planned_epochs(_with_lr(candidate, lr), split, identity.settings, device, say),
         lr=lr,
+        longer=None if variant is None else variant.passes,
         device=device.describe(),
         source=source,
         train_images=len(split.train),

@@ -48,7 +48,7 @@ def planned_epochs(
     wanted = settings.epochs or candidate.recipe.epochs
     if settings.time_budget is None:
         return wanted
-    seconds = _epoch_seconds(candidate, split, device)
+    seconds = epoch_seconds(candidate, split, device)
     fitting = SAFETY * settings.time_budget / seconds
     epochs = min(wanted, round(fitting, 2))
     say(
@@ -104,7 +104,7 @@ def _work(epoch: int, length: float, share: float, ratio: float) -> float:
     return ratio * small + 1 - small
 
 
-def _epoch_seconds(candidate: Candidate, split: TrainingSplit, device: Device) -> float:
+def epoch_seconds(candidate: Candidate, split: TrainingSplit, device: Device) -> float:
     """Seconds of a whole epoch, validation included; the mean over the run, if its images grow."""
     recipe = candidate.recipe
     full, training = _image_seconds(replace(recipe, resolution_start=1.0), candidate, split, device)

@@ -64,6 +64,8 @@ class RunRecord:
     """Number of training images."""
     val_images: int
     """Number of validation images."""
+    longer: float | None = None
+    """Passes of the recipe's variant that is trained; None is the recipe as it is."""
     history: tuple[EpochResult, ...] = ()
     """Results of the epochs; empty until the run is finished, since the checkpoint holds them until then."""
     cost: Cost | None = None
@@ -110,6 +112,7 @@ class RunRecord:
             "source": self.source,
             "train_images": self.train_images,
             "val_images": self.val_images,
+            "longer": self.longer,
             "history": [asdict(epoch) for epoch in self.history],
         }
         if self.cost is None:
@@ -134,6 +137,7 @@ class RunRecord:
             source=data["source"],
             train_images=data["train_images"],
             val_images=data["val_images"],
+            longer=data.get("longer"),
             history=tuple(EpochResult(**epoch) for epoch in data["history"]),
             cost=Cost(data["parameters"], data["macs"]) if data.get("finished") else None,
         )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from cifar.candidate import Candidate
+from cifar.candidate import Candidate, RecipeFile
 from cifar.config import from_dict, to_dict
 from cifar.errors import ConfigError, DataError, UserError
 from cifar.networks.complexity import Cost, measure_cost
@@ -94,10 +94,43 @@ def test_toml_file_errors(tmp_path: Path) -> None:
         ("published = 90.0", "published must be a table"),
         ("published = { test_accuracy = 900.0 }", r"broken\.toml: published: accuracies must be in \[0, 100\]"),
         ("published = { accuracy = 90.0 }", "unknown key 'accuracy'.*test_accuracy"),
+        ("longer = 3", "longer must be a list of tables"),
+        ("longer = [3]", "longer, number 1 must be a table"),
+        ("longer = [{ why = 'more time' }]", "longer, number 1: passes must be a positive number"),
+        ("longer = [{ passes = 9 }]", "longer, number 1: why must be a text"),
+        ("longer = [{ passes = 9, why = '', recipes = {} }]", "longer, number 1: unknown key 'recipes'"),
     ):
         broken.write_text(f"{line}\n[network]\n[recipe]\n")
         with pytest.raises(ConfigError, match=words):
             Candidate.from_toml(broken)
+
+
+def test_longer_runs_change_what_they_name_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "short.toml"
+    path.write_text(
+        """
+        [network]
+        kind = "fast_resnet"
+        activation = "silu"
+        [recipe]
+        batch_size = 512
+        optimizer = { lr = 0.3, momentum = 0.8 }
+        [[longer]]
+        passes = 8
+        why = "a wider network pays"
+        network = { widths = [64, 256, 256] }
+        [[longer]]
+        passes = 20.5
+        why = "weight decay pays too"
+        recipe = { epochs = 40, optimizer = { weight_decay = 0.01 } }
+        """
+    )
+    file = RecipeFile.read(path)
+    base, (wider, decayed) = file.candidate, file.longer
+    assert (wider.passes, wider.why, decayed.passes) == (8, "a wider network pays", 20.5)
+    assert wider.candidate == replace(base, network=replace(base.network, widths=(64, 256, 256)))
+    optimizer = replace(base.recipe.optimizer, weight_decay=0.01)
+    assert decayed.candidate == replace(base, recipe=replace(base.recipe, epochs=40, optimizer=optimizer))
 
 
 def test_recipes_of_older_files_keep_their_meaning() -> None:

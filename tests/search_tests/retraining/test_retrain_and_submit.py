@@ -130,13 +130,13 @@ def test_a_killed_run_ends_in_the_same_weights(study: SearchSettings, workplace:
 
 
 def test_a_time_budget_shortens_the_run(study: SearchSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    measure, measured = run_length._epoch_seconds, []
+    measure, measured = run_length.epoch_seconds, []
 
     def half_a_second(*arguments: Any) -> float:
         measured.append(measure(*arguments))
         return 0.5
 
-    monkeypatch.setattr(run_length, "_epoch_seconds", half_a_second)
+    monkeypatch.setattr(run_length, "epoch_seconds", half_a_second)
     retrain_main(["--study", "toy", "--device", "cpu", "--time-budget", "2s"])
     assert len(measured) == 1
     assert measured[0] > 0
