@@ -1,7 +1,7 @@
 """Trials that were stored before the space gained parameters still stand for the same candidates.
 
-`stored_trials.jsonl` was written by the space of commit 9d1dc64: parameters, distributions and fingerprint of random proposals and of
-every warm start.
+`stored_trials.jsonl` was written by the space of commit 9d1dc64: parameters, distributions
+and fingerprint of random proposals and of every warm start.
 """
 
 from __future__ import annotations
