@@ -27,7 +27,7 @@ from cifar.networks.resnet import ResNetConfig
 from cifar.networks.resnet_block import ActivationName, BlockName
 from cifar.recipe import recipe_names
 from spaces.base import Prior, Problem, SearchSpace, WarmStart
-from spaces.resnet_prior import spreads
+from spaces.resnet_prior import OTHER_POINTS, spreads
 from spaces.training import ADDED, encode_recipe, suggest_recipe
 from spaces.width import MIN_WIDTH, Limits, round_width, widest
 
@@ -195,8 +195,12 @@ class ResNetSpace(SearchSpace):
         return starts
 
     def prior(self, passes: float) -> Prior:
-        """The first warm start; parameters of the other design lie around that design's."""
-        point = {**self._scaled("blocks").params, **self.warm_starts()[0].params}
+        """The first warm start; parameters of the other design lie around that design's.
+
+        What suits another length is a matter of this function: of `passes`, only the spreads depend so far.
+        """
+        start = self._fast_start() if "fast" in self.designs else self._scaled("blocks")
+        point = {**OTHER_POINTS, **self._scaled("blocks").params, **start.params}
         return Prior(point, spreads(passes))
 
     def _fast_start(self) -> WarmStart:

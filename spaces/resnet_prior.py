@@ -2,14 +2,14 @@
 
 A setting that cannot pay in a short run is not a coin flip there: it stays as it is in the point, but for a small
 chance. Averages of weights and what makes the task harder (dropout, mixing, policies, occlusion) need many passes over
-the images: the networks that are trained for ten (arXiv 2404.00498) flip and shift images and do nothing else, those
-that are trained for 200 and more mix or cut them (arXiv 1708.04552, 1811.09030).
+the images: airbench94's ten (arXiv 2404.00498) only mirror and shift images.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 SHORT, LONG = 10.0, 100.0  # passes over the training images up to which and from which on the spreads stay the same
 NEVER, AS_LIKELY = 0.02, 0.5  # of what only long runs want: chance to differ from the point, in short and long runs
@@ -37,6 +37,7 @@ CHOICES: Mapping[str, float] = {
     "decay_norm_and_bias": UNLIKELY,
     "squeeze_excitation": UNLIKELY,
     "kernel": UNLIKELY,  # 5x5 kernels cost nearly three times as much
+    "cooldown": 0.5,  # asked for schedules that the point does not have
     "large_batch": 0.15,
     "large_batch_size": 0.25,
     "muon": 0.25,  # airbench94_muon's gain over airbench94 (github.com/KellerJordan/cifar10-airbench)
@@ -45,6 +46,14 @@ CHOICES: Mapping[str, float] = {
     "lookahead": 0.3,  # likewise
     "fast_activation": 0.2,
 }
+
+OTHER_POINTS: Mapping[str, Any] = {
+    "muon_lr": 0.24,
+    "muon_momentum": 0.6,
+    "muon_nesterov": True,
+    "muon_other_lr_factor": 0.22,
+}
+"""Where settings lie that a recipe of another optimizer does not have: airbench94_muon's."""
 
 
 def spreads(passes: float) -> dict[str, float]:
