@@ -19,7 +19,7 @@ from search.planning.plan import Plan
 from search.settings import SearchSettings
 from search.study.attributes import PROPOSED_BY, REPEAT_OF
 from search.study.cached_storage import ForwardingStorage
-from search.study.optuna_internals import set_attribute, storage_of
+from search.study.optuna_internals import set_attribute, storage_of, was_queued
 from search.study.trials import distinct, is_paused
 from spaces.base import Prior
 
@@ -27,7 +27,6 @@ SEQUENCES = ("qmc",)  # samplers whose proposals follow from one seed and the nu
 LEARNING = ("tpe", "gp")  # samplers that may be misled by the values of short runs
 RANDOM_SHARE = 0.25
 """Share of proposals that are random; BOHB takes a third (https://automl.github.io/HpBandSter, `random_fraction`)."""
-QUEUED = "fixed_params"  # Optuna's: a trial that was queued has its parameters, such as a warm start
 
 
 def use_sampler(
@@ -124,7 +123,7 @@ class FreshSampler(BaseSampler):
         if self.mixture is None:
             at_random = self.wary and (repeated or random.Random(seed).random() < RANDOM_SHARE)
             return RandomSampler(seed % 2**32) if at_random else self.make(seed)
-        if QUEUED in trial.system_attrs or repeated:
+        if was_queued(trial) or repeated:
             return self.mixture.around_prior(seed)
         source, sampler = self.mixture.choose(study, before, seed)
         set_attribute(study, trial, PROPOSED_BY, source.value)
