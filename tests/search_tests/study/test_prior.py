@@ -61,8 +61,9 @@ def test_none_is_a_prior_too_and_a_study_keeps_it(informed: str) -> None:
     study = run_search(SearchSettings(space=informed, max_trials=10))
     assert study.user_attrs[PRIOR] == {"name": "none"}
     assert not any(PROPOSED_BY in t.user_attrs for t in study.trials)
+    before = len(study.trials)
     again = run_search(SearchSettings(space=informed, max_trials=14, prior="space"))
-    new = [t for t in again.trials[len(study.trials) :] if CONTINUES not in t.user_attrs]
+    new = [t for t in again.trials[before:] if CONTINUES not in t.user_attrs]
     assert len(new) == 4
     assert all(PROPOSED_BY in t.user_attrs for t in new)
 
