@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from cifar.config import from_dict, require, to_dict
 from cifar.errors import ConfigError
 from cifar.networks.complexity import Cost
+from cifar.networks.fast_resnet import FastResNetConfig
 from cifar.networks.registry import NetworkConfig, network_from_dict
 from cifar.networks.resnet import ResNetConfig
 from cifar.recipe import RECIPES_FOLDER, Recipe, read_toml, recipe_names
@@ -49,6 +50,8 @@ class Candidate:
         if isinstance(network, ResNetConfig):
             blocks, channels = ("-".join(map(str, numbers)) for numbers in (network.blocks, network.channels))
             shape = f"{blocks} x {channels} {network.block}"
+        elif isinstance(network, FastResNetConfig):
+            shape = f"{'-'.join(map(str, network.widths))} {network.kind}"
         lr = optimizer.lr if isinstance(optimizer.lr, str) else f"{optimizer.lr:.2g}"
         return f"{shape}, {optimizer.name} {lr}, {self.recipe.schedule.name}"
 

@@ -63,6 +63,11 @@ def parser() -> Parser:
     p.add_argument("--val-size", type=natural, default=5000, help="training images kept for validation")
     p.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="how trials are proposed")
     p.add_argument("--pruner", choices=PRUNERS, default="promotion", help="which trials are trained beyond a rung")
+    p.add_argument(
+        "--prior",
+        help="where good candidates are expected, and most proposals are drawn at first: space (its own), none, or "
+        "study:NAME, the best trial of that study (default: as the study began; space for a new one)",
+    )
     p.add_argument("--seed", type=int, default=0, help="of the sampler and the trials")
     p.add_device_option()
     p.add_argument(

@@ -28,6 +28,7 @@ from search.reporting.screen.terminal import Display, QuietDisplay
 from search.reporting.studies.study_card import write_card
 from search.settings import DEFAULT_TRIALS, SearchSettings
 from search.study.cached_storage import refresh
+from search.study.prior import earlier_best, prior_start, settle_prior
 from search.study.recovery import close_paused_trials, recover_stale_trials
 from search.study.session_log import close_call, measured_epoch, open_call
 from search.study.study import (
@@ -67,12 +68,15 @@ def run_search(
     device = choose_device(settings.device)
     problem = Problem(param_budget=settings.param_budget, mac_budget=settings.mac_budget or None)
     space = space_for(settings.space, problem, settings.param_budgets)  # a wrong space is told before data is fetched
+    earlier = earlier_best(settings)
     data = prepare(settings.data) if space.uses_images else None
     started = clock()
     settings = _with_workers(settings, space, device, display)
     study, plan, outlook = _open(settings, space, data, device, display)
     problem = _problem(plan, data)
-    _enqueue_warm_starts(study, space_for(settings.space, problem, plan.param_budgets), settings)
+    space = space_for(settings.space, problem, plan.param_budgets)
+    settle_prior(study, settings, space, earlier)
+    _enqueue_warm_starts(study, space, settings)
     request = SearchRequest(
         settings,
         plan,
@@ -168,5 +172,5 @@ def _max_epochs(study: optuna.Study, plan: Plan, settings: SearchSettings) -> in
 def _enqueue_warm_starts(study: optuna.Study, space: SearchSpace, settings: SearchSettings) -> None:
     if not settings.warm_start or study.get_trials(deepcopy=False):
         return
-    for start in space.warm_starts():
+    for start in (*prior_start(study), *space.warm_starts()):
         study.enqueue_trial(dict(start.params), user_attrs={"warm_start": start.name, **start.attributes})

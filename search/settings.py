@@ -15,6 +15,7 @@ DEFAULT_TRIALS = 50
 SAMPLERS = ("tpe", "random", "qmc", "gp", "cmaes", "nsga2")
 SAMPLER_PACKAGES = {"qmc": "scipy", "gp": "scipy", "cmaes": "cmaes"}  # optional; Optuna imports them when first used
 PRUNERS = ("promotion", "hyperband", "successive_halving", "median", "none")
+OF_SPACE, NO_PRIOR, OF_STUDY = "space", "none", "study:"  # values of --prior; a study's name follows the last
 
 Check = tuple[bool, str, object, str]
 """Whether a rule holds, the rule, the value received, the remedy."""
@@ -70,6 +71,9 @@ class SearchSettings:
     """Processes that run trials side by side on this machine."""
     auto_workers: bool = False
     """Whether the number of workers that together train most is measured first, and used."""
+    prior: str | None = None
+    """Where good candidates are expected: `space` (its own), `none`, or `study:NAME`, the best trial of that study;
+    None is as the study began, and the space's own for a new one."""
     warm_start: bool = True
     """Whether known good points are tried first."""
     deterministic: bool = False
@@ -134,9 +138,10 @@ class SearchSettings:
             f"pip install {package}",
         )
         yield self.pruner in PRUNERS, "--pruner must be a known pruner", self.pruner, pruners
-        name = self.study_name
-        plain = bool(name) and not name.startswith(".") and "/" not in name and "\\" not in name
-        yield plain, "a study's name must be a plain folder name", repr(name), "Give another --study"
+        name, prior = self.study_name, self.prior or OF_SPACE
+        yield _is_plain(name), "a study's name must be a plain folder name", repr(name), "Give another --study"
+        known = prior in (OF_SPACE, NO_PRIOR) or (prior.startswith(OF_STUDY) and _is_plain(prior[len(OF_STUDY) :]))
+        yield known, "--prior is space, none, or study:NAME", repr(prior), "Try study:resnet_budget5m"
 
     @property
     def reduction(self) -> int:
@@ -154,3 +159,8 @@ class SearchSettings:
     def folder(self) -> Path:
         """Where the study's files lie."""
         return STUDIES_FOLDER / self.study_name
+
+
+def _is_plain(name: str) -> bool:
+    """Whether the name of a study can be that of its folder."""
+    return bool(name) and not name.startswith(".") and "/" not in name and "\\" not in name

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from spaces.base import (
         EpochReport,
         OwnCandidate,
+        Prior,
         Problem,
         Proposal,
         SearchSpace,
@@ -28,6 +29,7 @@ else:
         {
             "EpochReport": "spaces.base",
             "OwnCandidate": "spaces.base",
+            "Prior": "spaces.base",
             "Problem": "spaces.base",
             "Proposal": "spaces.base",
             "ResNetSpace": "spaces.resnet_budget5m",
@@ -42,6 +44,7 @@ else:
 __all__ = [
     "EpochReport",
     "OwnCandidate",
+    "Prior",
     "Problem",
     "Proposal",
     "ResNetSpace",

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from optuna.trial import BaseTrial
@@ -84,6 +85,24 @@ class WarmStart:
     """User attributes that the trial starts with; `suggest` may read them."""
 
 
+@dataclass(frozen=True)
+class Prior:
+    """Where good candidates are expected: around a point. Proposals are drawn there until the evidence speaks."""
+
+    point: Mapping[str, Any]
+    """Optuna parameters, as `suggest` names them; one that is missing is drawn as if there were no prior."""
+    spread: Mapping[str, float] = field(default_factory=dict)
+    """How far a parameter may lie from the point, by name: of a number the standard deviation as a share of its range
+    (its logarithm's, if it is searched on that scale); of a choice the probability of another one. 0 keeps the
+    point's value."""
+    other_spread: float = 0.1
+    """The spread of parameters that `spread` does not name."""
+
+    def spread_of(self, name: str) -> float:
+        """The spread of a parameter."""
+        return self.spread.get(name, self.other_spread)
+
+
 @runtime_checkable
 class Proposal(Protocol):
     """What `suggest` returns: a `cifar.candidate.Candidate`, an `OwnCandidate`, or any object with these three."""
@@ -137,6 +156,9 @@ class SearchSpace(ABC):
     resumable: bool | None = None
     """Whether `train` resumes after `context.epochs_done`; None is yes for the default `train`, no for one of your own.
     Where it does not, a promoted trial is trained again from the start."""
+    added: Mapping[str, Any] = MappingProxyType({})
+    """Parameters that the space gained after studies were made with it, with the values that stand for their absence:
+    a stored trial without them has these."""
 
     @abstractmethod
     def suggest(self, trial: BaseTrial) -> Proposal:
@@ -153,6 +175,14 @@ class SearchSpace(ABC):
     def warm_starts(self) -> list[WarmStart]:
         """Known good points within the limits."""
         return []
+
+    def prior(self, passes: float) -> Prior | None:
+        """Where good candidates are expected; None where nothing is known.
+
+        Args:
+            passes: length of a full trial in passes over the training images; in epochs for a space without images.
+        """
+        return None
 
 
 def propose(space: SearchSpace, trial: BaseTrial) -> Proposal:

@@ -12,6 +12,7 @@ from optuna.trial import BaseTrial, FixedTrial
 from cifar.candidate import fingerprint
 from spaces.base import (
     EpochReport,
+    Prior,
     Problem,
     Proposal,
     SearchSpace,
@@ -51,7 +52,7 @@ class MultiLimitSpace(SearchSpace):
         self.first = first = next(iter(self.spaces.values()))
         self.direction, self.uses_images, self.max_epochs = first.direction, first.uses_images, first.max_epochs
         self.param_budget, self.mac_budget = max(self.spaces), first.mac_budget
-        self.resumable = can_resume(first)
+        self.resumable, self.added = can_resume(first), first.added
 
     def suggest(self, trial: BaseTrial) -> Proposal:
         """A candidate within the limit that the trial draws.
@@ -82,6 +83,15 @@ class MultiLimitSpace(SearchSpace):
             limited = replace(start, name=name, params={LIMIT: limit, **start.params})
             found.setdefault(self._identity(limited), limited)
         return list(found.values())
+
+    def prior(self, passes: float) -> Prior | None:
+        """What the priors of all limits agree on; each limit is as likely as another."""
+        priors = [space.prior(passes) for space in self.spaces.values()]
+        known = [prior for prior in priors if prior is not None]
+        if len(known) < len(priors):
+            return None
+        shared = {k: v for k, v in known[0].point.items() if all(p.point.get(k) == v for p in known)}
+        return replace(known[0], point=shared)
 
     def _identity(self, start: WarmStart) -> str:
         """Equal for warm starts of one candidate; one that leaves parameters to the sampler equals no other."""

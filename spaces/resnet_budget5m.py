@@ -1,31 +1,42 @@
 """ResNets under a parameter limit, together with optimizer, schedule, regularisation and augmentation.
 
-The limit is kept by construction: depths, block type and width ratios are proposed, and the width is solved so that
-the network fills the proposed share of the limit (`spaces.width`). The same space under other limits:
-`--param-budget 300k`, `--mac-budget 25M`, or the siblings below.
+Two designs: `blocks`, ResNets of any depth and block (`cifar.networks.resnet`), and `fast`, the small residual networks
+of short runs (`cifar.networks.fast_resnet`). The limit is kept by construction: depths, block type and width ratios are
+proposed, and the width is solved so that the network fills the proposed share of the limit (`spaces.width`). The same
+space under other limits: `--param-budget 300k`, `--mac-budget 25M`, or the siblings below.
 
-What is not searched (full length, validation size, normalisation statistics, early stopping) comes from a base
-recipe: `resnet_fast`, or the recipe that a warm start names.
+The training settings are in `spaces.training`, the prior is in `spaces.resnet_prior`. What is not searched comes from a
+base recipe: that of the design, or the recipe that a warm start names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
 from optuna.trial import BaseTrial, FixedTrial, create_trial
 
 from cifar.candidate import Candidate
-from cifar.errors import InfeasibleError
+from cifar.errors import InfeasibleError, UserError
+from cifar.networks import fast_resnet
+from cifar.networks.fast_resnet import FastResNetConfig
 from cifar.networks.registry import NetworkConfig
 from cifar.networks.resnet import ResNetConfig
 from cifar.networks.resnet_block import ActivationName, BlockName
-from cifar.recipe import Augmentation, Optimizer, OptimizerName, Recipe, Schedule, ScheduleName, recipe_names
-from spaces.base import Problem, SearchSpace, WarmStart
+from cifar.recipe import recipe_names
+from spaces.base import Prior, Problem, SearchSpace, WarmStart
+from spaces.resnet_prior import OTHER_POINTS, spreads
+from spaces.training import ADDED, encode_recipe, suggest_recipe
 from spaces.width import MIN_WIDTH, Limits, round_width, widest
 
-BASE_RECIPE = "resnet_fast"
+Design = Literal["blocks", "fast"]
+
+BASE_RECIPE = "cpu_fast"
+"""The recipe that a search starts from, with the network's own size: in short runs a small one wins."""
+BASES: dict[Design, str] = {"blocks": "resnet_fast", "fast": BASE_RECIPE}
+"""The recipe of each design that has what is not searched."""
 RECIPE_ATTRIBUTE = "recipe"  # user attribute of a warm start: the recipe that it stands for
 
 STAGES = (3, 4)
@@ -39,22 +50,17 @@ KERNELS = (3, 5)
 SHORTCUT_KERNELS = (1, 3)
 POOLS = (0, 2, 4)  # 0 is global
 ACTIVATIONS: tuple[ActivationName, ...] = ("relu", "silu", "gelu", "leaky_relu")
+FAST_RATIOS = ((1.0, 6.0), (0.5, 3.0))  # widths of the second and third stage to that of the one before; usual: 4, 1
+FAST_USED_SHARE = (0.01, 1.0)  # share of the limits used, logarithmic: these networks are for short runs, and small
+FAST_CONVOLUTIONS = (2, 3)
+FAST_SMALLEST = 2 ** (fast_resnet.STAGES + 1)  # pixels of the images; also when the first ones are smaller
 WIDTH_MULTIPLE = 8  # hardware multiplies such widths faster; only a warm start keeps its own to the channel
-
-# Learning rate, weight decay: usual ranges, each about a decade around the optimizer's common default.
-RATES: dict[OptimizerName, tuple[float, float]] = {
-    "sgd": (0.02, 1.0),
-    "adamw": (3e-4, 1e-2),
-    "adam": (3e-4, 1e-2),
-}
-DECAYS = {"sgd": (1e-5, 5e-3), "adamw": (1e-3, 0.3), "adam": (1e-6, 1e-3)}
-SCHEDULES: tuple[ScheduleName, ...] = ("cosine", "one_cycle", "step", "constant")
-BATCH_SIZES = (64, 128, 256)
-EMA_DECAYS = (0.0, 0.99, 0.999)
 
 
 class ResNetSpace(SearchSpace):
     """ResNets that keep hard limits.
+
+    Images below 16 pixels have the design `blocks` alone.
 
     Args:
         problem: classes and image size of the data; limits, the parameter limit 5,000,000 unless given.
@@ -64,11 +70,15 @@ class ResNetSpace(SearchSpace):
         InfeasibleError: no network of every shape fits, however narrow.
     """
 
+    added: Mapping[str, Any] = MappingProxyType({"design": "blocks", **ADDED})
+
     def __init__(self, problem: Problem, *, param_budget: int = 5_000_000, max_blocks: int = MAX_BLOCKS) -> None:
         self.problem = problem
         self.limits = Limits(problem.param_budget or param_budget, problem.mac_budget)
         self.param_budget, self.mac_budget = self.limits.parameters, self.limits.macs
         self.max_blocks = self._deepest(max_blocks)
+        fits = problem.image_size >= FAST_SMALLEST
+        self.designs: tuple[Design, ...] = ("blocks", "fast") if fits else ("blocks",)
 
     def _deepest(self, max_blocks: int) -> int:
         """Most blocks a stage with which a plain network has its usual width and every other one can be built."""
@@ -108,11 +118,36 @@ class ResNetSpace(SearchSpace):
 
     def suggest(self, trial: BaseTrial) -> Candidate:
         """The candidate of the trial's parameters; its network keeps the limits."""
-        name = trial.user_attrs.get(RECIPE_ATTRIBUTE, BASE_RECIPE)
+        design: Design = trial.suggest_categorical("design", self.designs)  # type: ignore[assignment]
+        name = trial.user_attrs.get(RECIPE_ATTRIBUTE, BASES[design])
         multiple = 1 if RECIPE_ATTRIBUTE in trial.user_attrs else WIDTH_MULTIPLE
-        return Candidate(self._network(trial, multiple), _suggest_recipe(trial, Candidate.named(name).recipe))
+        return self._candidate(trial, design, Candidate.named(name), multiple)
 
-    def _network(self, trial: BaseTrial, multiple: int) -> ResNetConfig:
+    def _candidate(self, trial: BaseTrial, design: Design, base: Candidate, multiple: int) -> Candidate:
+        network = self._fast(trial, base, multiple) if design == "fast" else self._blocks(trial, multiple)
+        any_size = isinstance(network, FastResNetConfig) or network.pool == 0  # also the first, small ones
+        return Candidate(network, suggest_recipe(trial, base.recipe, any_size=any_size))
+
+    def _fast(self, trial: BaseTrial, base: Candidate, multiple: int) -> FastResNetConfig:
+        """A residual network of the design `fast`; what is not searched is that of the base recipe's."""
+        known = base.network if isinstance(base.network, FastResNetConfig) else FastResNetConfig()
+        second, third = (trial.suggest_float(f"fast_width_ratio_{i}", *FAST_RATIOS[i - 2]) for i in (2, 3))
+        shape = replace(
+            known,
+            residual=True,
+            convolutions=trial.suggest_categorical("fast_convolutions", FAST_CONVOLUTIONS),
+            activation=trial.suggest_categorical("fast_activation", ACTIVATIONS),  # type: ignore[arg-type]
+            num_classes=self.problem.num_classes,
+            image_size=self.problem.image_size,
+        )
+
+        def at(scale: float) -> FastResNetConfig:
+            one, two, three = (round_width(scale * ratio, multiple) for ratio in (1.0, second, second * third))
+            return replace(shape, widths=(one, two, three))
+
+        return widest(at, self.limits, trial.suggest_float("fast_used_share", *FAST_USED_SHARE, log=True))
+
+    def _blocks(self, trial: BaseTrial, multiple: int) -> ResNetConfig:
         stages = trial.suggest_categorical("stages", STAGES)
         blocks = tuple(trial.suggest_int(f"blocks_{i}", 1, self.max_blocks) for i in range(1, stages + 1))
         ratios = [1.0]
@@ -151,24 +186,42 @@ class ResNetSpace(SearchSpace):
         return pool if pool < map_size else 0
 
     def warm_starts(self) -> list[WarmStart]:
-        """Our own starting point at the full limits, then every built-in recipe that lies inside the space."""
-        starts = [self._scaled_base()]
+        """Our own starting points, one a design, then every other built-in recipe that lies inside the space."""
+        starts = [self._fast_start()] if "fast" in self.designs else []
+        starts.append(self._scaled("blocks"))
         for name in recipe_names():
-            if name == BASE_RECIPE:
-                continue
-            candidate = Candidate.named(name).for_data(self.problem.num_classes, self.problem.image_size)
-            try:
-                params = self.encode(candidate)
-            except InfeasibleError:
-                continue
-            starts.append(WarmStart(name, params, {RECIPE_ATTRIBUTE: name}))
+            start = None if name in BASES.values() else self._start(name)
+            starts += [start] if start else []
         return starts
 
-    def _scaled_base(self) -> WarmStart:
-        base = Candidate.named(BASE_RECIPE)
-        params = _encode_network(base.network) | _encode_recipe(base.recipe) | {"unused_share": UNUSED_SHARE[0]}
+    def prior(self, passes: float) -> Prior:
+        """The first warm start; parameters of the other design lie around that design's.
+
+        What suits another length is a matter of this function: of `passes`, only the spreads depend so far.
+        """
+        start = self._fast_start() if "fast" in self.designs else self._scaled("blocks")
+        point = {**OTHER_POINTS, **self._scaled("blocks").params, **start.params}
+        return Prior(point, spreads(passes))
+
+    def _fast_start(self) -> WarmStart:
+        """The base recipe as it is or, where a limit is too small for its network, scaled to the limits."""
+        return self._start(BASE_RECIPE) or self._scaled("fast")
+
+    def _start(self, name: str) -> WarmStart | None:
+        """A built-in recipe as a warm start; None where it lies outside the space."""
+        try:
+            candidate = Candidate.named(name).for_data(self.problem.num_classes, self.problem.image_size)
+            return WarmStart(name, self.encode(candidate), {RECIPE_ATTRIBUTE: name})
+        except UserError:  # also where its network is not for such images
+            return None
+
+    def _scaled(self, design: Design) -> WarmStart:
+        """The design's base recipe with a network as large as the limits allow."""
+        base = Candidate.named(BASES[design])
+        params = _encode_network(base.network) | encode_recipe(base.recipe)
+        params |= {"unused_share": UNUSED_SHARE[0]} if design == "blocks" else {"fast_used_share": 1.0}
         params |= {name: min(params[name], self.max_blocks) for name in params if name.startswith("blocks_")}
-        return WarmStart(f"{BASE_RECIPE} (scaled to the limits)", params)
+        return WarmStart(f"{BASES[design]} (scaled to the limits)", params)
 
     def encode(self, candidate: Candidate) -> dict[str, Any]:
         """The parameters that `suggest` turns into this very candidate, given its recipe's name for the base.
@@ -183,8 +236,9 @@ class ResNetSpace(SearchSpace):
                 got=f"{candidate.cost.parameters:,} parameters and {candidate.cost.macs:,} MACs",
                 remedy="It is for reference only; raise the limit to search around it",
             )
-        params = _encode_network(candidate.network) | _encode_recipe(candidate.recipe)
-        params["unused_share"] = 1 - self.limits.share_of(candidate.cost)
+        params = _encode_network(candidate.network) | encode_recipe(candidate.recipe)
+        share = self.limits.share_of(candidate.cost)
+        params |= {"unused_share": 1 - share} if params["design"] == "blocks" else {"fast_used_share": share}
         decoded = self._decode(params, candidate)
         if decoded != candidate:
             raise InfeasibleError(
@@ -198,7 +252,8 @@ class ResNetSpace(SearchSpace):
         """What `params` stand for with the candidate's recipe as base; None where one is outside its range."""
         trial = FixedTrial(dict(params))
         try:
-            decoded = Candidate(self._network(trial, 1), _suggest_recipe(trial, candidate.recipe))
+            design: Design = trial.suggest_categorical("design", self.designs)  # type: ignore[assignment]
+            decoded = self._candidate(trial, design, candidate, 1)
             create_trial(value=0.0, params=trial.params, distributions=trial.distributions)
         except ValueError:  # what FixedTrial raises for a missing parameter, create_trial for one outside its range
             return None
@@ -220,103 +275,36 @@ def resnet_budget30k(problem: Problem) -> ResNetSpace:
     return ResNetSpace(problem, param_budget=30_000, max_blocks=2)
 
 
-def _suggest_recipe(trial: BaseTrial, base: Recipe) -> Recipe:
-    """`base` with every searched setting replaced by the trial's."""
-    return replace(
-        base,
-        batch_size=trial.suggest_categorical("batch_size", BATCH_SIZES),
-        optimizer=_suggest_optimizer(trial, base.optimizer),
-        schedule=_suggest_schedule(trial, base),
-        augmentation=_suggest_augmentation(trial, base.augmentation),
-        label_smoothing=trial.suggest_float("label_smoothing", 0.0, 0.2),
-        ema_decay=trial.suggest_categorical("ema_decay", EMA_DECAYS),
-    )
-
-
-def _suggest_optimizer(trial: BaseTrial, base: Optimizer) -> Optimizer:
-    name: OptimizerName = trial.suggest_categorical("optimizer", tuple(RATES))  # type: ignore[assignment]
-    return replace(
-        base,
-        name=name,
-        lr=trial.suggest_float(f"{name}_lr", *RATES[name], log=True),
-        weight_decay=trial.suggest_float(f"{name}_weight_decay", *DECAYS[name], log=True),
-        momentum=trial.suggest_float(f"{name}_momentum", 0.8, 0.98),
-        nesterov=name == "sgd" and trial.suggest_categorical("nesterov", (True, False)),
-    )
-
-
-def _suggest_schedule(trial: BaseTrial, base: Recipe) -> Schedule:
-    """Durations are proposed as shares of the run and kept in epochs of the base recipe."""
-    name: ScheduleName = trial.suggest_categorical("schedule", SCHEDULES)  # type: ignore[assignment]
-    warmup = {"cosine": (0.0, 0.3), "one_cycle": (0.05, 0.5), "step": (0.0, 0.1), "constant": (0.0, 0.1)}[name]
-    schedule = replace(
-        base.schedule,
-        name=name,
-        warmup_epochs=_clean(base.epochs * trial.suggest_float(f"{name}_warmup_share", *warmup)),
-    )
-    if name != "step":
-        return schedule
-    return replace(
-        schedule,
-        step_epochs=_clean(base.epochs * trial.suggest_float("step_share", 0.05, 0.5)),
-        gamma=trial.suggest_float("step_gamma", 0.1, 0.8),
-    )
-
-
-def _suggest_augmentation(trial: BaseTrial, base: Augmentation) -> Augmentation:
-    chosen: dict[str, Any] = {
-        "flip": trial.suggest_categorical("flip", (True, False)),
-        "crop_padding": trial.suggest_int("crop_padding", 0, 6),
-    }
-    jitter = trial.suggest_categorical("color_jitter", (False, True))
-    for name in ("brightness", "contrast", "saturation"):
-        chosen[name] = trial.suggest_float(name, 0.0, 0.5) if jitter else 0.0
-    rotates = trial.suggest_categorical("rotation", (False, True))
-    chosen["rotation"] = trial.suggest_float("rotation_degrees", 2.0, 30.0) if rotates else 0.0
-    chosen |= _suggest_policy(trial, base) | _suggest_occlusion(trial) | _suggest_mixing(trial)
-    return replace(base, **chosen)
-
-
-def _suggest_policy(trial: BaseTrial, base: Augmentation) -> dict[str, Any]:
-    policy = trial.suggest_categorical("policy", ("none", "randaugment", "trivial_augment"))
-    random = policy == "randaugment"
-    return {
-        "randaugment_ops": trial.suggest_int("randaugment_ops", 1, 3) if random else 0,
-        "randaugment_magnitude": (
-            trial.suggest_int("randaugment_magnitude", 2, 15) if random else base.randaugment_magnitude
-        ),
-        "trivial_augment": policy == "trivial_augment",
-    }
-
-
-def _suggest_occlusion(trial: BaseTrial) -> dict[str, Any]:
-    occlusion = trial.suggest_categorical("occlusion", ("none", "erasing", "cutout"))
-    return {
-        "erasing": trial.suggest_float("erasing_probability", 0.1, 1.0) if occlusion == "erasing" else 0.0,
-        "cutout": trial.suggest_int("cutout_pixels", 4, 16) if occlusion == "cutout" else 0,
-    }
-
-
-def _suggest_mixing(trial: BaseTrial) -> dict[str, Any]:
-    mixing = trial.suggest_categorical("mixing", ("none", "mixup", "cutmix", "both"))
-    return {
-        "mixup": trial.suggest_float("mixup_alpha", 0.1, 1.0) if mixing in ("mixup", "both") else 0.0,
-        "cutmix": trial.suggest_float("cutmix_alpha", 0.1, 1.0) if mixing in ("cutmix", "both") else 0.0,
-    }
-
-
 def _encode_network(network: NetworkConfig) -> dict[str, Any]:
     """Parameters of a ResNet but for its share of the limits."""
-    if not isinstance(network, ResNetConfig):
-        raise InfeasibleError(
-            "this space holds ResNets only",
-            got=f"a network of kind {network.kind!r}",
-            remedy="It is for reference only; train it by python -m search.retrain --recipe",
-        )
+    if isinstance(network, FastResNetConfig):
+        return _encode_fast(network)
+    if isinstance(network, ResNetConfig):
+        return _encode_blocks(network)
+    raise InfeasibleError(
+        "this space holds ResNets only",
+        got=f"a network of kind {network.kind!r}",
+        remedy="It is for reference only; train it by python -m search.retrain --recipe",
+    )
+
+
+def _encode_fast(network: FastResNetConfig) -> dict[str, Any]:
+    first, second, third = network.widths
+    return {
+        "design": "fast",
+        "fast_width_ratio_2": second / first,
+        "fast_width_ratio_3": third / second,
+        "fast_convolutions": network.convolutions,
+        "fast_activation": network.activation,
+    }
+
+
+def _encode_blocks(network: ResNetConfig) -> dict[str, Any]:
     params: dict[str, Any] = {f"blocks_{i}": blocks for i, blocks in enumerate(network.blocks, 1)}
     for i in range(2, len(network.channels) + 1):
         params[f"width_ratio_{i}"] = network.channels[i - 1] / network.channels[i - 2]
     return params | {
+        "design": "blocks",
         "stages": len(network.blocks),
         "stem_ratio": network.stem / network.channels[0],
         "stochastic_depth": network.stochastic_depth > 0,
@@ -329,52 +317,3 @@ def _encode_network(network: NetworkConfig) -> dict[str, Any]:
         "activation": network.activation,
         "dropout": network.dropout,
     }
-
-
-def _encode_recipe(recipe: Recipe) -> dict[str, Any]:
-    optimizer, schedule, aug = recipe.optimizer, recipe.schedule, recipe.augmentation
-    if isinstance(optimizer.lr, str):
-        raise InfeasibleError(
-            "a warm start needs optimizer.lr as a number",
-            got=repr(optimizer.lr),
-            remedy="Give the rate that python -m search.lr_range suggests",
-        )
-    name = optimizer.name
-    return {
-        "batch_size": recipe.batch_size,
-        "label_smoothing": recipe.label_smoothing,
-        "ema_decay": recipe.ema_decay,
-        "optimizer": name,
-        f"{name}_lr": optimizer.lr,
-        f"{name}_weight_decay": optimizer.weight_decay,
-        f"{name}_momentum": optimizer.momentum,
-        "nesterov": optimizer.nesterov,
-        "schedule": schedule.name,
-        f"{schedule.name}_warmup_share": schedule.warmup_epochs / recipe.epochs,
-        "step_share": schedule.step_epochs / recipe.epochs,
-        "step_gamma": schedule.gamma,
-        "flip": aug.flip,
-        "crop_padding": aug.crop_padding,
-        "color_jitter": max(aug.brightness, aug.contrast, aug.saturation) > 0,
-        "brightness": aug.brightness,
-        "contrast": aug.contrast,
-        "saturation": aug.saturation,
-        "rotation": aug.rotation > 0,
-        "rotation_degrees": aug.rotation,
-        "policy": "trivial_augment" if aug.trivial_augment else "randaugment" if aug.randaugment_ops else "none",
-        "randaugment_ops": aug.randaugment_ops,
-        "randaugment_magnitude": aug.randaugment_magnitude,
-        "occlusion": "erasing" if aug.erasing else "cutout" if aug.cutout else "none",
-        "erasing_probability": aug.erasing,
-        "cutout_pixels": aug.cutout,
-        "mixing": {(0, 0): "none", (1, 0): "mixup", (0, 1): "cutmix", (1, 1): "both"}[
-            bool(aug.mixup), bool(aug.cutmix)
-        ],
-        "mixup_alpha": aug.mixup,
-        "cutmix_alpha": aug.cutmix,
-    }
-
-
-def _clean(epochs: float) -> float:
-    """Epochs without the last bits' noise of share x length, so that 10 / 60 x 60 is 10."""
-    return round(epochs, 9)

@@ -1,4 +1,4 @@
-"""Solves a ResNet's widths so that the network fills a share of hard limits: exact, and it always ends.
+"""Solves a network's widths so that the network fills a share of hard limits: exact, and it always ends.
 
 Of random ResNets only a third to two thirds fit 5M parameters; proposing depths and width *ratios* and solving for
 the one free scale makes every proposal fit, and leaves the sampler parameters that it can learn from.
@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from cifar.errors import InfeasibleError
 from cifar.networks.complexity import Cost
-from cifar.networks.resnet import ResNetConfig
+from cifar.networks.registry import NetworkConfig
+
+Network = TypeVar("Network", bound=NetworkConfig)
 
 MIN_WIDTH = 4  # channels of the narrowest stage that is proposed
 STEPS_A_CHANNEL = 64  # resolution of the scale; finer than any rounding of widths below 4,096 channels can show
@@ -50,7 +53,7 @@ def round_width(width: float, multiple: int) -> int:
     return max(MIN_WIDTH, step * int(width / step + 0.5))
 
 
-def widest(build: Callable[[float], ResNetConfig], limits: Limits, share: float) -> ResNetConfig:
+def widest(build: Callable[[float], Network], limits: Limits, share: float) -> Network:
     """The network of the largest scale within `share` of the limits; if none is, the narrowest.
 
     Args:
@@ -64,8 +67,8 @@ def widest(build: Callable[[float], ResNetConfig], limits: Limits, share: float)
     narrowest = build(0)
     if not limits.allow(narrowest.cost()):
         raise InfeasibleError(
-            f"a network of blocks {narrowest.blocks} has at least {narrowest.cost().parameters:,} parameters "
-            f"and {narrowest.cost().macs:,} MACs",
+            f"a network of kind {narrowest.kind!r} and this depth has at least {narrowest.cost().parameters:,} "
+            f"parameters and {narrowest.cost().macs:,} MACs",
             got=f"limits of {limits.parameters:,} parameters and {limits.macs or 'any number of'} MACs",
             remedy="Raise the limit or allow fewer blocks",
         )

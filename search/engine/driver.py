@@ -21,6 +21,7 @@ from search.engine.scheduler import Clock, Limits, Scheduler
 from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, TrialJob, Verdict, WorkerSetup
 from search.planning.plan import Plan
 from search.settings import SearchSettings
+from search.study.prior import prior_of
 from search.study.recovery import is_claimed, recover_stale_trials
 from spaces.base import Problem, SearchSpace
 
@@ -61,6 +62,14 @@ class SearchRequest:
         return Limits(self.deadline, self.max_trials, self.max_epochs, self.settings.workers)
 
     @property
+    def passes(self) -> float:
+        """Length of a full trial in passes over the training images; in epochs for a space without images."""
+        plan = self.plan
+        if self.data is None:
+            return float(plan.max_epochs)
+        return plan.max_epochs * plan.train_size / (self.data.train_count - plan.val_size)
+
+    @property
     def worker_setup(self) -> WorkerSetup:
         """What each worker needs to know."""
         settings = self.settings
@@ -79,7 +88,7 @@ class Driver:
 
     def __init__(self, study: optuna.Study, space: SearchSpace, request: SearchRequest, emit: Emit) -> None:
         settings, plan = request.settings, request.plan
-        use_sampler(study, settings, plan)
+        use_sampler(study, settings, plan, prior_of(study, space, request.passes), space.added)
         study.pruner = make_pruner(settings.pruner, plan)
         self.study, self.clock = study, request.clock
         self.ledger = Ledger(

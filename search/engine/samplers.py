@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import warnings
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -14,12 +14,14 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from cifar.runtime.seeds import derive_seed
+from search.engine.mixture import Mixture
 from search.planning.plan import Plan
 from search.settings import SearchSettings
-from search.study.attributes import PAUSED, REPEAT_OF
+from search.study.attributes import PROPOSED_BY, REPEAT_OF
 from search.study.cached_storage import ForwardingStorage
-from search.study.optuna_internals import storage_of
-from search.study.trials import distinct
+from search.study.optuna_internals import set_attribute, storage_of, was_queued
+from search.study.trials import distinct, is_paused
+from spaces.base import Prior
 
 SEQUENCES = ("qmc",)  # samplers whose proposals follow from one seed and the number of the trial
 LEARNING = ("tpe", "gp")  # samplers that may be misled by the values of short runs
@@ -27,8 +29,23 @@ RANDOM_SHARE = 0.25
 """Share of proposals that are random; BOHB takes a third (https://automl.github.io/HpBandSter, `random_fraction`)."""
 
 
-def use_sampler(study: optuna.Study, settings: SearchSettings, plan: Plan) -> None:
-    """Gives the study the sampler that the settings name."""
+def use_sampler(
+    study: optuna.Study,
+    settings: SearchSettings,
+    plan: Plan,
+    prior: Prior | None = None,
+    added: Mapping[str, Any] | None = None,
+) -> None:
+    """Gives the study the sampler that the settings name.
+
+    Args:
+        study: whose trials are to be proposed.
+        settings: names the sampler; one that learns proposes around the prior too.
+        plan: the study's plan.
+        prior: where good candidates are expected; None where nothing is known.
+        added: parameters that earlier trials may lack, see `SearchSpace.added`.
+    """
+    learns, pauses = settings.sampler in LEARNING, settings.pruner == "promotion"
 
     def make(seed: int) -> BaseSampler:
         return make_sampler(settings.sampler, seed % 2**32, plan.startup_trials)
@@ -37,12 +54,14 @@ def use_sampler(study: optuna.Study, settings: SearchSettings, plan: Plan) -> No
         make,
         settings.seed,
         same_seed=settings.sampler in SEQUENCES,
-        wary=settings.pruner == "promotion" and settings.sampler in LEARNING,
+        wary=pauses and learns,
+        rungs=plan.rungs if pauses else (),
+        mixture=Mixture(prior, plan, make, added or {}) if prior and learns else None,
     )
 
 
 class FreshSampler(BaseSampler):
-    """Asks a sampler that is made for each trial, with a seed of its own, and shows it paused trials as pruned ones.
+    """Asks a sampler that is made for each trial, with a seed of its own, and shows it what trials reached so far.
 
     A proposal then follows from the study's seed, the trial's number and the trials before: a study that is continued
     does not draw again what it drew before.
@@ -51,14 +70,24 @@ class FreshSampler(BaseSampler):
         make: makes the sampler of a seed.
         seed: the study's seed.
         same_seed: whether all trials take the study's seed.
-        wary: whether to propose at random until a trial is complete, after a proposal that repeated an earlier one,
-            and `RANDOM_SHARE` of the time besides.
+        wary: without a mixture, whether to propose at random after a proposal that repeated an earlier one, and
+            `RANDOM_SHARE` of the time besides.
+        rungs: epochs at which trials pause; those that have not ended are shown as pruned at the last one.
+        mixture: proposes around a prior and the incumbent too.
     """
 
     def __init__(
-        self, make: Callable[[int], BaseSampler], seed: int, *, same_seed: bool = False, wary: bool = False
+        self,
+        make: Callable[[int], BaseSampler],
+        seed: int,
+        *,
+        same_seed: bool = False,
+        wary: bool = False,
+        rungs: Sequence[int] = (),
+        mixture: Mixture | None = None,
     ) -> None:
         self.make, self.seed, self.same_seed, self.wary = make, seed, same_seed, wary
+        self.rungs, self.mixture = rungs, mixture
         self.shown: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}
         self.number, self.inner = -1, make(seed)  # the trial that is being proposed, and its sampler
         self.seen: optuna.Study | None = None
@@ -82,25 +111,39 @@ class FreshSampler(BaseSampler):
     def _for(self, study: optuna.Study, trial: FrozenTrial) -> tuple[BaseSampler, optuna.Study]:
         """The sampler of this trial and what it sees of the study, both made once a trial."""
         if trial.number != self.number or self.seen is None:
-            seed = self.seed if self.same_seed else derive_seed(self.seed, "sampler", trial.number)
-            at_random = self.wary and (random.Random(seed).random() < RANDOM_SHARE or _knows_too_little(study))
-            self.number, self.inner = trial.number, RandomSampler(seed % 2**32) if at_random else self.make(seed)
-            self.seen = optuna.Study(study.study_name, _PausedArePruned(storage_of(study), self.shown))
+            self.number, self.inner = trial.number, self._sampler(study, trial)
+            self.seen = optuna.Study(study.study_name, _AsReached(storage_of(study), self.rungs, self.shown))
         return self.inner, self.seen
 
+    def _sampler(self, study: optuna.Study, trial: FrozenTrial) -> BaseSampler:
+        """The sampler of this trial; the study notes where a proposal of the mixture comes from."""
+        seed = self.seed if self.same_seed else derive_seed(self.seed, "sampler", trial.number)
+        before = [t for t in study.get_trials(deepcopy=False) if t.number < trial.number]
+        repeated = bool(before) and REPEAT_OF in before[-1].user_attrs  # the model repeats itself
+        if self.mixture is None:
+            at_random = self.wary and (repeated or random.Random(seed).random() < RANDOM_SHARE)
+            return RandomSampler(seed % 2**32) if at_random else self.make(seed)
+        if was_queued(trial) or repeated:
+            return self.mixture.around_prior(seed)
+        source, sampler = self.mixture.choose(study, before, seed)
+        set_attribute(study, trial, PROPOSED_BY, source.value)
+        return sampler
 
-def _knows_too_little(study: optuna.Study) -> bool:
-    """Whether no trial is complete, or the last proposal repeated an earlier one: the model repeats itself."""
-    trials = study.get_trials(deepcopy=False)
-    repeated = len(trials) > 1 and REPEAT_OF in trials[-2].user_attrs  # the last is the trial to propose for
-    return repeated or not any(t.state is TrialState.COMPLETE for t in trials)
 
+class _AsReached(ForwardingStorage):
+    """Shows trials with a value at a rung as pruned there; hides repeats, and closed trials that others resume.
 
-class _PausedArePruned(ForwardingStorage):
-    """Shows paused trials as pruned ones with their last value; hides repeats, and closed trials that others resume."""
+    TPE ranks pruned trials by the last epoch that they reported, and trials of one epoch by its value.
+    """
 
-    def __init__(self, backend: optuna.storages.BaseStorage, shown: dict[int, tuple[FrozenTrial, FrozenTrial]]) -> None:
+    def __init__(
+        self,
+        backend: optuna.storages.BaseStorage,
+        rungs: Sequence[int],
+        shown: dict[int, tuple[FrozenTrial, FrozenTrial]],
+    ) -> None:
         super().__init__(backend)
+        self.rungs = rungs
         self.shown = shown  # by number: the stored trial and how it was shown, which holds while it is the same
 
     def get_all_trials(
@@ -111,14 +154,22 @@ class _PausedArePruned(ForwardingStorage):
         return copy.deepcopy(trials) if deepcopy else trials
 
     def _show(self, trial: FrozenTrial) -> FrozenTrial:
-        if trial.state is not TrialState.RUNNING or not trial.user_attrs.get(PAUSED):
+        if trial.state is not TrialState.RUNNING and not is_paused(trial):
             return trial
         known = self.shown.get(trial.number)
         if known is None or known[0] is not trial:
-            changed = copy.copy(trial)
-            changed.state, changed.value = TrialState.PRUNED, trial.intermediate_values[trial.user_attrs[PAUSED]]
-            self.shown[trial.number] = known = (trial, changed)
+            self.shown[trial.number] = known = (trial, self._as_pruned(trial))
         return known[1]
+
+    def _as_pruned(self, trial: FrozenTrial) -> FrozenTrial:
+        """The trial as if it had been pruned at the last rung that it reached; as it is where it reached none."""
+        values = {rung: trial.intermediate_values[rung] for rung in self.rungs if rung in trial.intermediate_values}
+        if not values:
+            return trial
+        changed = copy.copy(trial)
+        changed.state, changed.value = TrialState.PRUNED, values[max(values)]
+        changed.intermediate_values = values
+        return changed
 
 
 def make_sampler(name: str, seed: int, startup_trials: int) -> BaseSampler:

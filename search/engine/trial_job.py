@@ -208,7 +208,7 @@ def candidate_of(
     space: SearchSpace, parameters: Mapping[str, Any], attributes: Mapping[str, Any], number: int
 ) -> Proposal:
     """The candidate that a trial's parameters stand for, without its study."""
-    trial = FixedTrial(dict(parameters), number)
+    trial = FixedTrial({**space.added, **parameters}, number)
     for key, value in attributes.items():
         trial.set_user_attr(key, value)
     return propose(space, trial)

@@ -21,6 +21,8 @@ DATA = "data"
 """Fingerprint of the data set; None for a space without images."""
 SOURCE = "data_source"
 """Where the data set came from, as `--data` named it."""
+PRIOR = "prior"
+"""Where the study's prior comes from: `name` as `--prior` has it and, of another study's best trial, what it held."""
 SEED = "seed"
 """The study's seed; in a trial, the trial's own, which also names its checkpoint."""
 FORECAST = "forecast "
@@ -48,6 +50,8 @@ LAST_JOB = "stint"
 """[epochs, epochs]: where the trial's last job began, and where it was to pause."""
 EPOCH_SECONDS = "epoch_seconds"
 """Seconds an epoch: the median of a job's epochs after the first, which includes its set-up; else the first."""
+PROPOSED_BY = "proposed_by"
+"""Where the trial's parameters come from, see `search.engine.sources.Source`; none for a warm start."""
 REASON = "reason"
 """Why the trial ended, in a few words."""
 CONTINUES = "continues"
@@ -59,7 +63,7 @@ RETRY_OF = "retry_of"
 
 _WRITTEN = frozenset(
     {CANDIDATE, FINGERPRINT, SEED, PARAMETERS, MACS, WORKER, PAUSED, LAST_JOB, EPOCH_SECONDS}
-    | {REASON, CONTINUES, REPEAT_OF, RETRY_OF}
+    | {PROPOSED_BY, REASON, CONTINUES, REPEAT_OF, RETRY_OF}
 )
 
 

@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial
 
-__all__ = ["FrozenStudy", "id_of_study", "id_of_trial", "live_trial", "set_attribute", "storage_of"]
+__all__ = ["FrozenStudy", "id_of_study", "id_of_trial", "live_trial", "set_attribute", "storage_of", "was_queued"]
 
 
 def storage_of(study: optuna.Study) -> BaseStorage:
@@ -29,6 +29,11 @@ def id_of_study(study: optuna.Study) -> int:
 def id_of_trial(trial: FrozenTrial) -> int:
     """The trial's id in its storage."""
     return trial._trial_id
+
+
+def was_queued(trial: FrozenTrial) -> bool:
+    """Whether parameters were given to the trial before it was asked for, as to a warm start."""
+    return "fixed_params" in trial.system_attrs  # what Optuna's `enqueue_trial` writes
 
 
 def live_trial(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:

@@ -16,6 +16,7 @@ from cifar.candidate import Candidate, RecipeFile
 from cifar.config import from_dict, to_dict
 from cifar.errors import ConfigError, DataError, UserError
 from cifar.networks.complexity import Cost, measure_cost
+from cifar.networks.fast_resnet import FastResNetConfig
 from cifar.networks.reference import CnnConfig
 from cifar.networks.registry import NETWORKS, register
 from cifar.networks.resnet import REFERENCE_RESNET, ResNetConfig
@@ -220,6 +221,7 @@ def test_fingerprint_tells_candidates_apart() -> None:
             "1-1-1-2 x 8-8-16-16 preact, adamw 0.0012, one_cycle",
         ),
         (Candidate(CnnConfig(), Recipe(optimizer=Optimizer("adam", lr=1e-3))), "cnn, adam 0.001, cosine"),
+        (Candidate(FastResNetConfig()), "32-128-128 fast_resnet, sgd 0.1, cosine"),
         (
             Candidate(recipe=Recipe(optimizer=Optimizer(lr="range_test"))),
             "2-2-2 x 16-32-64 basic, sgd range_test, cosine",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,6 +46,8 @@ def test_a_search_on_images_records_everything(toy_search: Settings) -> None:
     assert [json.loads(text) for text in table["candidate"]] == [t.user_attrs[CANDIDATE] for t in study.trials]
     card = Path("studies/toy/README.md").read_text()
     assert f"{ranked(study)[0].value:.4f}" in card
+    assert "| prior | space |" in card
+    assert re.search(r"\| \d+-\d+-\d+ fast_resnet \|", card)
 
 
 def test_a_search_never_reads_test_images(toy_search: Settings, toy: Path) -> None:

@@ -16,11 +16,14 @@ from optuna.trial import BaseTrial, FixedTrial
 from cifar.candidate import Candidate
 from cifar.errors import InfeasibleError
 from cifar.networks.complexity import Cost
+from cifar.networks.fast_resnet import FastResNetConfig
 from cifar.networks.resnet import ResNetConfig
+from cifar.optim import build_optimizer
 from cifar.recipe import recipe_names
+from cifar.resizing import require_any_size
 from spaces.base import OwnCandidate, Problem, Proposal, SearchSpace, SpaceError, can_resume, propose
 from spaces.registry import BUILT_IN, load_space
-from spaces.resnet_budget5m import RECIPE_ATTRIBUTE, ResNetSpace
+from spaces.resnet_budget5m import BASE_RECIPE, RECIPE_ATTRIBUTE, ResNetSpace
 from spaces.width import Limits, round_width, widest
 
 PROBLEMS = [
@@ -48,7 +51,7 @@ def test_every_proposal_keeps_the_limits(name: str, problem: Problem) -> None:
         assert candidate.cost.parameters <= (space.param_budget or 0)
         assert space.mac_budget is None or candidate.cost.macs <= space.mac_budget
         network = candidate.network
-        assert isinstance(network, ResNetConfig)
+        assert isinstance(network, ResNetConfig | FastResNetConfig)
         assert (network.num_classes, network.image_size) == (problem.num_classes, problem.image_size)
 
 
@@ -62,11 +65,13 @@ def test_parameters_alone_give_the_same_candidate_again(name: str) -> None:
 def test_proposals_fill_most_of_their_share_of_the_limit() -> None:
     space = ResNetSpace(Problem())
     shares = []
-    for trial, candidate in proposals(space, 80):
-        target = (1 - trial.params["unused_share"]) * 5_000_000
-        shares.append(candidate.cost.parameters / 5_000_000)
+    for trial, candidate in proposals(space, 120):
+        fast = trial.params["design"] == "fast"
+        target = 5_000_000 * (trial.params["fast_used_share"] if fast else 1 - trial.params["unused_share"])
         assert candidate.cost.parameters <= target + 1
         assert candidate.cost.parameters > 0.75 * target or target < 500_000  # widths are multiples of 8
+        if not fast:
+            shares.append(candidate.cost.parameters / 5_000_000)
     assert sorted(shares)[len(shares) // 2] > 0.7
 
 
@@ -84,20 +89,54 @@ def test_depth_is_bounded_by_the_limits(problem: Problem, blocks: int) -> None:
 
 
 def test_proposals_are_conditional() -> None:
-    for trial, candidate in proposals(ResNetSpace(Problem()), 30):
-        assert ("blocks_4" in trial.params) == (trial.params["stages"] == 4)
+    for trial, candidate in proposals(ResNetSpace(Problem()), 60):
+        fast = isinstance(candidate.network, FastResNetConfig)
+        assert ("fast_convolutions" in trial.params) == fast == ("stages" not in trial.params)
+        assert ("blocks_4" in trial.params) == (trial.params.get("stages") == 4)
         name = candidate.recipe.optimizer.name
         assert [key for key in trial.params if key.endswith("_lr")] == [f"{name}_lr"]
         assert ("cutout_pixels" in trial.params) == (candidate.recipe.augmentation.cutout > 0)
+        assert ("mixing_probability" in trial.params) == candidate.recipe.augmentation.mixes
+
+
+def test_every_proposal_can_be_trained() -> None:
+    """Also with the small images of progressive resizing, and by every optimizer."""
+    seen = set()
+    for _, candidate in proposals(ResNetSpace(Problem(4, 16, 30_000)), 60):
+        network = candidate.network.build()
+        require_any_size(network, candidate.recipe, 16)
+        build_optimizer(network, candidate.recipe.optimizer)
+        seen.add((candidate.network.kind, candidate.recipe.optimizer.name, candidate.recipe.resolution_start < 1))
+    assert {kind for kind, _, _ in seen} == {"resnet", "fast_resnet"}
+    assert {name for _, name, _ in seen} == {"sgd", "adam", "adamw", "muon"}
+    assert {small for _, _, small in seen} == {True, False}
+
+
+def test_large_batches_scale_the_rate_of_sgd_alone() -> None:
+    for trial, candidate in proposals(ResNetSpace(Problem()), 60):
+        name, batch = candidate.recipe.optimizer.name, candidate.recipe.batch_size
+        assert batch == trial.params["large_batch_size" if trial.params["large_batch"] else "batch_size"]
+        factor = max(1, batch // 256) if name == "sgd" else 1
+        assert candidate.recipe.optimizer.lr == trial.params[f"{name}_lr"] * factor
+
+
+def test_images_below_sixteen_pixels_have_no_fast_networks() -> None:
+    space = ResNetSpace(Problem(4, 8, 60_000))
+    assert {trial.params["design"] for trial, _ in proposals(space, 20)} == {"blocks"}
+    assert all(space.suggest(FixedTrial(dict(start.params))).network.kind == "resnet" for start in space.warm_starts())
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_our_own_start_comes_first_and_fits(problem: Problem) -> None:
     space = ResNetSpace(problem)
-    start = space.warm_starts()[0]
-    candidate = space.suggest(FixedTrial(dict(start.params)))
-    share = space.limits.share_of(candidate.cost)
-    assert 0.5 < share <= 1
+    base = Candidate.named(BASE_RECIPE).for_data(problem.num_classes, problem.image_size)
+    first, second = (space.suggest(FixedTrial(dict(start.params))) for start in space.warm_starts()[:2])
+    if space.limits.allow(base.cost):
+        assert first == base  # in its own size
+    else:
+        assert (first.network.kind, first.recipe) == ("fast_resnet", base.recipe)
+        assert 0.5 < space.limits.share_of(first.cost) <= 1
+    assert 0.5 < space.limits.share_of(second.cost) <= 1
 
 
 @pytest.mark.parametrize("name", ["resnet24_budget5m", "resnet_3_5_3", "resnet_16_32_64"])

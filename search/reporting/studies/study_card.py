@@ -20,7 +20,7 @@ from search.reporting.studies.pareto_sections import front_section, limits_secti
 from search.reporting.studies.resource_usage import training_seconds
 from search.reporting.tables import Section, Table, markdown
 from search.settings import SearchSettings
-from search.study.attributes import SEED, SOURCE, SPACE, record
+from search.study.attributes import PRIOR, SEED, SOURCE, SPACE, record
 from search.study.storage import shown_url
 from search.study.trials import ranked, reached
 
@@ -52,6 +52,7 @@ def _facts(study: optuna.Study, settings: SearchSettings, plan: Plan, device: De
         "limits": f"{_limit(plan)} parameters, {_number(plan.mac_budget)} multiply-accumulates an image",
         "rungs": f"{', '.join(map(str, plan.rungs))} epochs, eta {plan.eta}",
         "sampler and pruner": f"{settings.sampler}, {settings.pruner}; seed {attributes[SEED]}",
+        "prior": attributes.get(PRIOR, {}).get("name", "none"),
         "trials": _counts(trials),
         "training time": f"about {format_duration(training_seconds(trials))}",
         "hardware": f"{device.describe()} ({platform.machine()}, {platform.system()})",
@@ -102,10 +103,17 @@ def _row(trial: FrozenTrial) -> tuple[str, ...]:
 def _described(candidate: Mapping[str, Any]) -> tuple[str, str, str]:
     """Network, optimizer and schedule of a stored candidate; empty where it has no such part."""
     network, recipe = candidate.get("network", {}), candidate.get("recipe", {})
-    if not (isinstance(network, dict) and isinstance(recipe, dict) and "channels" in network and "optimizer" in recipe):
+    if not (isinstance(network, dict) and isinstance(recipe, dict) and "optimizer" in recipe):
         return "", "", ""
-    shape = f"{'-'.join(map(str, network['blocks']))} x {'-'.join(map(str, network['channels']))} {network['block']}"
-    return shape, f"{recipe['optimizer']['name']} {recipe['optimizer']['lr']:.3g}", recipe["schedule"]["name"]
+    return _shape(network), f"{recipe['optimizer']['name']} {recipe['optimizer']['lr']:.3g}", recipe["schedule"]["name"]
+
+
+def _shape(network: Mapping[str, Any]) -> str:
+    """Widths, where a stored network has some, and what it is."""
+    if "blocks" in network:
+        widths = f"{'-'.join(map(str, network['blocks']))} x {'-'.join(map(str, network['channels']))}"
+        return f"{widths} {network['block']}"
+    return f"{'-'.join(map(str, network.get('widths', ())))} {network.get('kind', '')}".strip()
 
 
 def _counts(trials: list[FrozenTrial]) -> str:

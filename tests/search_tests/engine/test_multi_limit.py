@@ -38,7 +38,7 @@ def test_every_proposal_keeps_its_own_limit_and_the_sampler_learns() -> None:
         assert isinstance(candidate, Candidate)
         assert candidate.cost.parameters <= trial.params[LIMIT]
         assert candidate.cost.macs <= 20_000_000
-        study.tell(trial, candidate.cost.parameters / 5e6 - trial.params["dropout"])
+        study.tell(trial, candidate.cost.parameters / 5e6 - trial.params["label_smoothing"])
     assert {t.params[LIMIT] for t in study.trials} == set(LIMITS)
 
 
