@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from cifar.errors import ConfigError
+from cifar.runtime.allocator import keep_freed_memory
 
 DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
 
@@ -26,6 +27,15 @@ class Device:
     def needs_loss_scaling(self) -> bool:
         """float16 gradients underflow unless the loss is scaled (arXiv 1710.03740)."""
         return self.autocast is torch.float16
+
+    def prepare_to_train(self) -> None:
+        """Settings of the process that training on this device gains from."""
+        if self.torch_device.type == "cpu":
+            keep_freed_memory()
+        if self.torch_device.type == "cuda":
+            # cuDNN times its kernels for each new shape and keeps the fastest: batches have few shapes, used often.
+            # Which one is the fastest differs from run to run.
+            torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
 
     def autocasting(self) -> torch.autocast:
         """A block inside which networks run in this precision."""
