@@ -26,7 +26,7 @@ def probe_split(count: int) -> TrainingSplit:
 
 
 def probe_images(device: Device, on_cpu: int) -> int:
-    """Images of an epoch that is timed; on a GPU so many that the end of the epoch, which waits for it, hardly counts."""
+    """Images of an epoch that is timed; on a GPU so many that its end, which waits for the device, hardly counts."""
     return on_cpu if device.torch_device.type == "cpu" else max(on_cpu, GPU_IMAGES)
 
 
