@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cifar.runtime.device import Device
+from cifar.runtime.device import Device, side_stream
 
 WARM_UPS = 3
 """Passes before the recording, on its own stream: cuDNN chooses its kernels in them, which no recording allows."""
@@ -95,8 +95,7 @@ def cuda_graph_on(device: torch.device) -> Callable[[Callable[[], None]], Callab
     """What records work on a CUDA device, for `RecordedPass`."""
 
     def record(work: Callable[[], None]) -> Callable[[], None]:
-        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        current = torch.cuda.current_stream(device)
+        stream, current = side_stream(device), torch.cuda.current_stream(device)
         stream.wait_stream(current)
         with torch.cuda.stream(stream):
             for _ in range(WARM_UPS):

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from cifar.runtime.device import side_stream
+
 Tensors = tuple[Tensor, ...]
 
 
 def one_ahead(items: Iterator[Tensors], device: torch.device) -> Iterator[Tensors]:
-    """The same items; on CUDA each is made on a stream of its own, before the one before it is used.
+    """The same items; on CUDA each is made on the side stream, before the one before it is used.
 
     Their kernels are launched early and run beside those of the training steps. Elsewhere nothing changes.
 
@@ -23,7 +25,7 @@ def one_ahead(items: Iterator[Tensors], device: torch.device) -> Iterator[Tensor
 
 
 def _one_ahead(items: Iterator[Tensors], device: torch.device) -> Iterator[Tensors]:
-    side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    side = side_stream(device)
     side.wait_stream(torch.cuda.current_stream(device))  # for what the items are made of
 
     def begun() -> tuple[Tensors | None, torch.cuda.Event]:

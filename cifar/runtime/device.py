@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -75,6 +76,12 @@ def choose_device(name: str = "auto") -> Device:
         raise ConfigError("the device must exist on this machine", got=repr(name), remedy="Use --device auto")
     device = torch.device(name)
     return Device(device, fast_precision(device))
+
+
+@cache  # memory that a stream has freed is kept for that stream: one for all uses keeps it once
+def side_stream(device: torch.device) -> torch.cuda.Stream:
+    """The stream of a CUDA device for work beside the current one's."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def fast_precision(device: torch.device) -> torch.dtype | None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cifar import loader
+from cifar import loader, prefetch
 from cifar.augmentation.augment import augment
 from cifar.data.images import ImageSet
 from cifar.loader import AUGMENTED_BYTES, Loader
@@ -134,7 +134,7 @@ def test_on_cuda_the_next_item_is_begun_before_one_is_used(monkeypatch: pytest.M
             log.append(f"made {i}")
             yield (Item(f"item {i}", log),)
 
-    monkeypatch.setattr(torch.cuda, "Stream", lambda _: side)
+    monkeypatch.setattr(prefetch, "side_stream", lambda _: side)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: current)
     monkeypatch.setattr(torch.cuda, "stream", on_stream)
     for (item,) in one_ahead(items(), torch.device("cuda")):
