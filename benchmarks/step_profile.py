@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import naive
+from benchmarks.speed import synchronize
 from cifar.candidate import Candidate
 from cifar.data.prepare import PreparedData
 from cifar.optim import set_lr
@@ -27,6 +29,7 @@ KINDS = {  # kinds of operations, by parts of their names
     "activation": ("relu", "clamp_min", "threshold", "silu", "gelu"),
 }
 STEPS = 5
+TRACED_STEPS = 50
 WARM_UP_STEPS = 10  # until memory is reused
 SIDE = 2048  # rows and columns of the matrices whose product is timed
 
@@ -54,8 +57,7 @@ def step_profile(step: Callable[[], object], macs: int, device: Device) -> dict[
     for _ in range(WARM_UP_STEPS):
         step()
     on_cuda = device.torch_device.type == "cuda"
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_cuda else [])]
-    with profile(activities=activities) as profiled:
+    with profile(activities=_activities(device)) as profiled:
         for _ in range(STEPS):
             step()
     seconds = dict.fromkeys((*KINDS, "other"), 0.0)
@@ -65,6 +67,11 @@ def step_profile(step: Callable[[], object], macs: int, device: Device) -> dict[
     whole = sum(seconds.values())
     shares = {kind: round(part / whole, 3) for kind, part in seconds.items()}
     return {"seconds": round(whole, 4), **shares, "conv_gflops": round(6 * macs / seconds["convolution"] / 1e9, 1)}
+
+
+def _activities(device: Device) -> list[ProfilerActivity]:
+    on_cuda = device.torch_device.type == "cuda"
+    return [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_cuda else [])]
 
 
 def _kind(operation: str) -> str:
@@ -79,6 +86,27 @@ def trainer_profile(candidate: Candidate, data: PreparedData, device: Device) ->
     images, labels = next(training.loader.batches(torch.Generator().manual_seed(0)))
     macs = candidate.cost.macs * len(labels)
     return step_profile(lambda: training.step(images, labels, torch.Generator().manual_seed(0)), macs, device)
+
+
+def write_trace(candidate: Candidate, data: PreparedData, device: Device, path: Path) -> None:
+    """Writes what the CPU and the GPU did in `TRACED_STEPS` steps, input included, its launches recorded if possible.
+
+    Args:
+        candidate: what is trained.
+        data: images.
+        device: where it is trained.
+        path: of a file for chrome://tracing or Perfetto; compressed if its name ends in .gz.
+    """
+    training = Training(candidate, naive.split_of(data), device=device, epochs=1, seed=0)
+    training.compile("record")
+    steps = training.steps([0.01 * training.peak_lr] * (WARM_UP_STEPS + TRACED_STEPS))
+    for _ in range(WARM_UP_STEPS):
+        next(steps)
+    with profile(activities=_activities(device)) as profiled:
+        for _ in steps:
+            pass
+        synchronize(device)
+    profiled.export_chrome_trace(str(path))
 
 
 def usual_profile(candidate: Candidate, data: PreparedData, device: Device) -> dict[str, float]:

@@ -14,16 +14,19 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from benchmarks import naive, step_profile
+from benchmarks.speed import side_by_side, synchronize, trainer_speed
 from cifar.candidate import Candidate
+from cifar.compilation import Effort
 from cifar.data.prepare import PreparedData, prepare
 from cifar.data.splits import load_training_split
 from cifar.networks.batch_norm import norm_act
@@ -39,16 +42,19 @@ AUGMENTATION = Augmentation(flip=True, crop_padding=4, randaugment_ops=2, randau
 TINY = "resnet_1_1_1_x_16_32_64"
 SECONDS = 10.0  # length of one timed stretch
 PARTS = ("training", "parts", "evaluation", "input", "norm", "scales")
+SIDE_BY_SIDE = "side_by_side"  # a part that is measured only if asked for: it takes minutes, mostly to begin processes
+EFFORTS: dict[str, Effort] = {"training_recorded": "record", "training_compiled": "compile"}
 NORMS = ((16, 32), (32, 16), (64, 8), (66, 32), (132, 16), (264, 8))  # channels and side of the maps
 SCALES = (5_000, 20_000, 50_000)
 
 
-def candidates() -> dict[str, Candidate]:
-    """The networks to time, all with the same augmentation and batch size."""
-    found = {name: Candidate.named(name) for name in ("resnet24_budget5m", "resnet_16_32_64")}
-    found[TINY] = Candidate(ResNetConfig(blocks=(1, 1, 1)), found["resnet_16_32_64"].recipe)
+def candidates(batch_size: int = naive.BATCH, recipes: Sequence[str] = ()) -> dict[str, Candidate]:
+    """The networks to time, those of the recipes or the usual three, all with the same augmentation and batch size."""
+    found = {name: Candidate.named(name) for name in recipes or ("resnet24_budget5m", "resnet_16_32_64")}
+    if not recipes:
+        found[TINY] = Candidate(ResNetConfig(blocks=(1, 1, 1)), found["resnet_16_32_64"].recipe)
     return {
-        name: replace(c, recipe=replace(c.recipe, augmentation=AUGMENTATION, batch_size=naive.BATCH))
+        name: replace(c, recipe=replace(c.recipe, augmentation=AUGMENTATION, batch_size=batch_size))
         for name, c in found.items()
     }
 
@@ -70,32 +76,26 @@ def in_turn(usual: Callable[[], float], *ours: Callable[[], float], repeats: int
     ]
 
 
-def trainer_speed(training: Training) -> float:
-    """Training images/s of the trainer."""
-
-    def steps() -> Iterator[int]:
-        lrs = [training.peak_lr * 0.1] * training.steps_an_epoch
-        return (training.batch_size for _ in training.steps(lrs))
-
-    return naive.images_per_s(steps, SECONDS, partial(synchronize, training.device))
-
-
 def time_training(
     candidate: Candidate, data: PreparedData, device: Device, repeats: int, apart: naive.Apart
-) -> tuple[dict[str, float], dict[str, float] | None]:
-    """Training images/s, the usual way beside the trainer, and beside the compiled trainer if it can be compiled."""
-    split = naive.split_of(data)
-    training, compiled = (Training(candidate, split, device=device, epochs=1, seed=0) for _ in range(2))
-    started = time.perf_counter()
-    problem = compiled.compile()
-    print(problem or f"compiled in {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
-    ours = [training] if problem else [training, compiled]
+) -> dict[str, dict[str, float]]:
+    """Training images/s, the usual way beside the trainer as it is, and beside each quicker pass that can be made."""
+    ours = {"training": Training(candidate, naive.split_of(data), device=device, epochs=1, seed=0)}
+    for name, effort in EFFORTS.items():
+        if effort == "record" and device.torch_device.type != "cuda":
+            continue
+        training = Training(candidate, naive.split_of(data), device=device, epochs=1, seed=0)
+        started = time.perf_counter()
+        result = training.compile(effort)
+        print(f"{result.told}, in {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+        if result.quicker:
+            ours[name] = training
     rows = in_turn(
         lambda: apart(naive.training_speed, candidate, data, device, SECONDS),
-        *(partial(trainer_speed, one) for one in ours),
+        *(partial(trainer_speed, training, SECONDS) for training in ours.values()),
         repeats=repeats,
     )
-    return rows[0], None if problem else rows[1]
+    return dict(zip(ours, rows, strict=True))
 
 
 def time_input(
@@ -155,7 +155,7 @@ def time_parts(candidate: Candidate, data: PreparedData, device: Device, repeats
         rounds["forward_backward"].append(seconds_a_call(forward_backward, device))
         rounds["optimizer"].append(seconds_a_call(training.optimizer.step, device))
         training.optimizer.zero_grad(set_to_none=True)
-        rounds["step"].append(training.batch_size / trainer_speed(training))
+        rounds["step"].append(training.batch_size / trainer_speed(training, SECONDS))
     parts = {name: statistics.median(seconds) for name, seconds in rounds.items()}
     outside = 1 - (parts["forward_backward"] + parts["optimizer"]) / parts["step"]
     return {
@@ -196,12 +196,6 @@ def seconds_a_call(part: Callable[[], object], device: Device) -> float:
     return (time.perf_counter() - started) / calls
 
 
-def synchronize(device: Device) -> None:
-    """Waits for a GPU."""
-    if device.torch_device.type == "cuda":
-        torch.cuda.synchronize()
-
-
 def time_scales(candidate: Candidate, data: PreparedData, device: Device) -> dict[str, float]:
     """Images/s of one whole epoch of the augmentation alone for several sizes: the cost is linear in images."""
     speeds = {}
@@ -215,13 +209,16 @@ def time_scales(candidate: Candidate, data: PreparedData, device: Device) -> dic
     return speeds
 
 
-def measure(parts: Collection[str], data: PreparedData, device: Device, repeats: int) -> dict[str, Any]:
-    """The parts that are asked for, of `PARTS`."""
-    named = candidates()
+def measure(
+    parts: Collection[str], named: dict[str, Candidate], data: PreparedData, device: Device, repeats: int
+) -> dict[str, Any]:
+    """The parts that are asked for, of `PARTS` and `SIDE_BY_SIDE`, for candidates of one batch size by their names."""
     result: dict[str, Any] = {
         "machine": f"{device.describe()}, {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
+        "batch_size": next(iter(named.values())).recipe.batch_size,
         "training": {},
-        "training_compiled": {},
+        **{name: {} for name in EFFORTS},
+        SIDE_BY_SIDE: {},
         "parts": {},
         "evaluation": {},
         "input_pipeline": {},
@@ -232,16 +229,17 @@ def measure(parts: Collection[str], data: PreparedData, device: Device, repeats:
         print(f"timing {name} ...", file=sys.stderr, flush=True)
         with naive.apart() as apart:
             if "training" in parts:
-                result["training"][name], compiled = time_training(candidate, data, device, repeats, apart)
-                if compiled:
-                    result["training_compiled"][name] = compiled
+                for way, row in time_training(candidate, data, device, repeats, apart).items():
+                    result[way][name] = row
             if "evaluation" in parts:
                 result["evaluation"][name] = time_evaluation(candidate, data, device, repeats, apart)
+        if SIDE_BY_SIDE in parts:
+            result[SIDE_BY_SIDE][name] = side_by_side(candidate, data, device, SECONDS)
         if "parts" in parts:
             result["parts"][name] = time_parts(candidate, data, device, repeats)
     if "input" in parts:
         with naive.apart() as apart:
-            row = time_input(named["resnet_16_32_64"], data, device, repeats, apart)
+            row = time_input(next(iter(named.values())), data, device, repeats, apart)
         result["input_pipeline"] = {"crop_flip_randaugment_erasing": row}
     if "norm" in parts and device.torch_device.type == "cpu":
         result["batch_norm"] = {
@@ -249,7 +247,7 @@ def measure(parts: Collection[str], data: PreparedData, device: Device, repeats:
             for channels, side in NORMS
         }
     if "scales" in parts:
-        result["epoch_images_per_s"] = time_scales(named[TINY], data, device)
+        result["epoch_images_per_s"] = time_scales(list(named.values())[-1], data, device)
     return result
 
 
@@ -259,16 +257,24 @@ def main() -> int:
     parser.add_argument("--data", help="images, as for search.run")
     parser.add_argument("--repeats", type=int, default=3, help="measurements of each side; medians are printed")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--only", action="append", choices=PARTS, help="measure this part; may be given several times")
+    parser.add_argument("--batch-size", type=int, default=naive.BATCH, help="images a training step, of both sides")
+    parser.add_argument(
+        "--only", action="append", choices=(*PARTS, SIDE_BY_SIDE), help="measure this part; may be given several times"
+    )
     parser.add_argument("--profile", action="store_true", help="print instead where the time of a step goes")
+    parser.add_argument("--trace", type=Path, metavar="FILE", help="write instead a trace of the first network's steps")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
     device, data = choose_device(args.device), prepare(args.data)
+    named = candidates(args.batch_size, args.recipe or ())
+    if args.trace:
+        step_profile.write_trace(next(iter(named.values())), data, device, args.trace)
+        return 0
     if args.profile:
-        result = step_profile.profiles(candidates(), data, device)
+        result = step_profile.profiles(named, data, device)
         print(json.dumps(result, indent=2) if args.json else step_profile.table(result))
         return 0
-    result = measure(args.only or PARTS, data, device, args.repeats)
+    result = measure(args.only or PARTS, named, data, device, args.repeats)
     print(json.dumps(result, indent=2) if args.json else table(result))
     return 0
 
@@ -278,14 +284,21 @@ def table(result: dict[str, Any]) -> str:
     lines = [result["machine"]]
     rows = [
         f"| {part.replace('_', ' ')}: {name} | {row['naive']:,} | {row['trainer']:,} | {row['ratio']}x |"
-        for part in ("training", "training_compiled", "input_pipeline", "evaluation")
+        for part in ("training", *EFFORTS, "input_pipeline", "evaluation")
         for name, row in result[part].items()
     ]
     if rows:
         lines += ["", "| images/s | naive | trainer | ratio |", "|---|---|---|---|", *rows]
+    for name, speeds in result[SIDE_BY_SIDE].items():
+        lines += ["", f"| side by side: {name} | {' | '.join(map(str, speeds))} |", "|---" * (len(speeds) + 1) + "|"]
+        lines.append(f"| images/s in all | {' | '.join(f'{speed:,.0f}' for speed in speeds.values())} |")
     if result["parts"]:
         columns = ("forward", "forward + backward", "optimizer", "whole step", "share outside")
-        lines += ["", f"| seconds a step of 128 | {' | '.join(columns)} |", "|---|---|---|---|---|---|"]
+        lines += [
+            "",
+            f"| seconds a step of {result['batch_size']} | {' | '.join(columns)} |",
+            "|---|---|---|---|---|---|",
+        ]
     for name, row in result["parts"].items():
         cells = " | ".join(f"{row[key]:.4f}" for key in ("forward", "forward_backward", "optimizer", "step"))
         lines.append(f"| {name} | {cells} | {100 * row['share_outside']:.1f} % |")

@@ -1,7 +1,8 @@
 """Batches of augmented, normalised training images, made on the training device from images that lie there whole.
 
 Every random choice comes from the generator of a pass: its order, and a seed for each chunk of images that are
-augmented together. Only the start of an alternating flip is drawn once, for all passes.
+augmented together. Only the start of an alternating flip is drawn once, for all passes. On CUDA a pass's order is
+copied there at once, and the next chunk is made beside the steps of the present one.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import torch
 from torch import Tensor
 
 from cifar.augmentation.augment import augment
+from cifar.augmentation.image_ops import on_device
 from cifar.data.images import ImageSet
 from cifar.normalization import Normalization, normalize
+from cifar.prefetch import one_ahead
 from cifar.recipe import Recipe
 from cifar.runtime.seeds import derive_seed
 from cifar.runtime.threads import in_rounds
@@ -51,20 +54,27 @@ class Loader:
         """
         order = torch.randperm(len(self.labels), generator=generator)[: self.batches_a_pass * self.batch_size]
         batches_at_once = max(1, min(AUGMENTED_AT_ONCE, self.most_at_once) // self.batch_size)
-        chunks = torch.split(order, batches_at_once * self.batch_size)
+        chunks, indices = (
+            torch.split(part, batches_at_once * self.batch_size) for part in (order, on_device(order, self.device))
+        )
         # a seed for each chunk, so that the images do not depend on how many chunks are augmented at the same time
         seeds: list[int] = torch.randint(2**63 - 1, (len(chunks),), generator=generator).tolist()
         threads = torch.get_num_threads() if self.device.type == "cpu" else 1
         augmented = partial(self._augmented, odd=epoch % 2 == 1)
-        for chunk in in_rounds(augmented, list(zip(chunks, seeds, strict=True)), threads):
+        work = in_rounds(augmented, list(zip(chunks, indices, seeds, strict=True)), threads)
+        for chunk in one_ahead(work, self.device):
             for batch, labels in zip(*(torch.split(part, self.batch_size) for part in chunk), strict=True):
                 ready = normalize(batch, self.normalization)
                 yield ready.contiguous(memory_format=torch.channels_last), labels
 
-    def _augmented(self, chunk: tuple[Tensor, int], *, odd: bool) -> tuple[Tensor, Tensor]:
-        """Augmented uint8 images (B, 3, H, W) with int64 labels (B,), of int64 indices (B,) on the CPU and a seed."""
-        order, seed = chunk
-        index = order.to(self.device, non_blocking=True)
+    def _augmented(self, chunk: tuple[Tensor, Tensor, int], *, odd: bool) -> tuple[Tensor, ...]:
+        """Augmented uint8 images (B, 3, H, W) and int64 labels (B,).
+
+        Args:
+            chunk: int64 indices (B,) of the images on the CPU, the same on the device, and a seed.
+            odd: whether an odd number of passes came before.
+        """
+        order, index, seed = chunk
         generator = torch.Generator().manual_seed(seed)
         fill = self.normalization.mean_colour
         mirrored = self.mirrored_first[order] ^ odd if self.augmentation.alternating_flip else None

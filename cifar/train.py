@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from cifar.augmentation.mixing import mix
 from cifar.candidate import Candidate
-from cifar.compilation import CannotCompile, Forward, compiled
+from cifar.compilation import Compilation, Effort, effort_worth, make_quicker
 from cifar.data.splits import TrainingSplit
 from cifar.errors import Diverged
 from cifar.loader import Loader
@@ -30,10 +30,10 @@ from cifar.lookahead import Lookahead
 from cifar.networks.registry import InitializedFromData, build_to_train
 from cifar.normalization import normalization_for, normalize
 from cifar.optim import Ema, build_optimizer, lr_factor, set_lr
+from cifar.passes import Batch, Pass, losses_of, plain_pass
 from cifar.prediction import predict_probabilities
 from cifar.recipe import Monitor
 from cifar.resizing import require_any_size, resized, training_side
-from cifar.runtime.allocator import keep_freed_memory
 from cifar.runtime.device import Device
 from cifar.runtime.seeds import derive_seed
 
@@ -95,8 +95,7 @@ class Training:
         self.recipe, self.device, self.seed = candidate.recipe, device, seed
         self.peak_lr = candidate.recipe.optimizer.peak_lr
         where = device.torch_device
-        if where.type == "cpu":
-            keep_freed_memory()
+        device.prepare_to_train()
         train = split.train.to(where)
         self.images, self.labels = train.images, train.labels  # uint8 (N, 3, H, W), int64 (N,)
         self.val_images, self.val_labels = split.val.images.to(where), split.val.labels.cpu()
@@ -112,12 +111,14 @@ class Training:
         if load_pretrained and isinstance(network, InitializedFromData):
             network.initialize_from(self._first_images(split.train.images))
         self.network = network.to(where).to(memory_format=torch.channels_last)
-        self._forward: Forward = self.network  # in training; `compile` takes its place
         self.side = split.train.images.shape[-1]  # of the images, in pixels
         if self.recipe.resolution_start < 1:
             require_any_size(self.network, self.recipe, self.side)
         self.optimizer = build_optimizer(self.network, self.recipe.optimizer)
         self.scaler = torch.amp.GradScaler(where.type, enabled=device.needs_loss_scaling)
+        self.losses = losses_of(self.network, device, self.recipe.label_smoothing)
+        self.plain_pass = plain_pass(self.losses, self.scaler)
+        self.quicker_pass: Pass | None = None  # for images of full size; `compile` makes it
         self.ema = Ema(self.network, self.recipe.ema_decay) if self.recipe.ema_decay else None
         every, decay = self.recipe.lookahead_steps, self.recipe.lookahead_decay
         self.lookahead = Lookahead(self.network, every, decay) if every else None
@@ -199,15 +200,12 @@ class Training:
         return step / self.total_steps
 
     def step(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """One optimizer step; the batch's summed loss and right images, (2,) on the device."""
+        """One optimizer step; the batch's summed loss and right images, (2,) on the device, good until the next."""
         targets: Tensor = labels
         if self.recipe.augmentation.mixes:
             one_hot = F.one_hot(labels, len(self.class_names)).float()  # (B, C)
             images, targets = mix(images, one_hot, self.recipe.augmentation, generator)
-        with self.device.autocasting():
-            logits = self._forward(images).float()  # (B, C)
-        loss = F.cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        totals = self._pass_for(images)(images, targets, labels)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -215,8 +213,11 @@ class Training:
             self.lookahead.step(self.progress)
         if self.ema:
             self.ema.update()
-        right = (logits.detach().argmax(1) == labels).sum()
-        return torch.stack((loss.detach() * len(labels), right))
+        return totals
+
+    def _pass_for(self, images: Tensor) -> Pass:
+        full_size = images.shape[-1] == self.side
+        return self.quicker_pass if self.quicker_pass and full_size else self.plain_pass
 
     def _require_finite(self, totals: Tensor, step: int) -> None:
         if not math.isfinite(totals[0].item()):
@@ -263,22 +264,31 @@ class Training:
             set_lr(self.optimizer, lr, 1.0)
             yield self.step(images, labels, generator)[0] / len(labels)
 
-    def compile(self) -> str | None:
-        """Compiles training's passes through the network: tens of seconds once. For CUDA; no gain on a CPU.
+    def compile(self, effort: Effort = "compile") -> Compilation:
+        """Makes the pass through the network quicker, for a gain on CUDA; see `cifar.compilation` for what it takes.
 
-        Weights and their names, evaluation and the moving average stay those of `network`. The compiled passes round
-        otherwise and draw dropout otherwise, so that a run continued with them differs from one that ran through.
+        Weights and their names, evaluation and the moving average stay those of `network`. A quicker pass rounds
+        otherwise and draws dropout otherwise, so that a run continued with it differs from one that ran through.
 
         Returns:
-            Why the network cannot be compiled, such as a missing C++ compiler, in one line; training then continues
-            uncompiled. None if all went well.
+            What was done; where nothing can be, training continues as it was.
         """
-        shape = torch.Size((self.batch_size, *self.images.shape[1:]))
-        try:
-            self._forward = compiled(self.network, shape, self.device)
-        except CannotCompile as error:
-            return str(error)
-        return None
+        result = make_quicker(effort, self.losses, self.scaler, self.network, self._empty_batch(), self.device)
+        self.quicker_pass = result.quicker
+        return result
+
+    def compile_if_worth(self, seconds_left: float) -> Compilation | None:
+        """`compile` as far as it pays for so many seconds at the present speed; None where it does not."""
+        effort = effort_worth(seconds_left, self.device)
+        return self.compile(effort) if effort else None
+
+    def _empty_batch(self) -> Batch:
+        """A batch as `step` gets them, of zeros."""
+        shape, where = (self.batch_size, *self.images.shape[1:]), self.images.device
+        images = torch.zeros(shape, device=where).contiguous(memory_format=torch.channels_last)
+        labels = torch.zeros(self.batch_size, dtype=torch.int64, device=where)
+        mixes = self.recipe.augmentation.mixes
+        return images, F.one_hot(labels, len(self.class_names)).float() if mixes else labels, labels
 
     def final_network(self) -> nn.Module:
         """A copy of the network with the weights that the recipe keeps: the last (averaged with EMA) or the best."""

@@ -61,8 +61,9 @@ def parser() -> Parser:
         "--compile",
         choices=("auto", "on", "off"),
         default="auto",
-        help="compile the network; auto does on CUDA, after the first epoch if 5 more minutes are to come, and never "
-        "with --deterministic: a compiled run that is continued ends in slightly other weights",
+        help="compile the network; auto does on CUDA, after the first epoch if 5 more minutes are to come (from 20 "
+        "seconds on, its launches are recorded as a CUDA graph), and never with --deterministic: a compiled run that "
+        "is continued ends in slightly other weights",
     )
     p.add_argument(
         "--out",

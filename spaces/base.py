@@ -7,12 +7,13 @@ curves. Its candidates are then any `Proposal`; `OwnCandidate` makes one from a 
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from optuna.trial import BaseTrial
 
@@ -21,6 +22,9 @@ from cifar.data.splits import TrainingSplit
 from cifar.errors import UserError
 from cifar.networks.complexity import Cost
 from cifar.runtime.device import Device
+
+if TYPE_CHECKING:
+    from cifar.train import Training
 
 
 class SpaceError(UserError):
@@ -57,6 +61,8 @@ class TrialContext:
     """Epochs that earlier trial jobs trained; a space that `can_resume` reports the next one first."""
     checkpoint: Path | None = None
     """File that `EpochReport.save` wrote after those epochs, to resume from."""
+    job_end: int | None = None
+    """Epochs after which this trial job pauses or is complete; None is `fidelity`."""
 
 
 @dataclass(frozen=True)
@@ -239,3 +245,12 @@ def train_on_images(candidate: Candidate, context: TrialContext) -> Iterator[Epo
             "seconds": result.seconds,
         }
         yield EpochReport(result.epoch, result.val_accuracy, details, save)
+        if result.epoch == context.epochs_done + 1:
+            _compile_if_worth(training, result.seconds * ((context.job_end or context.fidelity) - result.epoch))
+
+
+def _compile_if_worth(training: Training, seconds_left: float) -> None:
+    """Makes the rest of a trial job quicker where that pays, once its first epoch has shown how long it is."""
+    result = training.compile_if_worth(seconds_left)
+    if result is not None and result.quicker is None:
+        warnings.warn(f"a trial trains on as it is: {result.told}", stacklevel=1)

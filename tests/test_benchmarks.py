@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import ablation, naive, step_profile, throughput
+from benchmarks import ablation, naive, speed, step_profile, throughput
 from cifar.candidate import Candidate
+from cifar.compilation import Compilation
 from cifar.data.prepare import PreparedData, prepare
 from cifar.data.splits import load_training_split
 from cifar.data.toy import toy_npz
@@ -18,6 +21,7 @@ from cifar.errors import ConfigError
 from cifar.networks.resnet import ResNetConfig
 from cifar.recipe import Augmentation, Recipe
 from cifar.runtime.device import choose_device
+from cifar.train import Training
 
 CPU = choose_device("cpu")
 TOY = Candidate(
@@ -59,9 +63,40 @@ def test_sides_are_measured_in_turn_and_compared_pair_by_pair() -> None:
 
 
 def test_nothing_asked_for_measures_nothing(data: PreparedData) -> None:
-    result = throughput.measure((), data, CPU, 1)
+    result = throughput.measure((), {"toy": TOY}, data, CPU, 1)
     assert throughput.table(result) == result["machine"]
-    assert {"training", "training_compiled", "input_pipeline", "evaluation"} <= result.keys()
+    assert {"training", "training_compiled", "training_recorded", "input_pipeline", "evaluation"} <= result.keys()
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # where there is one core
+@pytest.mark.parametrize("works", [True, False])
+def test_quicker_passes_are_timed_where_they_can_be_made(
+    works: bool, data: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(training: Training, effort: str) -> Compilation:
+        return Compilation(training.plain_pass if works else None, f"{effort}: {works}")
+
+    monkeypatch.setattr(Training, "compile", made)
+    monkeypatch.setattr(throughput, "SECONDS", 0.05)
+    result = throughput.measure(("training",), {"toy": TOY}, data, CPU, 1)
+    assert result["training"]["toy"]["trainer"] > 0
+    assert list(result["training_compiled"]) == ["toy"] * works
+    assert result["training_recorded"] == {}  # recording needs CUDA
+    assert ("| training compiled: toy |" in throughput.table(result)) == works
+
+
+def test_the_batch_size_is_that_of_both_sides() -> None:
+    assert {c.recipe.batch_size for c in throughput.candidates(512).values()} == {512}
+    assert list(throughput.candidates(recipes=["gpu_long", "gpu_fast"])) == ["gpu_long", "gpu_fast"]
+
+
+def test_trainings_side_by_side_are_timed_together(data: PreparedData, monkeypatch: pytest.MonkeyPatch) -> None:
+    speeds = speed.side_by_side(TOY, data, CPU, seconds=0.2, numbers=(2,))
+    assert list(speeds) == [2]
+    assert speeds[2] > 0
+    monkeypatch.setattr(throughput, "side_by_side", lambda *_: {1: 1000.4, 8: 5000.0})
+    lines = throughput.table(throughput.measure(("side_by_side",), {"toy": TOY}, data, CPU, 1)).splitlines()
+    assert lines[2:] == ["| side by side: toy | 1 | 8 |", "|---|---|---|", "| images/s in all | 1,000 | 5,000 |"]
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # where there is one core
@@ -81,6 +116,15 @@ def test_the_shares_of_a_step_sum_to_one(data: PreparedData) -> None:
         assert row["activation"] > 0 or side == "trainer"  # where batch norm may include it
         assert row["conv_gflops"] > 0
     assert "| toy, trainer |" in step_profile.table(found)
+
+
+@pytest.mark.filterwarnings("ignore:Warning. Profiler clears events:UserWarning")  # torch 2.11, of any profile
+def test_a_trace_holds_the_steps_and_the_input(data: PreparedData, tmp_path: Path) -> None:
+    step_profile.write_trace(TOY, data, CPU, tmp_path / "trace.json.gz")
+    with gzip.open(tmp_path / "trace.json.gz", "rt") as file:
+        names = [event.get("name", "") for event in json.load(file)["traceEvents"]]
+    assert sum("cross_entropy" in name and "backward" not in name for name in names) >= 50
+    assert any("index_select" in name for name in names)  # of the augmentation
 
 
 def test_matrix_products_have_a_speed(monkeypatch: pytest.MonkeyPatch) -> None:

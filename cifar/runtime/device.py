@@ -5,10 +5,12 @@ from __future__ import annotations
 import platform
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
 from cifar.errors import ConfigError
+from cifar.runtime.allocator import keep_freed_memory
 
 DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
 
@@ -26,6 +28,15 @@ class Device:
     def needs_loss_scaling(self) -> bool:
         """float16 gradients underflow unless the loss is scaled (arXiv 1710.03740)."""
         return self.autocast is torch.float16
+
+    def prepare_to_train(self) -> None:
+        """Settings of the process that training on this device gains from."""
+        if self.torch_device.type == "cpu":
+            keep_freed_memory()
+        if self.torch_device.type == "cuda":
+            # cuDNN times its kernels for each new shape and keeps the fastest: batches have few shapes, used often.
+            # Which one is the fastest differs from run to run.
+            torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
 
     def autocasting(self) -> torch.autocast:
         """A block inside which networks run in this precision."""
@@ -65,6 +76,12 @@ def choose_device(name: str = "auto") -> Device:
         raise ConfigError("the device must exist on this machine", got=repr(name), remedy="Use --device auto")
     device = torch.device(name)
     return Device(device, fast_precision(device))
+
+
+@cache  # memory that a stream has freed is kept for that stream: one for all uses keeps it once
+def side_stream(device: torch.device) -> torch.cuda.Stream:
+    """The stream of a CUDA device for work beside the current one's."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def fast_precision(device: torch.device) -> torch.dtype | None:

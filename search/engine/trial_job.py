@@ -201,7 +201,7 @@ class JobRunner:
         yield JobEnd(job.number, JobEndKind.TRAINED)
 
     def _context(self, job: TrialJob) -> TrialContext:
-        return TrialContext(job.full_length, job.seed, self.device, self.split, job.epochs_done, job.read_from)
+        return TrialContext(job.full_length, job.seed, self.device, self.split, job.epochs_done, job.read_from, job.end)
 
 
 def candidate_of(

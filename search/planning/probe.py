@@ -13,6 +13,7 @@ from cifar.networks.resnet import ResNetConfig
 from cifar.runtime.device import Device
 from cifar.train import Training
 
+GPU_IMAGES = 8192  # 64 steps of the default batch
 UNENDING = 10_000  # epochs; more than any probe trains
 
 
@@ -22,6 +23,11 @@ def probe_split(count: int) -> TrainingSplit:
     images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
     labels = torch.arange(count) % 10
     return TrainingSplit(ImageSet(images, labels), ImageSet(images[:0], labels[:0]), tuple("0123456789"))
+
+
+def probe_images(device: Device, on_cpu: int) -> int:
+    """Images of an epoch that is timed; on a GPU so many that its end, which waits for the device, hardly counts."""
+    return on_cpu if device.torch_device.type == "cpu" else max(on_cpu, GPU_IMAGES)
 
 
 def seconds_an_image(

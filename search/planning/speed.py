@@ -7,10 +7,10 @@ from itertools import pairwise
 
 from cifar.networks.resnet import ResNetConfig
 from cifar.runtime.device import Device
-from search.planning.probe import seconds_an_image
+from search.planning.probe import probe_images, seconds_an_image
 
 PROBES = (8, 16, 48, 96)  # first-stage channels of networks of [2, 2, 2] blocks
-PROBE_IMAGES = 256
+PROBE_IMAGES = 256  # an epoch on a CPU
 PROBE_EPOCHS = 2  # timed after one that warms up; the faster counts
 PROBE_SECONDS = 4.0  # that one network may take; where it would take longer, its speed is left to extrapolation
 
@@ -43,16 +43,17 @@ class Speed:
 def measure_speed(device: Device) -> Speed:
     """Times networks of growing size; a few seconds in all."""
     points: list[tuple[int, float]] = []
+    images = probe_images(device, PROBE_IMAGES)
     for width in PROBES:
         network = ResNetConfig(channels=(width, 2 * width, 4 * width), stem=width)
         macs = network.cost().macs
-        if points and _probe_seconds(points[-1], macs) > PROBE_SECONDS:
+        if points and _probe_seconds(points[-1], macs, images) > PROBE_SECONDS:
             break
-        points.append((macs, min(seconds_an_image(network, device, images=PROBE_IMAGES, epochs=PROBE_EPOCHS))))
+        points.append((macs, min(seconds_an_image(network, device, images=images, epochs=PROBE_EPOCHS))))
     return Speed(tuple(points))
 
 
-def _probe_seconds(point: tuple[int, float], macs: int) -> float:
-    """Seconds that the probe of a network of `macs` will take, from one that was timed."""
+def _probe_seconds(point: tuple[int, float], macs: int, images: int) -> float:
+    """Seconds that the probe of a network of `macs` will take with so many images an epoch, from one that was timed."""
     timed_macs, seconds = point
-    return (1 + PROBE_EPOCHS) * PROBE_IMAGES * seconds * macs / timed_macs
+    return (1 + PROBE_EPOCHS) * images * seconds * macs / timed_macs

@@ -16,19 +16,20 @@ import torch
 
 from cifar.networks.resnet import ResNetConfig
 from cifar.runtime.device import Device
-from search.planning.probe import seconds_an_image
+from search.planning.probe import probe_images, seconds_an_image
 
 SECONDS = 3.0  # for which each number of workers is timed
-IMAGES = 512
+IMAGES = 512  # an epoch on a CPU
 NETWORK = ResNetConfig(blocks=(2, 2, 2), channels=(16, 32, 64), stem=16)  # as small as searches on a CPU try
-GPU_WORKERS = (1, 2, 4)
+GPU_WORKERS = (1, 2, 4, 8)
 WORTH = 1.05  # times the images/s of fewer workers; less is not worth the memory
 
 
 def images_per_second(device: Device, threads: int) -> float:
     """Images that one worker with this many threads trains on in a second."""
     torch.set_num_threads(threads)
-    return 1 / statistics.median(seconds_an_image(NETWORK, device, images=IMAGES, seconds=SECONDS))
+    images = probe_images(device, IMAGES)
+    return 1 / statistics.median(seconds_an_image(NETWORK, device, images=images, seconds=SECONDS))
 
 
 def threads_of_each(workers: int) -> int:

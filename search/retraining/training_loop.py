@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
 from cifar import checkpoint
 from cifar.errors import Diverged
 from cifar.train import EpochResult, Training
@@ -21,10 +19,6 @@ from search.retraining.tensorboard_events import EventFile
 from search.settings import StudyError
 
 CHECKPOINT = "checkpoint.pt"
-COMPILE_FROM = {"cuda": 300.0}
-"""Seconds left after the first epoch from which on `auto` compiles, by type of device; on others it never does.
-On a CPU a compiled step is slower than the trainer's own (benchmarks/README.md)."""
-
 SAVE_SECONDS = 30.0
 """Least time between two checkpoints of a run; a killed run loses no more than this and an epoch."""
 
@@ -55,7 +49,7 @@ def train(
     events.add_history(history)
     if compile == "on":
         _compile(training, say)
-    undecided = compile == "auto" and not torch.are_deterministic_algorithms_enabled()
+    undecided = compile == "auto"
     saved, saved_at = training.epoch, -math.inf
     most = record.identity.settings.epochs or training.recipe.epochs
     ends_at = None if seconds is None else clock() + seconds - sum(epoch.seconds for epoch in history)
@@ -69,9 +63,8 @@ def train(
             if clock() - saved_at >= SAVE_SECONDS:
                 _save(training, history, folder)
                 saved, saved_at = training.epoch, clock()
-            enough = COMPILE_FROM.get(training.device.torch_device.type, math.inf)
-            if undecided and _seconds_left(result, training.length) >= enough:
-                _compile(training, say)
+            if undecided:
+                _compile(training, say, _seconds_left(result, training.length))
             undecided = False
     except Diverged as error:
         raise StudyError(
@@ -98,12 +91,12 @@ def _save(training: Training, history: list[EpochResult], folder: Path) -> None:
     checkpoint.save(folder / CHECKPOINT, state)
 
 
-def _compile(training: Training, say: Say) -> None:
-    """Compiles the network and says how long it took, or why it could not."""
+def _compile(training: Training, say: Say, seconds_left: float | None = None) -> None:
+    """Compiles, where the seconds left are given as far as it pays, and says what came of it and how long it took."""
     started = time.monotonic()
-    problem = training.compile()
-    took = f"{time.monotonic() - started:.0f} s"
-    say(f"compiled in {took}" if problem is None else f"not compiled, which costs only speed: {problem}")
+    result = training.compile() if seconds_left is None else training.compile_if_worth(seconds_left)
+    if result is not None:
+        say(f"{result.told}, in {time.monotonic() - started:.0f} s")
 
 
 def _seconds_left(result: EpochResult, passes: float) -> float:

@@ -26,6 +26,7 @@ from cifar.networks.imagenet import TransferConfig
 from cifar.networks.reference import CnnConfig
 from cifar.networks.resnet import ResNetConfig
 from cifar.optim import lr_factor
+from cifar.parameter_groups import parameter_groups
 from cifar.prediction import predict_probabilities
 from cifar.recipe import Augmentation, Optimizer, Recipe, Schedule, Statistics, recipe_names
 from cifar.runtime.device import Device, choose_device
@@ -34,7 +35,15 @@ from cifar.train import EpochResult, Training
 
 CPU = Device(torch.device("cpu"), None)
 IMAGES = 320  # real ones, of which a recipe trains on 256 or less
-SLOW = {"resnet18_transfer", "resnet50_adamw", "resnet18_cifar", "resnet24_budget5m", "resnet_3_5_3"}
+SLOW = {
+    "gpu_long",
+    "resnet18_transfer",
+    "resnet50_adamw",
+    "resnet18_cifar",
+    "resnet24_budget5m",
+    "resnet24_budget5m_w64",
+    "resnet_3_5_3",
+}
 TINY = CnnConfig(stages=((8,), (16,)), hidden=(), norm=True, dropout=0.0, num_classes=4, image_size=16)
 
 
@@ -114,6 +123,37 @@ def test_every_recipe_trains_an_epoch_on_real_images(name: str, some_real_images
         assert value.isfinite().all(), key
         if key.endswith("weight"):
             assert torch.equal(after[key], value) == (key in frozen), key
+
+
+# Recipes for GPUs.
+
+
+def test_the_wide_sibling_differs_in_its_widths_alone() -> None:
+    wide, named = Candidate.named("resnet24_budget5m_w64"), Candidate.named("resnet24_budget5m")
+    assert isinstance(wide.network, ResNetConfig)
+    assert replace(wide.network, channels=(66, 132, 264), stem=66) == named.network
+    assert wide.recipe == named.recipe
+
+
+@pytest.mark.parametrize("name", ["resnet24_budget5m_w64", "gpu_long"])
+def test_widths_for_tensor_cores_are_multiples_of_16_within_the_limit(name: str) -> None:
+    network = Candidate.named(name).network
+    assert isinstance(network, ResNetConfig)
+    assert all(width % 16 == 0 for width in (network.stem, *network.channels))
+    assert network.cost().parameters < 5_000_000
+
+
+def test_the_rates_for_seconds_on_a_gpu_are_airbenchs_for_the_mean_loss() -> None:
+    """Those of airbench94_muon.py are for the summed loss of a batch and logits divided by 256."""
+    candidate = Candidate.named("gpu_fast")
+    batch, others, head, decay = candidate.recipe.batch_size, 0.053, 0.67, 2e-6
+    orthogonal, linear, biases = parameter_groups(candidate.network.build(), candidate.recipe.optimizer)
+    assert orthogonal["lr"] == 0.24
+    assert biases["lr"] == pytest.approx(others * batch, rel=1e-3)
+    scale = (1 / 9) / (1 / 256)  # of our logits for the same weights; the gradient has it too
+    assert linear["lr"] * scale**2 == pytest.approx(head * batch, rel=1e-3)
+    for group in (orthogonal, linear, biases):
+        assert group["lr"] * group["weight_decay"] == pytest.approx(decay * batch, rel=1e-3)
 
 
 # Learning rates.

@@ -158,11 +158,12 @@ def test_what_cannot_be_compiled_trains_uncompiled(split: TrainingSplit, monkeyp
     run = training(split, epochs=1, dropout=0.3)
     before = torch.get_rng_state()
     compiling = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda network, **_: compiling(network, backend=refuse))
-    problem = run.compile()
-    assert problem is not None
-    assert "Refused" in problem
-    assert "\n" not in problem
+    monkeypatch.setattr(torch, "compile", lambda losses, **_: compiling(losses, backend=refuse))
+    result = run.compile()
+    assert result.quicker is None
+    assert result.told.startswith("not compiled, which costs only speed")
+    assert "Refused" in result.told
+    assert "\n" not in result.told
     assert torch.equal(torch.get_rng_state(), before)
     list(run.run())
     assert same(weights(run), weights(expected))
@@ -173,7 +174,7 @@ def test_what_cannot_be_compiled_trains_uncompiled(split: TrainingSplit, monkeyp
 def test_compiled_training_gives_the_same_losses(split: TrainingSplit) -> None:
     expected, run = training(split, epochs=2), training(split, epochs=2)
     before = {key: value.clone() for key, value in weights(run).items()}
-    assert run.compile() is None
+    assert run.compile().told == "compiled"
     assert same(weights(run), before)
     assert all(p.grad is None for p in run.network.parameters())
     for result, plain in zip(run.run(), expected.run(), strict=True):

@@ -34,6 +34,9 @@ GOLDEN = {
     "depthwise_dilated": 224_522,
     "baseline_cnn": 545_098,
     "cpu_fast": 498_104,
+    "gpu_fast": 1_972_792,
+    "gpu_long": 4_326_986,
+    "resnet24_budget5m_w64": 4_623_178,
 }
 
 cnns = st.builds(

@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from cifar.compilation import RECORD_FROM
 from cifar.data import images
 from cifar.data.prepare import prepare
 from cifar.runtime.device import Device
+from cifar.train import Training
 from search.engine import trial_job
 from search.engine.trial_job import WorkerSetup
 from search.planning.plan import Plan
@@ -35,6 +37,31 @@ def test_a_worker_counts_its_images_once(
     study = run_search(toy_search(max_trials=4, max_epochs=2))
     assert sum(reached(trial) > 0 for trial in study.trials) == 4
     assert counted.count(300) == 1  # training images; others are the plan's
+
+
+def test_a_job_is_made_quicker_once_by_what_is_left_of_it(
+    toy_search: Callable[..., SearchSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, float]] = []
+
+    def recorded(training: Training, seconds_left: float) -> None:
+        asked.append((training.epoch, seconds_left))
+
+    monkeypatch.setattr(Training, "compile_if_worth", recorded)
+    study = run_search(toy_search(max_trials=2, max_epochs=4, min_epochs=2, eta=2))
+    assert sorted(reached(trial) for trial in study.trials) == [2, 4]
+    assert sorted(epoch for epoch, _ in asked) == [1, 1, 3]  # both trials to 2 epochs, one of them to 4
+    assert all(left > 0 for _, left in asked)
+
+
+def test_a_trial_that_cannot_be_made_quicker_says_so_and_trains(
+    toy_search: Callable[..., SearchSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RECORD_FROM, "cpu", 0.0)
+    torch.use_deterministic_algorithms(False)
+    with pytest.warns(UserWarning, match="a trial trains on as it is: not compiled.*recording needs CUDA"):
+        study = run_search(toy_search(max_trials=1, max_epochs=2, min_epochs=2))
+    assert [reached(trial) for trial in study.trials] == [2]
 
 
 def test_a_worker_moves_its_images_to_the_device_once(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

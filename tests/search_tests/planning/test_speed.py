@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 import search.planning.speed
 from cifar.networks.resnet import ResNetConfig
-from cifar.runtime.device import choose_device
-from search.planning.probe import probe_split, seconds_an_image
+from cifar.runtime.device import Device, choose_device
+from search.planning.probe import probe_images, probe_split, seconds_an_image
 from search.planning.speed import Speed, measure_speed
 
 LAPTOP = Speed(((7_000_000, 1 / 1500), (27_000_000, 1 / 900), (240_000_000, 1 / 150)))
@@ -54,3 +55,9 @@ def test_probe_images_are_of_ten_classes_and_always_the_same() -> None:
     assert split.train.labels.bincount().tolist() == [4] * 10
     assert len(split.val.labels) == 0
     assert split.train.images.equal(probe_split(40).train.images)
+
+
+def test_a_gpu_is_timed_with_more_images() -> None:
+    assert probe_images(choose_device("cpu"), 256) == 256
+    assert probe_images(Device(torch.device("cuda"), None), 256) == 8192
+    assert probe_images(Device(torch.device("cuda"), None), 10_000) == 10_000

@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from cifar.checkpoint import load_model
+from cifar.compilation import COMPILE_FROM, Compilation
 from cifar.data.images import ImageSet
 from cifar.data.prepare import prepare
 from cifar.data.splits import load_test
@@ -27,7 +28,6 @@ from search.cli import run_command
 from search.reporting.runs import run_report
 from search.retrain import main as retrain_main
 from search.retraining import run_length
-from search.retraining.training_loop import COMPILE_FROM
 from search.session import run_search
 from search.settings import SearchSettings
 from search.submit import main as submit_main
@@ -147,7 +147,8 @@ def test_a_time_budget_shortens_the_run(study: SearchSettings, monkeypatch: pyte
 def test_a_run_that_cannot_be_compiled_says_so_and_continues(
     study: SearchSettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Training, "compile", lambda _: "no C++ compiler")
+    problem = Compilation(None, "not compiled, which costs only speed: no C++ compiler")
+    monkeypatch.setattr(Training, "compile", lambda _: problem)
     retrain_main([*RETRAIN, "--compile", "on"])
     printed = capsys.readouterr().out
     assert printed.count("not compiled, which costs only speed: no C++ compiler") == 1
@@ -173,14 +174,14 @@ def test_long_runs_are_compiled_after_the_first_epoch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(COMPILE_FROM, "cpu", enough)
-    monkeypatch.setattr(Training, "compile", lambda _: None)
+    monkeypatch.setattr(Training, "compile", lambda *_: Compilation(None, "compiled"))
     torch.use_deterministic_algorithms(False)  # the mode is the process's, and other tests ask for it
     try:
         retrain_main([*RETRAIN, *options.split()])
     finally:
         torch.use_deterministic_algorithms(False)
     lines = capsys.readouterr().out.splitlines()
-    found = [i for i, line in enumerate(lines) if line.startswith("compiled in")]
+    found = [i for i, line in enumerate(lines) if line.startswith("compiled, in")]
     assert len(found) == compiled
     if compiled:
         assert lines[found[0] + 1].startswith("epoch   1/3" if "on" in options else "epoch   2/3")
