@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING
 from cifar.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from search.finish import finish_search
     from search.session import run_search
     from search.settings import SearchSettings
 else:
-    __getattr__, __dir__ = lazy_names(__name__, {"SearchSettings": "search.settings", "run_search": "search.session"})
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {"SearchSettings": "search.settings", "finish_search": "search.finish", "run_search": "search.session"},
+    )
 
-__all__ = ["SearchSettings", "run_search"]
+__all__ = ["SearchSettings", "finish_search", "run_search"]

@@ -17,6 +17,7 @@ from cifar.data.prepare import PreparedData, prepare
 from cifar.runtime.device import Device, choose_device
 from search.engine.driver import SearchRequest
 from search.engine.engine import Engine, LocalEngine
+from search.engine.kept_models import keep_models, trains_on_images
 from search.engine.scheduler import Clock
 from search.planning.description import describe, describe_rungs, shortfalls
 from search.planning.forecast import Forecast, forecast, forecast_at
@@ -26,8 +27,10 @@ from search.planning.speed import measure_speed
 from search.planning.workers import best_number, measure_workers
 from search.reporting.screen.terminal import Display, QuietDisplay
 from search.reporting.studies.study_card import write_card
-from search.settings import DEFAULT_TRIALS, SearchSettings
+from search.settings import DEFAULT_TRIALS, SearchSettings, StudyError
+from search.study.attributes import BASELINE, WARM_START
 from search.study.cached_storage import refresh
+from search.study.progress import describe_progress, progress_of, store_progress
 from search.study.recovery import close_paused_trials, recover_stale_trials
 from search.study.session_log import close_call, measured_epoch, open_call
 from search.study.study import (
@@ -67,10 +70,21 @@ def run_search(
     device = choose_device(settings.device)
     problem = Problem(param_budget=settings.param_budget, mac_budget=settings.mac_budget or None)
     space = space_for(settings.space, problem, settings.param_budgets)  # a wrong space is told before data is fetched
+    _require_trainable(settings, space)
     data = prepare(settings.data) if space.uses_images else None
     started = clock()
+    held, whole = find_study(settings), settings
+    if held is not None:
+        check_continues(held, settings, data.fingerprint if data else None)
+    if settings.retrain:
+        progress = progress_of(held, settings)
+        for line in describe_progress(progress):
+            display.say(line)
+        if held is not None and not progress.search_left:
+            return held
+        settings = replace(settings, time_budget=progress.search_left)
     settings = _with_workers(settings, space, device, display)
-    study, plan, outlook = _open(settings, space, data, device, display)
+    study, plan, outlook = _open(held, settings, space, data, device, display)
     problem = _problem(plan, data)
     _enqueue_warm_starts(study, space_for(settings.space, problem, plan.param_budgets), settings)
     request = SearchRequest(
@@ -93,9 +107,24 @@ def run_search(
         recover_stale_trials(study)  # one that Ctrl-C cut off before it began
         close_paused_trials(study)
         close_call(study, key, call, clock() - started)
+        if whole.retrain:
+            progress = progress_of(study, whole)
+            store_progress(study, replace(progress, searched=progress.searched + clock() - started))
+        if data is not None and trains_on_images(space):
+            keep_models(study, settings.folder, plan, data, device)
         write_trials_csv(study, settings)
         write_card(study, settings, plan, device)
     return study
+
+
+def _require_trainable(settings: SearchSettings, space: SearchSpace) -> None:
+    """Refuses to retrain what `search.retrain` cannot train."""
+    if settings.retrain and not (space.uses_images and trains_on_images(space)):
+        raise StudyError(
+            "--retrain needs a space whose candidates are trained on images by the default train",
+            got=settings.space,
+            remedy="Leave --retrain out",
+        )
 
 
 def _problem(plan: Plan, data: PreparedData | None) -> Problem:
@@ -118,13 +147,15 @@ def _with_workers(settings: SearchSettings, space: SearchSpace, device: Device, 
 
 
 def _open(
-    settings: SearchSettings, space: SearchSpace, data: PreparedData | None, device: Device, display: Display
+    study: optuna.Study | None,
+    settings: SearchSettings,
+    space: SearchSpace,
+    data: PreparedData | None,
+    device: Device,
+    display: Display,
 ) -> tuple[optuna.Study, Plan, Forecast | None]:
     """The study, continued or new, and its plan, both announced; what this call is expected to take, where known."""
-    fingerprint = data.fingerprint if data else None
-    study = find_study(settings)
     if study is not None:
-        check_continues(study, settings, fingerprint)
         plan = stored_plan(study)
         display.say(f"continuing study {settings.study_name!r} with its {len(study.trials)} trials")
         stale = recover_stale_trials(study)
@@ -146,7 +177,8 @@ def _open(
         outlook = forecast(plan, settings, speed)
         for line in describe(plan, outlook, settings, device):
             display.say(line)
-    study = create_study(settings, plan, space.direction, fingerprint, data.source if data else None)
+    fingerprint, source = (data.fingerprint, data.source) if data else (None, None)
+    study = create_study(settings, plan, space.direction, fingerprint, source)
     return study, plan, outlook
 
 
@@ -168,5 +200,6 @@ def _max_epochs(study: optuna.Study, plan: Plan, settings: SearchSettings) -> in
 def _enqueue_warm_starts(study: optuna.Study, space: SearchSpace, settings: SearchSettings) -> None:
     if not settings.warm_start or study.get_trials(deepcopy=False):
         return
-    for start in space.warm_starts():
-        study.enqueue_trial(dict(start.params), user_attrs={"warm_start": start.name, **start.attributes})
+    for place, start in enumerate(space.warm_starts()):
+        mark = {BASELINE: True} if place == 0 else {}
+        study.enqueue_trial(dict(start.params), user_attrs={WARM_START: start.name, **mark, **start.attributes})
