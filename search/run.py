@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = SearchSettings(max_trials=args.pop("trials"), warm_start=not args.pop("no_warm_start"), **args)
     from search.finish import finish_search
     from search.reporting.runs.run_report import print_outcome
-    from search.reporting.screen.closing import closing_lines
+    from search.reporting.screen.closing import closing_lines, final_line
     from search.reporting.screen.terminal import choose_display
     from search.session import run_search
 
@@ -114,6 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise
     if outcome is not None and not quiet:
         print_outcome(outcome)
+        display.say(final_line(study, outcome))
     for line in closing_lines(study, settings, sys.argv[1:]):
         display.say(line)
 

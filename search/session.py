@@ -167,7 +167,8 @@ def _open(
         plan = plan_without_images(settings, space)
         display.say(describe_rungs(plan))
         if not settings.time_budget:  # how long an own trainer takes is not known
-            outlook = forecast_at(plan, settings, 0.0)
+            baseline = settings.warm_start and bool(space.warm_starts())
+            outlook = forecast_at(plan, settings, 0.0, baseline=baseline)
             for line in shortfalls(plan, outlook, settings):
                 display.say(line)
     else:

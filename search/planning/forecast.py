@@ -37,10 +37,12 @@ def forecast(plan: Plan, settings: SearchSettings, speed: Speed) -> Forecast:
     """What the first call of a study will take, from this machine's speed."""
     macs = plan.mac_budget or macs_at(plan.param_budget, plan.image_size)
     images = plan.train_size + EVALUATION_COST * plan.val_limit
-    return forecast_at(plan, settings, TYPICAL_COST * images * speed.seconds(macs))
+    return forecast_at(plan, settings, TYPICAL_COST * images * speed.seconds(macs), baseline=settings.warm_start)
 
 
-def forecast_at(plan: Plan, settings: SearchSettings, epoch_seconds: float, started: int = 0) -> Forecast:
+def forecast_at(
+    plan: Plan, settings: SearchSettings, epoch_seconds: float, started: int = 0, *, baseline: bool = False
+) -> Forecast:
     """What a call will take.
 
     Args:
@@ -48,8 +50,11 @@ def forecast_at(plan: Plan, settings: SearchSettings, epoch_seconds: float, star
         settings: what the call is asked to do.
         epoch_seconds: seconds of a typical trial's epoch; 0 where no time passes, as with recorded curves.
         started: trials that earlier calls started.
+        baseline: whether the call trains a baseline, in full.
     """
     trial_epochs, first_epochs = _epochs(plan, settings.pruner)
+    if baseline:
+        first_epochs += plan.max_epochs - trial_epochs
     trials = _trials_asked(settings) - started
     if settings.epoch_budget:
         trials = min(trials, (settings.epoch_budget - first_epochs) / trial_epochs)

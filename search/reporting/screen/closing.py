@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 import optuna
 
 from search.engine.kept_models import model_folder
+from search.format import format_percent, format_value
 from search.reporting.studies.standing_section import level, verdict
 from search.reporting.studies.study_card import card_path
-from search.retraining.candidates import final_folder
+from search.retraining.final_evaluation import Outcome
 from search.settings import SearchSettings
 from search.study.attributes import record
 from search.study.standing import standing
@@ -41,17 +42,27 @@ def closing_lines(study: optuna.Study, settings: SearchSettings, arguments: Sequ
         f"trials     {card_path(settings).parent / 'trials.csv'}, summary in {card_path(settings)}",
         f"report     python -m search.report{option}",
         f"look       python -m search.dashboard{option}   or: optuna-dashboard {shown_url(settings)}",
-        *_next(settings, best.number, option),
-        f"continue   the same command again: {' '.join(['python -m search.run', *arguments])}",
+        *_next(settings, best.number, option, arguments),
     ]
 
 
-def _next(settings: SearchSettings, best: int, option: str) -> Iterator[str]:
-    """What to do with the best trial: train it on all images, unless that is done; predict with what was kept."""
-    model = model_folder(settings.folder, best)
+def _next(settings: SearchSettings, best: int, option: str, arguments: Sequence[str]) -> Iterator[str]:
+    """What to do with the best trial, and how the search goes on; nothing where all of it is done."""
     if settings.retrain:
-        model = final_folder(settings)
-    else:
-        yield f"retrain    python -m search.retrain --trial best{option}"
+        return
+    yield f"retrain    python -m search.retrain --trial best{option}"
+    model = model_folder(settings.folder, best)
     if model.exists():
         yield f"submit     python -m search.submit --model {model} --pkl FILE.pkl --out submission.csv"
+    yield f"continue   the same command again: {' '.join(['python -m search.run', *arguments])}"
+
+
+def final_line(study: optuna.Study, outcome: Outcome) -> str:
+    """The result of the final training, beside the baseline's in the search."""
+    stands = standing(study)
+    images = f"{format_percent(outcome.test.accuracy)} of the test images"
+    line = f"final      {outcome.record.title}, trained on all {outcome.record.train_images:,} images: {images}"
+    if stands is None or stands.baseline is None:
+        return line
+    value, epochs = format_value(stands.baseline.value, percent=True), reached(stands.baseline)
+    return f"{line}; the baseline had {value} of the validation images after {epochs} short epochs"

@@ -39,7 +39,7 @@ def level(stands: Standing) -> list[str]:
         return []
     numbers = ", ".join(str(_number(trial)) for trial in stands.level)
     trials = f"trial{'s' * (len(stands.level) > 1)} {numbers}"
-    return [f"Not told apart from trial {_number(stands.leader)} by such an interval: {trials}."]
+    return [f"Not told apart from trial {_number(stands.leader)} by 95 % intervals: {trials}."]
 
 
 def _number(trial: FrozenTrial) -> int:
