@@ -4,11 +4,14 @@ from search import SearchSettings, run_search
 
 study = run_search(SearchSettings(space="resnet_budget5m", time_budget=600))
 study.best_value
+
+With `retrain=True` it takes its share of the time, and `search.finish.finish_search` the rest.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import optuna
@@ -17,6 +20,7 @@ from cifar.data.prepare import PreparedData, prepare
 from cifar.runtime.device import Device, choose_device
 from search.engine.driver import SearchRequest
 from search.engine.engine import Engine, LocalEngine
+from search.engine.events import Event, TrialEnded
 from search.engine.kept_models import keep_models, trains_on_images
 from search.engine.scheduler import Clock
 from search.planning.description import describe, describe_rungs, shortfalls
@@ -37,6 +41,7 @@ from search.study.study import (
     check_continues,
     create_study,
     find_study,
+    require_study,
     stored_plan,
     write_trials_csv,
 )
@@ -76,15 +81,12 @@ def run_search(
     held, whole = find_study(settings), settings
     if held is not None:
         check_continues(held, settings, data.fingerprint if data else None)
-    if settings.retrain:
-        progress = progress_of(held, settings)
-        for line in describe_progress(progress):
-            display.say(line)
-        if held is not None and not progress.search_left:
-            return held
-        settings = replace(settings, time_budget=progress.search_left)
-    settings = _with_workers(settings, space, device, display)
+    part = _part(held, whole, display)
+    if part is None:
+        return require_study(whole)
+    settings = _with_workers(part, space, device, display)
     study, plan, outlook = _open(held, settings, space, data, device, display)
+    count_time = _time_counter(study, whole, clock, started)
     problem = _problem(plan, data)
     _enqueue_warm_starts(study, space_for(settings.space, problem, plan.param_budgets), settings)
     request = SearchRequest(
@@ -99,21 +101,25 @@ def run_search(
         epoch_seconds=(outlook.epoch_seconds or None) if outlook else None,
     )
     key, call = open_call(study, plan, outlook, settings, resumes=can_resume(space))
+
+    def emit(event: Event) -> None:
+        display.event(event)
+        if isinstance(event, TrialEnded):
+            count_time()
+
     try:
         with display.showing(study, plan, space, request.deadline, request.max_trials, clock):
-            (engine or LocalEngine()).run(request, display.event)
+            (engine or LocalEngine()).run(request, emit)
     finally:
         refresh(study)
         recover_stale_trials(study)  # one that Ctrl-C cut off before it began
         close_paused_trials(study)
         close_call(study, key, call, clock() - started)
-        if whole.retrain:
-            progress = progress_of(study, whole)
-            store_progress(study, replace(progress, searched=progress.searched + clock() - started))
         if data is not None and trains_on_images(space):
             keep_models(study, settings.folder, plan, data, device)
         write_trials_csv(study, settings)
         write_card(study, settings, plan, device)
+        count_time()
     return study
 
 
@@ -125,6 +131,24 @@ def _require_trainable(settings: SearchSettings, space: SearchSpace) -> None:
             got=settings.space,
             remedy="Leave --retrain out",
         )
+
+
+def _part(study: optuna.Study | None, settings: SearchSettings, display: Display) -> SearchSettings | None:
+    """The settings with the time left to the search, where --retrain divides it, which is announced; None without."""
+    if not settings.retrain:
+        return settings
+    progress = progress_of(study, settings)
+    for line in describe_progress(progress):
+        display.say(line)
+    return replace(settings, time_budget=progress.search_left) if progress.search_left else None
+
+
+def _time_counter(study: optuna.Study, settings: SearchSettings, clock: Clock, started: float) -> Callable[[], None]:
+    """Stores how long the search has taken, where --retrain divides the time; also a killed call counts then."""
+    if not settings.retrain:
+        return lambda: None
+    before = progress_of(study, settings)
+    return lambda: store_progress(study, replace(before, searched=before.searched + clock() - started))
 
 
 def _problem(plan: Plan, data: PreparedData | None) -> Problem:

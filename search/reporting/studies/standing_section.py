@@ -29,7 +29,7 @@ def verdict(stands: Standing) -> str:
     baseline = f"trial {_number(stands.baseline)}, the baseline"
     if lead is None:
         return f"{baseline.capitalize()}, is best: no complete trial has a better value."
-    ahead = f"Trial {leader} is {_by(lead)} ahead of {baseline}"
+    ahead = f"Trial {leader} is ahead of {baseline}, by {_by(lead)}"
     return f"{ahead}: it is best." if lead.shown else f"{ahead}, which may be chance: the baseline stays best."
 
 

@@ -54,5 +54,5 @@ def test_finals_of_an_hour_are_some_two_full_trials_long() -> None:
     parts = divide(3600)
     plan = finals_plan(PLAN, parts.finals, parts.search / 8, 1, 45_000)
     assert plan is not None
-    assert (plan.rungs, plan.train_size) == ([4, 8], 12_270)
+    assert (plan.rungs, plan.train_size) == ([4, 8], 12_265)
     assert finals_plan(PLAN, divide(1800).finals, divide(1800).search / 8, 1, 45_000) is None

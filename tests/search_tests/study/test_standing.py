@@ -23,7 +23,7 @@ def stands(values: list[float], *, baseline: int | None = 0, images: int = IMAGE
     study = optuna.create_study(direction="maximize" if sign > 0 else "minimize")
     study.set_user_attr(PLAN, asdict(Plan(1, 4, 2, images, images, images, None, None)))
     for number, value in enumerate(values):
-        marks = {CANDIDATE: {}} | ({BASELINE: True} if number == baseline else {})
+        marks: dict[str, object] = {CANDIDATE: {}} | ({BASELINE: True} if number == baseline else {})
         study.add_trial(create_trial(value=value, intermediate_values={4: value}, user_attrs=marks))
     found = standing(study)
     assert found is not None
@@ -55,7 +55,7 @@ def test_one_point_of_a_thousand_images_is_chance_and_ten_are_not() -> None:
     assert near.best.number == 0
     assert [t.number for t in near.level] == [0]
     assert verdict(near) == (
-        "Trial 1 is +1.00 points (95 % interval -3.29 to +5.28) ahead of trial 0, the baseline, "
+        "Trial 1 is ahead of trial 0, the baseline, by +1.00 points (95 % interval -3.28 to +5.27), "
         "which may be chance: the baseline stays best."
     )
     far = stands([0.60, 0.70, 0.69])
@@ -91,4 +91,4 @@ def test_only_complete_trials_lead_or_are_the_baseline() -> None:
     study.add_trial(create_trial(value=0.5, intermediate_values={4: 0.5}))
     found = standing(study)
     assert found is not None
-    assert (found.best.number, found.baseline, found.kept) == (1, None, {1})
+    assert (found.best.number, found.baseline, set(found.kept)) == (1, None, {1})
