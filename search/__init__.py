@@ -1,8 +1,8 @@
 """Studies: an Optuna search over candidates, retraining, reports and submissions; one module a command.
 
-From Python, the search is one call, loaded when first used::
+From Python, the search is one call, and what follows it with `retrain=True` another; loaded when first used::
 
-    from search import SearchSettings, run_search
+    from search import SearchSettings, finish_search, run_search
 """
 
 from typing import TYPE_CHECKING

@@ -11,7 +11,6 @@ With `retrain=True` it takes its share of the time, and `search.finish.finish_se
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 import optuna
@@ -34,7 +33,7 @@ from search.reporting.studies.study_card import write_card
 from search.settings import DEFAULT_TRIALS, SearchSettings, StudyError
 from search.study.attributes import BASELINE, WARM_START
 from search.study.cached_storage import refresh
-from search.study.progress import describe_progress, progress_of, store_progress
+from search.study.progress import describe_progress, progress_of, time_counter
 from search.study.recovery import close_paused_trials, recover_stale_trials
 from search.study.session_log import close_call, measured_epoch, open_call
 from search.study.study import (
@@ -86,7 +85,7 @@ def run_search(
         return require_study(whole)
     settings = _with_workers(part, space, device, display)
     study, plan, outlook = _open(held, settings, space, data, device, display)
-    count_time = _time_counter(study, whole, clock, started)
+    count_time = time_counter(study, whole, clock, started)
     problem = _problem(plan, data)
     _enqueue_warm_starts(study, space_for(settings.space, problem, plan.param_budgets), settings)
     request = SearchRequest(
@@ -141,14 +140,6 @@ def _part(study: optuna.Study | None, settings: SearchSettings, display: Display
     for line in describe_progress(progress):
         display.say(line)
     return replace(settings, time_budget=progress.search_left) if progress.search_left else None
-
-
-def _time_counter(study: optuna.Study, settings: SearchSettings, clock: Clock, started: float) -> Callable[[], None]:
-    """Stores how long the search has taken, where --retrain divides the time; also a killed call counts then."""
-    if not settings.retrain:
-        return lambda: None
-    before = progress_of(study, settings)
-    return lambda: store_progress(study, replace(before, searched=before.searched + clock() - started))
 
 
 def _problem(plan: Plan, data: PreparedData | None) -> Problem:

@@ -34,9 +34,10 @@ def closing_lines(study: optuna.Study, settings: SearchSettings, arguments: Sequ
     size = record(best).parameters
     option = "" if settings.study is None and settings.space == "resnet_budget5m" else f" --study {settings.study_name}"
     option += "" if settings.storage is None else f" --storage {shown_url(settings)}"
+    part = "in the search, " if settings.retrain else ""
     return [
         "",
-        f"best trial {best.number}: {best.value:.4f} after {reached(best)} of {full} epochs"
+        f"{part}best trial {best.number}: {best.value:.4f} after {reached(best)} of {full} epochs"
         + (f", {size:,} parameters" if size is not None else ""),
         *(f"           {sentence}" for sentence in (verdict(stands), *level(stands))),
         f"trials     {card_path(settings).parent / 'trials.csv'}, summary in {card_path(settings)}",
