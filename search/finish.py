@@ -129,7 +129,7 @@ def _finals(
 def _finalists(study: optuna.Study) -> list[FrozenTrial]:
     """The complete baseline and the best other trials; none where there is no such baseline, or too few others."""
     stands = standing(study)
-    if stands is None or stands.baseline is None:
+    if stands is None or stands.baseline is None or not stands.comparable:
         return []
     others = [trial for trial in ranked(study) if trial is not stands.baseline]
     found = [stands.baseline, *others][:FINALISTS]
@@ -162,4 +162,4 @@ def _after_finals(
             store_progress(study, replace(progress, compared=progress.compared + clock() - began))
     held = find_study(finals)
     stands = None if held is None else standing(held)
-    return stands if stands is not None and stands.baseline is not None else None
+    return stands if stands is not None and stands.comparable else None

@@ -58,7 +58,7 @@ def _limits(plan: Plan, settings: SearchSettings) -> str:
 
 
 def _disk(plan: Plan, outlook: Forecast, settings: SearchSettings) -> Iterator[str]:
-    size = disk(plan, settings.pruner, outlook.trials)
+    size = disk(plan, settings.pruner, outlook.trials, baseline=outlook.baseline)
     if size:
         yield f"disk        about {format_bytes(size)}, the checkpoints of paused trials"
 

@@ -31,6 +31,8 @@ class Forecast:
     """Trials that the time, epoch or trial budget holds."""
     seconds: float
     """Seconds until the end."""
+    baseline: bool = False
+    """Whether one of the trials is a baseline, trained in full whatever the pruner."""
 
 
 def forecast(plan: Plan, settings: SearchSettings, speed: Speed) -> Forecast:
@@ -62,7 +64,7 @@ def forecast_at(
     if settings.time_budget and settings.time_budget < seconds:
         seconds = settings.time_budget
         trials = (seconds * settings.workers / epoch_seconds - first_epochs) / trial_epochs
-    return Forecast(epoch_seconds, trial_epochs, max(0 if started else 1, int(trials)), seconds)
+    return Forecast(epoch_seconds, trial_epochs, max(0 if started else 1, int(trials)), seconds, baseline)
 
 
 def _epochs(plan: Plan, pruner: str) -> tuple[float, float]:
@@ -81,8 +83,17 @@ def _trials_asked(settings: SearchSettings) -> float:
     return settings.max_trials or (math.inf if limited else DEFAULT_TRIALS)
 
 
-def trials_reaching(plan: Plan, pruner: str, trials: int) -> list[int]:
-    """How many of the trials are expected to be trained up to each rung, the last included."""
+def trials_reaching(plan: Plan, pruner: str, trials: int, *, baseline: bool = False) -> list[int]:
+    """How many of the trials are expected to be trained up to each rung, the last included.
+
+    Args:
+        plan: what the trials have in common.
+        pruner: which trials are trained beyond a rung.
+        trials: how many start.
+        baseline: whether one of them is trained in full in any case.
+    """
+    if baseline:
+        return [1 + others for others in trials_reaching(plan, pruner, trials - 1)]
     count = len(plan.rungs)
     if pruner == "none":
         return [trials] * count
@@ -112,7 +123,9 @@ def checkpoint_bytes(parameters: float) -> int:
     return round(BYTES_A_NUMBER * COPIES * parameters)
 
 
-def disk(plan: Plan, pruner: str, trials: int, parameters: float | None = None) -> int | None:
+def disk(
+    plan: Plan, pruner: str, trials: int, parameters: float | None = None, *, baseline: bool = False
+) -> int | None:
     """Bytes of the checkpoints of trials that are paused when a call ends; None where unknown.
 
     Args:
@@ -120,10 +133,11 @@ def disk(plan: Plan, pruner: str, trials: int, parameters: float | None = None) 
         pruner: only promotion pauses trials.
         trials: how many the call is expected to run.
         parameters: mean of the study's networks so far; None estimates it from the limits.
+        baseline: whether one of them is trained in full in any case.
     """
     if pruner != "promotion" or not plan.train_size:
         return 0
     parameters = parameters or expected_parameters(plan)
     if parameters is None:
         return None
-    return checkpoint_bytes(parameters) * (trials - trials_reaching(plan, pruner, trials)[-1])
+    return checkpoint_bytes(parameters) * (trials - trials_reaching(plan, pruner, trials, baseline=baseline)[-1])

@@ -45,18 +45,23 @@ class Standing:
     leader: FrozenTrial
     """The trial with the best value; complete if any is."""
     baseline: FrozenTrial | None
-    """The complete baseline; None without one."""
+    """The complete baseline, or the unfinished one while no trial is complete; None without one."""
     lead: Lead | None
-    """The leader's lead over the baseline; None without a baseline, or where it leads itself."""
+    """The leader's lead over the baseline; None without one, where it leads itself, or while no trial is complete."""
     level: tuple[FrozenTrial, ...]
     """Complete trials that cannot be told from the leader, best first, without the leader."""
 
     @property
     def best(self) -> FrozenTrial:
         """The trial that is best: the baseline, unless the leader beats it by more than chance."""
-        if self.baseline is None or self.lead is None or self.lead.shown:
+        if self.baseline is None or (self.lead is not None and self.lead.shown):
             return self.leader
         return self.baseline
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the baseline is complete, so that its value can be compared."""
+        return self.baseline is not None and self.baseline.state is TrialState.COMPLETE
 
     @property
     def kept(self) -> frozenset[int]:
@@ -82,8 +87,8 @@ def standing(study: optuna.Study) -> Standing | None:
         interval = _interval(_value(other), _value(leader), images) if maximize else None
         return Lead(sign * (_value(leader) - _value(other)), interval)
 
-    baseline = next((t for t in complete if BASELINE in t.user_attrs), None)
-    lead = None if baseline is None or baseline is leader else lead_over(baseline)
+    baseline = next((t for t in complete or trials if BASELINE in t.user_attrs), None)
+    lead = None if baseline is None or baseline is leader or not complete else lead_over(baseline)
     return Standing(leader, baseline, lead, tuple(t for t in complete if t is not leader and not lead_over(t).shown))
 
 

@@ -27,6 +27,8 @@ def verdict(stands: Standing) -> str:
     if stands.baseline is None:
         return f"Trial {leader} is best; no baseline was trained in full that it could be compared with."
     baseline = f"trial {_number(stands.baseline)}, the baseline"
+    if not stands.comparable:
+        return f"{baseline.capitalize()}, is best as long as no trial is complete."
     if lead is None:
         return f"{baseline.capitalize()}, is best: no complete trial has a better value."
     ahead = f"Trial {leader} is ahead of {baseline}, by {_by(lead)}"

@@ -82,13 +82,18 @@ def test_without_a_baseline_the_leader_is_best() -> None:
     assert "no baseline was trained in full" in verdict(found)
 
 
-def test_only_complete_trials_lead_or_are_the_baseline() -> None:
+def test_unfinished_trials_never_beat_the_baseline_and_complete_ones_replace_an_unfinished_baseline() -> None:
     study = optuna.create_study(direction="maximize")
     study.set_user_attr(PLAN, asdict(Plan(1, 4, 2, 1, 1, IMAGES, None, None)))
     assert standing(study) is None
     pruned = TrialState.PRUNED
-    study.add_trial(create_trial(state=pruned, value=0.9, intermediate_values={2: 0.9}, user_attrs={BASELINE: True}))
-    study.add_trial(create_trial(value=0.5, intermediate_values={4: 0.5}))
+    study.add_trial(create_trial(state=pruned, value=0.5, intermediate_values={2: 0.5}, user_attrs={BASELINE: True}))
+    study.add_trial(create_trial(state=pruned, value=0.9, intermediate_values={2: 0.9}))
     found = standing(study)
     assert found is not None
-    assert (found.best.number, found.baseline, set(found.kept)) == (1, None, {1})
+    assert (found.leader.number, found.best.number, found.comparable, set(found.kept)) == (1, 0, False, set())
+    assert verdict(found) == "Trial 0, the baseline, is best as long as no trial is complete."
+    study.add_trial(create_trial(value=0.4, intermediate_values={4: 0.4}))
+    found = standing(study)
+    assert found is not None
+    assert (found.best.number, found.baseline, set(found.kept)) == (2, None, {2})
