@@ -102,7 +102,7 @@ def _winner(
         display.say(f"winner      {verdict(stands)}")
         return best.number
     display.say(f"winner      in the finals: {verdict(stands)}")
-    return int(stands.best.user_attrs[FINALIST])
+    return int(stands.best.user_attrs.get(FINALIST, best.number))  # else it stood in for one that failed
 
 
 def _finals(
@@ -112,18 +112,24 @@ def _finals(
     name = f"{settings.study_name}-finals"
     finals = replace(settings, study=name, retrain=False, max_trials=FINALISTS, pruner="promotion")
     finals = replace(finals, epoch_budget=None, min_epochs=None, max_epochs=None, train_size=None, eta=None)
-    if find_study(finals) is not None:
-        return finals
-    finalists, plan = _finalists(study), _finals_plan(study, settings, data)
-    if plan is None or not finalists:
-        return None
-    held = create_study(finals, plan, "maximize", data.fingerprint, data.source)
-    for trial in finalists:
-        held.enqueue_trial(dict(trial.params), user_attrs={**given(trial.user_attrs), FINALIST: trial.number})
-    images = plan.max_epochs * plan.train_size
-    numbers = ", ".join(str(trial.number) for trial in finalists)
-    display.say(f"finals      trials {numbers}, trained up to {images:,} images each, in study {name}")
+    held = find_study(finals)
+    if held is None:
+        plan = _finals_plan(study, settings, data)
+        if plan is None:
+            return None
+        held = create_study(finals, plan, "maximize", data.fingerprint, data.source)
+        images = f"{plan.max_epochs * plan.train_size:,} images"
+        display.say(f"finals      the baseline and the best others, trained on up to {images} each, in study {name}")
+    _enqueue(held, _finalists(study))
     return finals
+
+
+def _enqueue(finals: optuna.Study, finalists: list[FrozenTrial]) -> None:
+    """Queues the finalists that are missing: a stop may have come between two of them."""
+    known = {trial.user_attrs.get(FINALIST) for trial in finals.get_trials(deepcopy=False)}
+    for trial in finalists:
+        if trial.number not in known:
+            finals.enqueue_trial(dict(trial.params), user_attrs={**given(trial.user_attrs), FINALIST: trial.number})
 
 
 def _finalists(study: optuna.Study) -> list[FrozenTrial]:
