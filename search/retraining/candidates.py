@@ -13,7 +13,6 @@ from search.settings import STUDIES_FOLDER, SearchSettings, StudyError
 from search.study.attributes import RECIPE, SOURCE, record
 from search.study.standing import choose_trials
 from search.study.study import require_study
-from search.study.study import require_study
 
 RECIPES_STUDY = "reference"
 """Study that runs of recipes belong to."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import optuna
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
@@ -31,6 +31,7 @@ def stands(values: list[float], *, baseline: int | None = 0, images: int = IMAGE
     return found
 
 
+@settings(max_examples=20)  # each makes a study
 @given(st.lists(accuracies, min_size=2, max_size=6))
 def test_the_baseline_is_best_until_the_interval_of_the_lead_is_above_0(values: list[float]) -> None:
     found = stands(values)
