@@ -27,7 +27,11 @@ def parser() -> Parser:
     """The command's options."""
     p = Parser("retrain", "Train the best trials of a study, or a recipe, in full; report them on the test images.")
     what = p.add_mutually_exclusive_group()
-    what.add_argument("--trial", default="best", help="best, a trial's number, or top-K")
+    what.add_argument(
+        "--trial",
+        default="best",
+        help="best (the baseline, until another beats it by more than chance), a trial's number, or top-K (by value)",
+    )
     what.add_argument("--recipe", help=f"a built-in recipe ({', '.join(recipe_names())}) or a TOML file")
     what.add_argument("--list-recipes", action="store_true", help="print the built-in recipes with what they cost")
     p.add_study_options()

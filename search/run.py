@@ -28,6 +28,12 @@ def parser() -> Parser:
         help="stop after this long, such as 10m or 1h30m; plans the rungs to fit",
     )
     p.add_argument(
+        "--retrain",
+        action="store_true",
+        help="use the time budget for all of it: the search, where the time is enough the finals of the best trials at "
+        "greater length, and the training of the winner on all images, reported on the test images",
+    )
+    p.add_argument(
         "--trials",
         type=natural,
         help="stop at this many trials of the study in all (default: 50 without a time budget)",
@@ -98,16 +104,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     auto = args["workers"] is None
     args |= {"auto_workers": auto, "workers": args["workers"] or 1}
     settings = SearchSettings(max_trials=args.pop("trials"), warm_start=not args.pop("no_warm_start"), **args)
-    from search.reporting.screen.closing import closing_lines
+    from search.finish import finish_search
+    from search.reporting.runs.run_report import print_outcome
+    from search.reporting.screen.closing import closing_lines, final_line
     from search.reporting.screen.terminal import choose_display
     from search.session import run_search
 
     display = choose_display(quiet)
     try:
         study = run_search(settings, display)
+        outcome = finish_search(study, settings, display) if settings.retrain else None
     except KeyboardInterrupt:
         display.say("stopped; nothing is lost, and the same command continues")
         raise
+    if outcome is not None and not quiet:
+        print_outcome(outcome)
+        display.say(final_line(study, outcome))
     for line in closing_lines(study, settings, sys.argv[1:]):
         display.say(line)
 

@@ -4,6 +4,8 @@ from search import SearchSettings, run_search
 
 study = run_search(SearchSettings(space="resnet_budget5m", time_budget=600))
 study.best_value
+
+With `retrain=True` it takes its share of the time, and `search.finish.finish_search` the rest.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from cifar.data.prepare import PreparedData, prepare
 from cifar.runtime.device import Device, choose_device
 from search.engine.driver import SearchRequest
 from search.engine.engine import Engine, LocalEngine
+from search.engine.events import Event, TrialEnded
+from search.engine.kept_models import keep_models, trains_on_images
 from search.engine.scheduler import Clock
 from search.planning.description import describe, describe_rungs, shortfalls
 from search.planning.forecast import Forecast, forecast, forecast_at
@@ -26,15 +30,18 @@ from search.planning.speed import measure_speed
 from search.planning.workers import best_number, measure_workers
 from search.reporting.screen.terminal import Display, QuietDisplay
 from search.reporting.studies.study_card import write_card
-from search.settings import DEFAULT_TRIALS, SearchSettings
+from search.settings import DEFAULT_TRIALS, SearchSettings, StudyError
+from search.study.attributes import BASELINE, WARM_START
 from search.study.cached_storage import refresh
 from search.study.prior import earlier_best, prior_start, settle_prior
+from search.study.progress import describe_progress, progress_of, time_counter
 from search.study.recovery import close_paused_trials, recover_stale_trials
 from search.study.session_log import close_call, measured_epoch, open_call
 from search.study.study import (
     check_continues,
     create_study,
     find_study,
+    require_study,
     stored_plan,
     write_trials_csv,
 )
@@ -68,11 +75,19 @@ def run_search(
     device = choose_device(settings.device)
     problem = Problem(param_budget=settings.param_budget, mac_budget=settings.mac_budget or None)
     space = space_for(settings.space, problem, settings.param_budgets)  # a wrong space is told before data is fetched
+    _require_trainable(settings, space)
     earlier = earlier_best(settings)
     data = prepare(settings.data) if space.uses_images else None
     started = clock()
-    settings = _with_workers(settings, space, device, display)
-    study, plan, outlook = _open(settings, space, data, device, display)
+    held, whole = find_study(settings), settings
+    if held is not None:
+        check_continues(held, settings, data.fingerprint if data else None)
+    part = _part(held, whole, display)
+    if part is None:
+        return require_study(whole)
+    settings = _with_workers(part, space, device, display)
+    study, plan, outlook = _open(held, settings, space, data, device, display)
+    count_time = time_counter(study, whole, clock, started)
     problem = _problem(plan, data)
     space = space_for(settings.space, problem, plan.param_budgets)
     settle_prior(study, settings, space, earlier)
@@ -89,17 +104,46 @@ def run_search(
         epoch_seconds=(outlook.epoch_seconds or None) if outlook else None,
     )
     key, call = open_call(study, plan, outlook, settings, resumes=can_resume(space))
+
+    def emit(event: Event) -> None:
+        display.event(event)
+        if isinstance(event, TrialEnded):
+            count_time()
+
     try:
         with display.showing(study, plan, space, request.deadline, request.max_trials, clock):
-            (engine or LocalEngine()).run(request, display.event)
+            (engine or LocalEngine()).run(request, emit)
     finally:
         refresh(study)
         recover_stale_trials(study)  # one that Ctrl-C cut off before it began
         close_paused_trials(study)
         close_call(study, key, call, clock() - started)
+        if data is not None and trains_on_images(space):
+            keep_models(study, settings.folder, plan, data, device)
         write_trials_csv(study, settings)
         write_card(study, settings, plan, device)
+        count_time()
     return study
+
+
+def _require_trainable(settings: SearchSettings, space: SearchSpace) -> None:
+    """Refuses to retrain what `search.retrain` cannot train."""
+    if settings.retrain and not (space.uses_images and trains_on_images(space)):
+        raise StudyError(
+            "--retrain needs a space whose candidates are trained on images by the default train",
+            got=settings.space,
+            remedy="Leave --retrain out",
+        )
+
+
+def _part(study: optuna.Study | None, settings: SearchSettings, display: Display) -> SearchSettings | None:
+    """The settings with the time left to the search, where --retrain divides it, which is announced; None without."""
+    if not settings.retrain:
+        return settings
+    progress = progress_of(study, settings)
+    for line in describe_progress(progress):
+        display.say(line)
+    return replace(settings, time_budget=progress.search_left) if progress.search_left else None
 
 
 def _problem(plan: Plan, data: PreparedData | None) -> Problem:
@@ -122,13 +166,15 @@ def _with_workers(settings: SearchSettings, space: SearchSpace, device: Device, 
 
 
 def _open(
-    settings: SearchSettings, space: SearchSpace, data: PreparedData | None, device: Device, display: Display
+    study: optuna.Study | None,
+    settings: SearchSettings,
+    space: SearchSpace,
+    data: PreparedData | None,
+    device: Device,
+    display: Display,
 ) -> tuple[optuna.Study, Plan, Forecast | None]:
     """The study, continued or new, and its plan, both announced; what this call is expected to take, where known."""
-    fingerprint = data.fingerprint if data else None
-    study = find_study(settings)
     if study is not None:
-        check_continues(study, settings, fingerprint)
         plan = stored_plan(study)
         display.say(f"continuing study {settings.study_name!r} with its {len(study.trials)} trials")
         stale = recover_stale_trials(study)
@@ -140,7 +186,8 @@ def _open(
         plan = plan_without_images(settings, space)
         display.say(describe_rungs(plan))
         if not settings.time_budget:  # how long an own trainer takes is not known
-            outlook = forecast_at(plan, settings, 0.0)
+            baseline = settings.warm_start and bool(space.warm_starts())
+            outlook = forecast_at(plan, settings, 0.0, baseline=baseline)
             for line in shortfalls(plan, outlook, settings):
                 display.say(line)
     else:
@@ -150,7 +197,8 @@ def _open(
         outlook = forecast(plan, settings, speed)
         for line in describe(plan, outlook, settings, device):
             display.say(line)
-    study = create_study(settings, plan, space.direction, fingerprint, data.source if data else None)
+    fingerprint, source = (data.fingerprint, data.source) if data else (None, None)
+    study = create_study(settings, plan, space.direction, fingerprint, source)
     return study, plan, outlook
 
 
@@ -172,5 +220,6 @@ def _max_epochs(study: optuna.Study, plan: Plan, settings: SearchSettings) -> in
 def _enqueue_warm_starts(study: optuna.Study, space: SearchSpace, settings: SearchSettings) -> None:
     if not settings.warm_start or study.get_trials(deepcopy=False):
         return
-    for start in (*prior_start(study), *space.warm_starts()):
-        study.enqueue_trial(dict(start.params), user_attrs={"warm_start": start.name, **start.attributes})
+    for place, start in enumerate((*prior_start(study), *space.warm_starts())):
+        mark = {BASELINE: True} if place == 0 else {}
+        study.enqueue_trial(dict(start.params), user_attrs={WARM_START: start.name, **mark, **start.attributes})

@@ -76,6 +76,8 @@ class SearchSettings:
     None is as the study began, and the space's own for a new one."""
     warm_start: bool = True
     """Whether known good points are tried first."""
+    retrain: bool = False
+    """Whether the time budget is for all of it: `run_search` uses its share, `finish_search` the rest."""
     deterministic: bool = False
     """Whether equal seeds must give equal weights."""
     replicate: bool = False
@@ -103,6 +105,8 @@ class SearchSettings:
         yield (self.mac_budget or 0) >= 0, "--mac-budget must be 0 or more", self.mac_budget, "0 is no limit"
         seconds = self.time_budget
         yield seconds is None or seconds > 0, "--time-budget must be longer than 0", seconds, "Try 10m"
+        given = not self.retrain or seconds is not None
+        yield given, "--retrain needs --time-budget, which it divides", "none", "Try --time-budget 1h"
         yield (
             (self.min_epochs or 1) <= (self.max_epochs or math.inf),
             "--min-epochs must not exceed --max-epochs",

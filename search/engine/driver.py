@@ -13,6 +13,7 @@ import optuna
 
 from cifar.data.prepare import PreparedData
 from search.engine.events import Event, TrialEnded
+from search.engine.kept_models import CHECKPOINTS
 from search.engine.ledger import Ledger
 from search.engine.promotion import Done, Start, Wait
 from search.engine.pruners import make_pruner
@@ -96,7 +97,7 @@ class Driver:
             space,
             plan,
             seed=settings.seed,
-            checkpoints=settings.folder / "checkpoints",
+            checkpoints=settings.folder / CHECKPOINTS,
             emit=emit,
             pauses=request.pauses,
             replicate=settings.replicate,

@@ -22,9 +22,11 @@ from cifar.candidate import fingerprint
 from cifar.errors import UserError
 from cifar.runtime.seeds import derive_seed
 from search.engine.events import EpochDone, Event, TrialEnded, TrialOutcome, TrialStarted
+from search.engine.kept_models import checkpoint_of, trains_on_images
 from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, TrialJob, Verdict, candidate_of, described
 from search.planning.plan import Plan
 from search.study.attributes import (
+    BASELINE,
     CANDIDATE,
     EPOCH_SECONDS,
     FINGERPRINT,
@@ -41,6 +43,7 @@ from search.study.attributes import (
 )
 from search.study.optuna_internals import live_trial
 from search.study.recovery import INTERRUPTED, reopen, requeue, this_process
+from search.study.standing import standing
 from search.study.trials import is_paused, known_result
 from spaces.base import Proposal, SearchSpace, can_resume, propose
 
@@ -76,7 +79,7 @@ class Ledger:
         space: proposes candidates.
         plan: full length and limits of the study.
         seed: the study's seed; each trial's own derives from it and the trial's number.
-        checkpoints: folder of the paused trials' states.
+        checkpoints: folder of the states of paused trials, and of those whose weights are kept.
         emit: is told what happens.
         pauses: whether trials pause and are resumed later; otherwise the study's pruner ends them.
         replicate: whether a repeated candidate is trained again.
@@ -97,7 +100,7 @@ class Ledger:
         self.study, self.space, self.plan, self.seed = study, space, plan, seed
         self.checkpoints, self.emit, self.pauses, self.replicate = checkpoints, emit, pauses, replicate
         self.open: dict[int, OpenTrial] = {}  # by number; what a sudden end must put back
-        self.resumable = can_resume(space)
+        self.resumable, self.keeps = can_resume(space), trains_on_images(space)
         self.losses: Counter[str] = Counter()  # workers lost, by fingerprint of the candidate
 
     # ---- a job begins
@@ -105,12 +108,16 @@ class Ledger:
     def start(self, epochs: int) -> TrialJob | TrialEnded:
         """Asks for a new trial; it ends at once if it fails to propose, breaks a limit, or repeats another.
 
+        The baseline pauses at the first rung whatever the pruner, so that little is lost where the search is stopped.
+
         Raises:
             UserError: the space says what the user has to mend.
         """
         trial = self.study.ask()
         self.open[trial.number] = OpenTrial(trial, 0)
         attributes = given(trial.user_attrs)
+        if BASELINE in attributes:
+            epochs = min(epochs, self.plan.rungs[0])
         trial.set_user_attr(WORKER, this_process())
         trial.set_user_attr(LAST_JOB, [0, epochs])
         try:
@@ -209,8 +216,14 @@ class Ledger:
         self._time(opened, result)
         if result.epoch >= self.plan.max_epochs:
             self._end(opened.trial, TrialState.COMPLETE, TrialOutcome.COMPLETE, "full length", result.value)
-            return Verdict.STOP
-        return self._paused(opened, job, out_of_time) if self.pauses else self._pruned(opened, job, out_of_time)
+            return Verdict.SAVE if self.keeps and self._is_kept(job.number) else Verdict.STOP
+        pauses = self.pauses or BASELINE in opened.trial.user_attrs
+        return self._paused(opened, job, out_of_time) if pauses else self._pruned(opened, job, out_of_time)
+
+    def _is_kept(self, number: int) -> bool:
+        """Whether the weights of a complete trial are kept, as matters stand."""
+        stands = standing(self.study)
+        return stands is not None and number in stands.kept
 
     def _time(self, opened: OpenTrial, result: EpochResult) -> None:
         """Keeps the trial's seconds an epoch: the median of a job's epochs after the first, which includes set-up."""
@@ -296,8 +309,8 @@ class Ledger:
         self.open.clear()
 
     def checkpoint(self, seed: int) -> Path:
-        """The file of a trial's state; named by its seed, which a trial that resumes it shares."""
-        return self.checkpoints / f"{seed:016x}.pt"
+        """The file of a trial's state."""
+        return checkpoint_of(self.checkpoints, seed)
 
     def _end(
         self, trial: Trial, state: TrialState, outcome: TrialOutcome, reason: str, value: float | None = None

@@ -1,7 +1,7 @@
 """The scheduler: what a free worker does next, and when a search is over.
 
-It shows the study to the promotion policy, keeps the limits of the call, and notes how trials end. It reads the study
-and writes nothing.
+It has the baseline trained in full first, shows the other trials to the promotion policy, keeps the limits of the call,
+and notes how trials end. It reads the study and writes nothing.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.engine.events import TrialEnded, TrialOutcome
-from search.engine.promotion import Decision, Done, Promotion, Start, Status, TrialView, Wait
+from search.engine.promotion import Decision, Done, Promote, Promotion, Start, Status, TrialView, Wait
 from search.engine.views import views
 from search.planning.plan import Plan
 from search.settings import StudyError
-from search.study.trials import counted, mean_epoch_seconds, trained
+from search.study.attributes import BASELINE
+from search.study.trials import counted, distinct, epochs_of, is_paused, mean_epoch_seconds, trained
 
 MOST_FAILURES = 3  # in a row with the same reason: the cause is not the candidate
 MOST_INFEASIBLE = 1000  # in a row: the space does not know the limit
@@ -78,12 +79,27 @@ class Scheduler:
         if self.limits.deadline is not None and self.clock() + (self.shortest or 0.0) / 2 >= self.limits.deadline:
             return Done()
         trials = self.study.get_trials(deepcopy=False)
-        return self.policy.decide(*self._outlook(trials)) if self.pauses else self._until_pruned(trials)
+        return self._baseline(trials) or (
+            self.policy.decide(*self._outlook(trials)) if self.pauses else self._until_pruned(trials)
+        )
 
     @property
     def out_of_time(self) -> bool:
         """Whether no epoch may begin any more."""
         return self.limits.deadline is not None and self.clock() >= self.limits.deadline
+
+    def _baseline(self, trials: list[FrozenTrial]) -> Promote | None:
+        """The next rung of a paused baseline: it is trained in full before anything else competes for the time.
+
+        Every search then knows early what its other trials have to beat. The baseline is asked for first, since it is
+        the first trial that is queued.
+        """
+        baseline = _unfinished_baseline(trials)
+        if baseline is None or not is_paused(baseline):
+            return None
+        epochs = epochs_of(baseline, self.plan.rungs[0])
+        rung = next(rung for rung in self.plan.rungs if rung > epochs)
+        return Promote(baseline.number, rung) if rung - epochs <= self._allowed_epochs(trials) else None
 
     def _until_pruned(self, trials: list[FrozenTrial]) -> Start | Wait | Done:
         """Starts trials of full length; the last may be shorter, where too few epochs are left for a full one."""
@@ -95,20 +111,34 @@ class Scheduler:
         return Start(int(min(full, epochs_left)))
 
     def _outlook(self, trials: list[FrozenTrial]) -> tuple[list[TrialView], float, float]:
-        """What the policy decides from: the trials, and the epochs and trials left."""
+        """What the policy decides from: the trials but the baseline, and the epochs and trials left.
+
+        The baseline would take the place of a trial that is to be compared with it.
+        """
         maximize = self.study.direction is optuna.study.StudyDirection.MAXIMIZE
         timed = self.limits.deadline is not None and self.limits.max_epochs is None  # a limit of epochs counts alike
         seen = views(trials, self.plan, maximize=maximize, timed=timed)
-        return seen, min(self._epochs_left(trials), self._affordable(trials, seen)), self._trials_left(trials)
+        others = [view for view in seen if BASELINE not in trials[view.number].user_attrs]
+        return others, min(self._epochs_left(trials), self._affordable(trials, seen)), self._trials_left(trials)
 
     def _trials_left(self, trials: list[FrozenTrial]) -> float:
         if self.exhausted:
             return 0
         return math.inf if self.limits.max_trials is None else self.limits.max_trials - counted(trials)
 
-    def _epochs_left(self, trials: list[FrozenTrial]) -> float:
+    def _allowed_epochs(self, trials: list[FrozenTrial]) -> float:
+        """Epochs that may be trained beyond those of running jobs."""
         most = self.limits.max_epochs
         return math.inf if most is None else most - trained(trials, self.plan.rungs[0])
+
+    def _epochs_left(self, trials: list[FrozenTrial]) -> float:
+        """The same without those that the baseline still needs."""
+        return self._allowed_epochs(trials) - self._reserved(trials)
+
+    def _reserved(self, trials: list[FrozenTrial]) -> int:
+        """Epochs that the baseline still needs beyond its running job."""
+        baseline = _unfinished_baseline(trials)
+        return 0 if baseline is None else self.plan.max_epochs - epochs_of(baseline, self.plan.rungs[0])
 
     def _affordable(self, trials: list[FrozenTrial], seen: list[TrialView]) -> float:
         """Epochs of a mean trial that the time left pays for, beyond what running trials still train."""
@@ -117,7 +147,8 @@ class Scheduler:
             return math.inf
         left = self.limits.workers * (1 - RESERVE) * (self.limits.deadline - self.clock()) / seconds
         last = {t.number: t.last_step or 0 for t in trials}
-        return left - sum(t.cost * (t.epochs - last[t.number]) for t in seen if t.status is Status.RUNNING)
+        running = sum(t.cost * (t.epochs - last[t.number]) for t in seen if t.status is Status.RUNNING)
+        return left - running - self._reserved(trials)
 
     def note(self, ended: TrialEnded, seconds: float, *, worker_lost: bool = False) -> None:
         """Notes how a job ended.
@@ -152,3 +183,9 @@ class Scheduler:
         elif ended.outcome.trained:
             self.failures = [failed for failed in self.failures if failed.epoch >= ended.epoch]
         return self.failures
+
+
+def _unfinished_baseline(trials: list[FrozenTrial]) -> FrozenTrial | None:
+    """The baseline, where it runs or is paused."""
+    marked = distinct(trial for trial in trials if BASELINE in trial.user_attrs)
+    return next((t for t in marked if t.state is TrialState.RUNNING or is_paused(t)), None)

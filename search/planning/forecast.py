@@ -31,16 +31,20 @@ class Forecast:
     """Trials that the time, epoch or trial budget holds."""
     seconds: float
     """Seconds until the end."""
+    baseline: bool = False
+    """Whether one of the trials is a baseline, trained in full whatever the pruner."""
 
 
 def forecast(plan: Plan, settings: SearchSettings, speed: Speed) -> Forecast:
     """What the first call of a study will take, from this machine's speed."""
     macs = plan.mac_budget or macs_at(plan.param_budget, plan.image_size)
     images = plan.train_size + EVALUATION_COST * plan.val_limit
-    return forecast_at(plan, settings, TYPICAL_COST * images * speed.seconds(macs))
+    return forecast_at(plan, settings, TYPICAL_COST * images * speed.seconds(macs), baseline=settings.warm_start)
 
 
-def forecast_at(plan: Plan, settings: SearchSettings, epoch_seconds: float, started: int = 0) -> Forecast:
+def forecast_at(
+    plan: Plan, settings: SearchSettings, epoch_seconds: float, started: int = 0, *, baseline: bool = False
+) -> Forecast:
     """What a call will take.
 
     Args:
@@ -48,8 +52,11 @@ def forecast_at(plan: Plan, settings: SearchSettings, epoch_seconds: float, star
         settings: what the call is asked to do.
         epoch_seconds: seconds of a typical trial's epoch; 0 where no time passes, as with recorded curves.
         started: trials that earlier calls started.
+        baseline: whether the call trains a baseline, in full.
     """
     trial_epochs, first_epochs = _epochs(plan, settings.pruner)
+    if baseline:
+        first_epochs += plan.max_epochs - trial_epochs
     trials = _trials_asked(settings) - started
     if settings.epoch_budget:
         trials = min(trials, (settings.epoch_budget - first_epochs) / trial_epochs)
@@ -57,7 +64,7 @@ def forecast_at(plan: Plan, settings: SearchSettings, epoch_seconds: float, star
     if settings.time_budget and settings.time_budget < seconds:
         seconds = settings.time_budget
         trials = (seconds * settings.workers / epoch_seconds - first_epochs) / trial_epochs
-    return Forecast(epoch_seconds, trial_epochs, max(0 if started else 1, int(trials)), seconds)
+    return Forecast(epoch_seconds, trial_epochs, max(0 if started else 1, int(trials)), seconds, baseline)
 
 
 def _epochs(plan: Plan, pruner: str) -> tuple[float, float]:
@@ -76,8 +83,17 @@ def _trials_asked(settings: SearchSettings) -> float:
     return settings.max_trials or (math.inf if limited else DEFAULT_TRIALS)
 
 
-def trials_reaching(plan: Plan, pruner: str, trials: int) -> list[int]:
-    """How many of the trials are expected to be trained up to each rung, the last included."""
+def trials_reaching(plan: Plan, pruner: str, trials: int, *, baseline: bool = False) -> list[int]:
+    """How many of the trials are expected to be trained up to each rung, the last included.
+
+    Args:
+        plan: what the trials have in common.
+        pruner: which trials are trained beyond a rung.
+        trials: how many start.
+        baseline: whether one of them is trained in full in any case.
+    """
+    if baseline:
+        return [1 + others for others in trials_reaching(plan, pruner, trials - 1)]
     count = len(plan.rungs)
     if pruner == "none":
         return [trials] * count
@@ -107,7 +123,9 @@ def checkpoint_bytes(parameters: float) -> int:
     return round(BYTES_A_NUMBER * COPIES * parameters)
 
 
-def disk(plan: Plan, pruner: str, trials: int, parameters: float | None = None) -> int | None:
+def disk(
+    plan: Plan, pruner: str, trials: int, parameters: float | None = None, *, baseline: bool = False
+) -> int | None:
     """Bytes of the checkpoints of trials that are paused when a call ends; None where unknown.
 
     Args:
@@ -115,10 +133,11 @@ def disk(plan: Plan, pruner: str, trials: int, parameters: float | None = None) 
         pruner: only promotion pauses trials.
         trials: how many the call is expected to run.
         parameters: mean of the study's networks so far; None estimates it from the limits.
+        baseline: whether one of them is trained in full in any case.
     """
     if pruner != "promotion" or not plan.train_size:
         return 0
     parameters = parameters or expected_parameters(plan)
     if parameters is None:
         return None
-    return checkpoint_bytes(parameters) * (trials - trials_reaching(plan, pruner, trials)[-1])
+    return checkpoint_bytes(parameters) * (trials - trials_reaching(plan, pruner, trials, baseline=baseline)[-1])

@@ -11,11 +11,16 @@ from cifar.recipe import recipe_names
 from search.retraining.models import register_networks
 from search.settings import STUDIES_FOLDER, SearchSettings, StudyError
 from search.study.attributes import RECIPE, SOURCE, record
+from search.study.standing import choose_trials
 from search.study.study import require_study
-from search.study.trials import choose_trials
 
 RECIPES_STUDY = "reference"
 """Study that runs of recipes belong to."""
+
+
+def final_folder(settings: SearchSettings) -> Path:
+    """The folder of the final training of `search.run --retrain`."""
+    return settings.folder / "runs" / "final"
 
 
 @dataclass(frozen=True)

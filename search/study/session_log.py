@@ -41,9 +41,11 @@ def open_call(
     reaching: tuple[int, ...] = ()
     space_taken = seconds = epoch_seconds = None
     if outlook is not None:
-        reaching = tuple(trials_reaching(plan, settings.pruner, outlook.trials)) if outlook.trials else ()
+        trials, baseline = outlook.trials, outlook.baseline
+        expected = trials_reaching(plan, settings.pruner, trials, baseline=baseline)
+        reaching = tuple(expected) if trials else ()
         seconds, epoch_seconds = outlook.seconds or None, outlook.epoch_seconds or None
-        space_taken = disk(plan, settings.pruner, outlook.trials, mean_parameters(study))
+        space_taken = disk(plan, settings.pruner, trials, mean_parameters(study), baseline=baseline)
     call = Call(reaching, seconds, space_taken, resumes, epoch_seconds)
     study.set_user_attr(key, to_dict(call))
     return key, call

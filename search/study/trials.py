@@ -10,8 +10,7 @@ from collections.abc import Iterable
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.settings import StudyError
-from search.study.attributes import CANDIDATE, CONTINUES, EPOCH_SECONDS, FINGERPRINT, LAST_JOB, PAUSED, REPEAT_OF
+from search.study.attributes import CONTINUES, EPOCH_SECONDS, FINGERPRINT, LAST_JOB, PAUSED, REPEAT_OF
 
 
 def is_feasible(trial: FrozenTrial) -> bool:
@@ -83,26 +82,3 @@ def ranked(study: optuna.Study) -> list[FrozenTrial]:
     return sorted(
         valued, key=lambda t: (t.state != TrialState.COMPLETE, -reached(t), sign * (t.value or 0.0), t.number)
     )
-
-
-def choose_trials(study: optuna.Study, wanted: str) -> list[FrozenTrial]:
-    """The trials that `best`, a number or `top-K` names.
-
-    Raises:
-        StudyError: not one of these forms, no such trial, or none with a value yet.
-    """
-    if wanted.isdecimal():
-        found = [t for t in study.get_trials(deepcopy=False) if t.number == int(wanted) and CANDIDATE in t.user_attrs]
-        if not found:
-            count = len(study.get_trials(deepcopy=False))
-            raise StudyError(
-                f"--trial must be one of the study's {count} trials", got=wanted, remedy="See its trials.csv"
-            )
-        return found
-    kind, _, number = wanted.partition("-")
-    if wanted != "best" and not (kind == "top" and number.isdecimal() and int(number) >= 1):
-        raise StudyError("--trial is best, a trial's number, or top-K", got=repr(wanted), remedy="Use best")
-    trials = ranked(study)
-    if not trials:
-        raise StudyError("the study must have a trial with a value", got="none yet", remedy="Run search.run longer")
-    return trials[: 1 if wanted == "best" else int(number)]

@@ -17,7 +17,7 @@ from cifar.errors import ConfigError
 from cifar.evaluate import Evaluation, evaluate, write_evaluation
 from cifar.normalization import Normalization, normalize
 from cifar.prediction import predict_probabilities
-from cifar.stats.intervals import wilson_interval
+from cifar.stats.intervals import difference_interval, wilson_interval
 
 CPU = torch.device("cpu")
 STATISTICS = Normalization((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
@@ -261,6 +261,32 @@ def test_wilson_interval_of_nothing_says_nothing() -> None:
 def test_wilson_interval_refuses_nonsense(arguments: tuple[int, int, float]) -> None:
     with pytest.raises(ValueError, match="interval needs"):
         wilson_interval(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "interval"),
+    [
+        ((48, 80), (56, 70), (0.0524, 0.3339)),
+        ((3, 10), (9, 10), (0.1705, 0.8090)),
+        ((0, 29), (5, 56), (-0.0381, 0.1926)),
+        ((0, 20), (0, 10), (-0.1611, 0.2775)),
+        ((0, 10), (10, 10), (0.6075, 1.0)),
+    ],
+)
+def test_difference_interval_of_newcombe(
+    first: tuple[int, int], second: tuple[int, int], interval: tuple[float, float]
+) -> None:
+    """Table II, method 10, of Newcombe, Statistics in Medicine 17 (1998) 873-890."""
+    (a, m), (b, n) = first, second
+    assert difference_interval(a, b, m, n) == pytest.approx(interval, abs=5e-5)
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.floats(0, 1), st.floats(0, 1))
+def test_difference_interval_holds_the_difference(m: int, n: int, p: float, q: float) -> None:
+    a, b = round(p * m), round(q * n)
+    low, high = difference_interval(a, b, m, n)
+    assert -1 <= low <= b / n - a / m <= high <= 1
+    assert difference_interval(b, a, n, m) == pytest.approx((-high, -low), abs=1e-12)
 
 
 # ---- metrics

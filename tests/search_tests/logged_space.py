@@ -15,7 +15,7 @@ SPACE = """
 import os, signal
 from pathlib import Path
 from cifar.errors import Diverged
-from spaces.base import EpochReport, OwnCandidate, SearchSpace
+from spaces.base import EpochReport, OwnCandidate, SearchSpace, WarmStart
 
 class Candidate(OwnCandidate):
     def __init__(self, x):
@@ -30,6 +30,8 @@ class Logged(SearchSpace):
     resumable = {resumable}
     def suggest(self, trial):
         return Candidate({suggest})
+    def warm_starts(self):
+        return [WarmStart(f"start {{x}}", {{"x": x}}) for x in {starts}]
     def train(self, candidate, context):
         for epoch in range(context.epochs_done + 1, context.fidelity + 1):
             {before}
@@ -48,10 +50,11 @@ def logged_space(
     before: str = "pass",
     epochs: int = 8,
     resumable: bool = True,
+    starts: tuple[float, ...] = (),
 ) -> str:
-    """Writes the space; `before` is a statement that runs before each epoch."""
+    """Writes the space; `before` is a statement that runs before each epoch, `starts` are the points tried first."""
     path = folder / "logged.py"
-    path.write_text(SPACE.format(suggest=suggest, before=before, epochs=epochs, resumable=resumable))
+    path.write_text(SPACE.format(suggest=suggest, before=before, epochs=epochs, resumable=resumable, starts=starts))
     return str(path)
 
 

@@ -18,7 +18,8 @@ from cifar.data.prepare import prepare
 from search.session import run_search
 from search.settings import PRUNERS, SAMPLER_PACKAGES, SAMPLERS, SearchSettings, StudyError
 from search.study.attributes import CANDIDATE, REASON
-from search.study.trials import choose_trials, counted, ranked
+from search.study.standing import choose_trials
+from search.study.trials import counted, ranked
 
 Settings = Callable[..., SearchSettings]
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import optuna
 
+from search.engine.kept_models import model_folder
+from search.format import format_percent, format_value
+from search.reporting.studies.standing_section import level, verdict
 from search.reporting.studies.study_card import card_path
+from search.retraining.final_evaluation import Outcome
 from search.settings import SearchSettings
 from search.study.attributes import record
+from search.study.standing import standing
 from search.study.storage import shown_url
 from search.study.study import stored_plan
-from search.study.trials import ranked, reached
+from search.study.trials import reached
 
 
 def closing_lines(study: optuna.Study, settings: SearchSettings, arguments: Sequence[str]) -> list[str]:
@@ -22,20 +27,43 @@ def closing_lines(study: optuna.Study, settings: SearchSettings, arguments: Sequ
         settings: what the search was asked to do.
         arguments: the command's arguments; given again, they continue the study.
     """
-    trials = ranked(study)
-    if not trials:
+    stands = standing(study)
+    if stands is None:
         return ["no trial has a value yet: give it more time with the same command"]
-    best, full = trials[0], stored_plan(study).max_epochs
+    best, full = stands.best, stored_plan(study).max_epochs
     size = record(best).parameters
     option = "" if settings.study is None and settings.space == "resnet_budget5m" else f" --study {settings.study_name}"
     option += "" if settings.storage is None else f" --storage {shown_url(settings)}"
+    part = "in the search, " if settings.retrain else ""
     return [
         "",
-        f"best trial {best.number}: {best.value:.4f} after {reached(best)} of {full} epochs"
+        f"{part}best trial {best.number}: {best.value:.4f} after {reached(best)} of {full} epochs"
         + (f", {size:,} parameters" if size is not None else ""),
+        *(f"           {sentence}" for sentence in (verdict(stands), *level(stands))),
         f"trials     {card_path(settings).parent / 'trials.csv'}, summary in {card_path(settings)}",
         f"report     python -m search.report{option}",
         f"look       python -m search.dashboard{option}   or: optuna-dashboard {shown_url(settings)}",
-        f"retrain    python -m search.retrain --trial best{option}",
-        f"continue   the same command again: {' '.join(['python -m search.run', *arguments])}",
+        *_next(settings, best.number, option, arguments),
     ]
+
+
+def _next(settings: SearchSettings, best: int, option: str, arguments: Sequence[str]) -> Iterator[str]:
+    """What to do with the best trial, and how the search goes on; nothing where all of it is done."""
+    if settings.retrain:
+        return
+    yield f"retrain    python -m search.retrain --trial best{option}"
+    model = model_folder(settings.folder, best)
+    if model.exists():
+        yield f"submit     python -m search.submit --model {model} --pkl FILE.pkl --out submission.csv"
+    yield f"continue   the same command again: {' '.join(['python -m search.run', *arguments])}"
+
+
+def final_line(study: optuna.Study, outcome: Outcome) -> str:
+    """The result of the final training, beside the baseline's in the search."""
+    stands = standing(study)
+    images = f"{format_percent(outcome.test.accuracy)} of the test images"
+    line = f"final      {outcome.record.title}, trained on all {outcome.record.train_images:,} images: {images}"
+    if stands is None or stands.baseline is None:
+        return line
+    value, epochs = format_value(stands.baseline.value, percent=True), reached(stands.baseline)
+    return f"{line}; the baseline had {value} of the validation images after {epochs} short epochs"

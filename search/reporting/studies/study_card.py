@@ -18,9 +18,11 @@ from search.planning.plan import Plan
 from search.reporting.studies.pareto import best_by_limit, costed_trials
 from search.reporting.studies.pareto_sections import front_section, limits_section
 from search.reporting.studies.resource_usage import training_seconds
+from search.reporting.studies.standing_section import standing_section
 from search.reporting.tables import Section, Table, markdown
 from search.settings import SearchSettings
-from search.study.attributes import PRIOR, SEED, SOURCE, SPACE, record
+from search.study.attributes import BASELINE, PRIOR, SEED, SOURCE, SPACE, record
+from search.study.standing import standing
 from search.study.storage import shown_url
 from search.study.trials import ranked, reached
 
@@ -71,9 +73,9 @@ def _best_section(study: optuna.Study) -> Section:
 
 
 def _sections(study: optuna.Study, plan: Plan) -> list[Section]:
-    """The best trial within each limit and the Pareto front, where the space has a cost."""
-    found, percent = costed_trials(study), plan.train_size > 0
-    sections: list[Section] = []
+    """The baseline; the best trial within each limit and the Pareto front, where the space has a cost."""
+    found, percent, stands = costed_trials(study), plan.train_size > 0, standing(study)
+    sections: list[Section] = [standing_section(stands)] if stands else []
     if plan.param_budgets:
         sections.append(limits_section(best_by_limit(found, plan.param_budgets), percent))
     if found:
@@ -90,7 +92,7 @@ def _data(plan: Plan, source: str | None) -> str:
 def _row(trial: FrozenTrial) -> tuple[str, ...]:
     held = record(trial)
     return (
-        str(trial.number),
+        f"{trial.number}, the baseline" if BASELINE in trial.user_attrs else str(trial.number),
         trial.state.name.lower(),
         str(reached(trial)),
         f"{trial.value:.4f}",

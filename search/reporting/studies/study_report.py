@@ -14,16 +14,16 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from search.engine.kept_models import CHECKPOINTS
 from search.planning.plan import Plan
 from search.reporting.studies.pareto import CostedTrial, best_by_limit, costed_trials
 from search.reporting.studies.rank_correlation import RankCorrelation, Values, rank_correlations, winner_history
 from search.reporting.studies.resource_usage import ResourceUsage, resource_usage
 from search.settings import StudyError
 from search.study.session_log import calls
+from search.study.standing import Standing, standing
 from search.study.study import stored_plan
 from search.study.trials import distinct, is_feasible, reached
-
-CHECKPOINTS = "checkpoints"  # folder of the paused trials' states, in the study's
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class StudyReport:
     """Rank correlations between rungs."""
     winner_history: tuple[RankCorrelation, ...]
     """Where the trial that is best at the highest rung reached stood at each earlier one."""
+    standing: Standing | None
+    """The best trial against the baseline; None where no trial has a value."""
     usage: ResourceUsage
     """Plan against actual."""
     costed: tuple[CostedTrial, ...]
@@ -72,6 +74,7 @@ def study_report(study: optuna.Study, folder: Path) -> StudyReport:
         plan=plan,
         correlations=tuple(rank_correlations(values, plan.rungs)),
         winner_history=tuple(winner_history(values, plan.rungs)),
+        standing=standing(study),
         usage=resource_usage(trials, plan, calls(study), _checkpoint_bytes(folder)),
         costed=tuple(costed),
         best=tuple(best_by_limit(costed, plan.param_budgets)),

@@ -7,13 +7,15 @@ from search.planning.plan import Plan
 from search.reporting.studies.pareto_sections import front_section, limits_section
 from search.reporting.studies.rank_correlation import FEWEST, RankCorrelation
 from search.reporting.studies.resource_usage import ResourceUsage
+from search.reporting.studies.standing_section import standing_section
 from search.reporting.studies.study_report import StudyReport
 from search.reporting.tables import Section, Table
 
 
 def sections(report: StudyReport) -> list[Section]:
     """The report for a person."""
-    found = [trust_section(report), usage_section(report.usage, report.plan)]
+    found = [standing_section(report.standing)] if report.standing else []
+    found += [trust_section(report), usage_section(report.usage, report.plan)]
     if report.best:
         found.append(limits_section(report.best, report.percent))
     if report.costed:

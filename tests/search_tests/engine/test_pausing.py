@@ -120,7 +120,7 @@ def test_pausing_after_every_epoch_changes_nothing(name: str, split: TrainingSpl
 def test_promoted_trials_of_a_search_report_what_one_go_reports(
     toy_search: Callable[..., SearchSettings], toy: Path
 ) -> None:
-    settings = toy_search(max_trials=3, max_epochs=4, train_size=64, deterministic=True)
+    settings = toy_search(max_trials=4, max_epochs=4, train_size=64, deterministic=True)
     study = run_search(settings)
     waiting = [t for t in study.trials if t.state is TrialState.PRUNED and t.user_attrs.get(PAUSED)]
     files = {path.stem for path in (settings.folder / "checkpoints").iterdir()}
@@ -135,7 +135,7 @@ def test_promoted_trials_of_a_search_report_what_one_go_reports(
         given = TrialContext(4, trial.user_attrs["seed"], choose_device("cpu"), split)
         whole = {report.epoch: report.value for report in train_on_images(candidate, given)}
         assert trial.intermediate_values == whole
-    assert len(study.get_trials(states=(TrialState.COMPLETE,))) == 3
+    assert len(study.get_trials(states=(TrialState.COMPLETE,))) == 4
 
 
 def test_a_trial_whose_checkpoint_is_gone_is_trained_from_the_start(toy_search: Callable[..., SearchSettings]) -> None:

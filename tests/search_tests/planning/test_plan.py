@@ -95,6 +95,19 @@ def test_every_time_budget_gives_a_usable_plan(seconds: float, slowness: int) ->
     assert describe(made, forecast(made, settings, speed), settings, choose_device("cpu"))
 
 
+def test_the_plan_says_where_the_default_alone_is_expected_to_do_as_well() -> None:
+    def said(speed: Speed, settings: SearchSettings) -> list[str]:
+        made = make_plan(settings, CIFAR, 5_000_000, speed)
+        lines = describe(made, forecast(made, settings, speed), settings, choose_device("cpu"))
+        return [line for line in lines if line.startswith("default ")]
+
+    short = SearchSettings(time_budget=600)
+    assert "--retrain gives it most of the time" in said(LAPTOP, short)[0]
+    assert "that is where most of it goes" in said(LAPTOP, replace(short, retrain=True))[0]
+    assert said(LAPTOP, replace(short, warm_start=False)) == []  # no default is trained
+    assert said(GPU, short) == []
+
+
 def test_limits_and_the_usual_network_agree() -> None:
     usual = REFERENCE_RESNET.cost()
     assert macs_at(None, 32) == macs_at(usual.parameters, 32) == usual.macs

@@ -289,22 +289,23 @@ def plan(min_epochs: int, max_epochs: int, eta: int, from_top: bool = True) -> P
     return Plan(min_epochs, max_epochs, eta, 1000, 100, 100, 300_000, None, from_top=from_top)
 
 
-@given(st.integers(1, 200), st.integers(1, 100), st.integers(2, 4), st.sampled_from(PRUNERS))
-def test_ever_fewer_trials_reach_the_rungs(trials: int, max_epochs: int, eta: int, pruner: str) -> None:
+@given(st.integers(1, 200), st.integers(1, 100), st.integers(2, 4), st.sampled_from(PRUNERS), st.booleans())
+def test_ever_fewer_trials_reach_the_rungs(trials: int, max_epochs: int, eta: int, pruner: str, baseline: bool) -> None:
     made = plan(1, max_epochs, eta)
-    reaching = trials_reaching(made, pruner, trials)
+    reaching = trials_reaching(made, pruner, trials, baseline=baseline)
     assert len(reaching) == len(made.rungs)
     assert reaching[0] == trials
     assert reaching == sorted(reaching, reverse=True)
     assert reaching[-1] >= 1
 
 
-@given(st.integers(50, 500), st.sampled_from(["promotion", "hyperband"]))
-def test_expected_epochs_are_those_of_the_forecast(trials: int, pruner: str) -> None:
+@given(st.integers(50, 500), st.sampled_from(["promotion", "hyperband"]), st.booleans())
+def test_expected_epochs_are_those_of_the_forecast(trials: int, pruner: str, baseline: bool) -> None:
     made = plan(1, 9, 3, from_top=pruner == "promotion")
     settings = SearchSettings(max_trials=trials, pruner=pruner, eta=3)
-    outlook = forecast_at(made, settings, 2.0)
-    reaching = trials_reaching(made, pruner, trials)
+    outlook = forecast_at(made, settings, 2.0, baseline=baseline)
+    assert outlook.baseline == baseline
+    reaching = trials_reaching(made, pruner, trials, baseline=baseline)
     epochs = sum(n * (high - low) for n, low, high in zip(reaching, [0, *made.rungs], made.rungs, strict=False))
     assert epochs == pytest.approx(trials * outlook.trial_epochs, rel=0.1)
 
@@ -315,6 +316,7 @@ def test_forecasts_of_calls_that_continue() -> None:
     assert forecast_at(made, SearchSettings(max_trials=50), 2.0, started=50).trials == 0
     assert forecast_at(made, SearchSettings(epoch_budget=100), 2.0).trials == 40  # 1 + 1/2 + 2/4 + 4/8 epochs each
     assert forecast_at(made, SearchSettings(epoch_budget=100), 2.0).seconds == pytest.approx(200)
+    assert forecast_at(made, SearchSettings(epoch_budget=100), 2.0, baseline=True).trials == 37  # one of 8 epochs
     assert forecast_at(made, SearchSettings(epoch_budget=100, time_budget=50.0), 2.0).trials == 10
 
 

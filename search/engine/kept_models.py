@@ -1,0 +1,101 @@
+"""The weights of a study's leader and of its baseline, kept so that they predict without a retraining.
+
+A worker saves a trial that ends at full length if it leads then, or is the baseline. When a call of the search ends,
+what it saved becomes a model in the study's folder, `models/trial-<number>`, which `search.predict` and `search.submit`
+take; models and checkpoints of trials that were overtaken are removed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from cifar.candidate import Candidate
+from cifar.checkpoint import TrainedModel, load, save_model
+from cifar.data.prepare import PreparedData
+from cifar.data.splits import TrainingSplit, load_training_split
+from cifar.errors import CheckpointError
+from cifar.runtime.device import Device
+from cifar.train import Training
+from search.planning.plan import Plan
+from search.study.attributes import record
+from search.study.standing import standing
+from search.study.trials import distinct
+from spaces.base import SearchSpace
+from spaces.multi_limit import MultiLimitSpace
+
+CHECKPOINTS = "checkpoints"
+"""Folder of the states of paused trials, in the study's."""
+MODELS = "models"
+"""Folder of the models that are kept, in the study's."""
+
+
+def trains_on_images(space: SearchSpace) -> bool:
+    """Whether the space's candidates are `cifar` candidates, trained by the default `train`."""
+    trainer = space.first if isinstance(space, MultiLimitSpace) else space
+    return type(trainer).train is SearchSpace.train
+
+
+def checkpoint_of(folder: Path, seed: int) -> Path:
+    """The file of a trial's state; named by its seed, which a trial that resumes it shares."""
+    return folder / f"{seed:016x}.pt"
+
+
+def model_folder(study_folder: Path, number: int) -> Path:
+    """Where the model of a trial lies if it is kept."""
+    return study_folder / MODELS / f"trial-{number}"
+
+
+def keep_models(study: optuna.Study, folder: Path, plan: Plan, data: PreparedData, device: Device) -> None:
+    """Makes models of the checkpoints of the trials whose weights are kept, and removes what was overtaken.
+
+    Args:
+        study: the study, no trial of which runs in this process.
+        folder: the study's folder.
+        plan: the study's plan.
+        data: images that the trials were trained on.
+        device: where a training is put together for its weights.
+    """
+    stands = standing(study)
+    kept = stands.kept if stands else frozenset[int]()
+    saved = [(t, path) for t in _complete(study) if (path := _checkpoint(folder, t)) is not None and path.exists()]
+    split = _split(data, plan, device) if any(t.number in kept for t, _ in saved) else None
+    for trial, path in saved:
+        if split is not None and trial.number in kept:
+            _save_model(trial, path, model_folder(folder, trial.number), split, plan.max_epochs, device)
+        path.unlink()
+    for old in (folder / MODELS).glob("trial-*"):
+        if old not in {model_folder(folder, number) for number in kept}:
+            shutil.rmtree(old)
+
+
+def _complete(study: optuna.Study) -> list[FrozenTrial]:
+    return distinct(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+
+
+def _checkpoint(folder: Path, trial: FrozenTrial) -> Path | None:
+    seed = record(trial).seed
+    return None if seed is None else checkpoint_of(folder / CHECKPOINTS, seed)
+
+
+def _split(data: PreparedData, plan: Plan, device: Device) -> TrainingSplit:
+    """The trials' images, from which their normalisation follows."""
+    split = load_training_split(data, val_size=plan.val_size, train_size=plan.train_size, val_limit=plan.val_limit)
+    return split.to(device.torch_device)
+
+
+def _save_model(
+    trial: FrozenTrial, checkpoint: Path, folder: Path, split: TrainingSplit, epochs: int, device: Device
+) -> None:
+    """Saves the model that a trial's training ended with; a checkpoint that cannot be read gives none."""
+    held = record(trial)
+    candidate = Candidate.from_dict(held.candidate or {}, where=f"trial {trial.number}")
+    training = Training(candidate, split, device=device, epochs=epochs, seed=held.seed or 0, load_pretrained=False)
+    try:
+        training.load_state_dict(load(checkpoint, device.torch_device))
+    except CheckpointError:
+        return
+    save_model(folder, TrainedModel(training.final_network(), candidate, training.normalization, training.class_names))

@@ -1,0 +1,127 @@
+"""Which trial of a study is best: the baseline, until another one beats it by more than chance.
+
+The leader is the complete trial with the best value. Chosen among many by that same value, it looks better than it is,
+so it replaces the baseline only where the 95 % interval of its lead is above 0. The interval counts both trials'
+right answers on the validation images as independent samples (`cifar.stats.intervals.difference_interval`), which is
+too wide, since the images are the same. It leaves out how far another seed of training would move either value, and
+that the leader was chosen among several, for which it is too narrow. Where values are no accuracies, or there are no
+validation images, there is no interval, and the leader is best as soon as its value is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from cifar.stats.intervals import difference_interval
+from search.settings import StudyError
+from search.study.attributes import BASELINE, CANDIDATE
+from search.study.study import stored_plan
+from search.study.trials import ranked
+
+
+@dataclass(frozen=True)
+class Lead:
+    """How far a complete trial is ahead of another one."""
+
+    difference: float
+    """Value of the trial less that of the other; its sign is turned where smaller is better."""
+    interval: tuple[float, float] | None
+    """95 % interval of the difference of two accuracies; None where values are no accuracies."""
+
+    @property
+    def shown(self) -> bool:
+        """Whether the trial is better by more than chance."""
+        return (self.difference if self.interval is None else self.interval[0]) > 0
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where the trials of a study stand."""
+
+    leader: FrozenTrial
+    """The trial with the best value; complete if any is."""
+    baseline: FrozenTrial | None
+    """The complete baseline, or the unfinished one while no trial is complete; None without one."""
+    lead: Lead | None
+    """The leader's lead over the baseline; None without one, where it leads itself, or while no trial is complete."""
+    level: tuple[FrozenTrial, ...]
+    """Complete trials that cannot be told from the leader, best first, without the leader."""
+
+    @property
+    def best(self) -> FrozenTrial:
+        """The trial that is best: the baseline, unless the leader beats it by more than chance."""
+        if self.baseline is None or (self.lead is not None and self.lead.shown):
+            return self.leader
+        return self.baseline
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the baseline is complete, so that its value can be compared."""
+        return self.baseline is not None and self.baseline.state is TrialState.COMPLETE
+
+    @property
+    def kept(self) -> frozenset[int]:
+        """Numbers of the complete trials whose weights are kept: leader and baseline, one of which is best."""
+        trials = (self.leader, self.baseline)
+        return frozenset(t.number for t in trials if t is not None and t.state is TrialState.COMPLETE)
+
+
+def standing(study: optuna.Study) -> Standing | None:
+    """Where the trials of a study stand; None where none has a value yet.
+
+    Raises:
+        StudyError: the study was not made by `search.run`.
+    """
+    trials = ranked(study)
+    if not trials:
+        return None
+    leader, complete = trials[0], [t for t in trials if t.state is TrialState.COMPLETE]
+    maximize, images = study.direction is StudyDirection.MAXIMIZE, stored_plan(study).val_limit
+
+    def lead_over(other: FrozenTrial) -> Lead:
+        sign = 1.0 if maximize else -1.0
+        interval = _interval(_value(other), _value(leader), images) if maximize else None
+        return Lead(sign * (_value(leader) - _value(other)), interval)
+
+    baseline = next((t for t in complete or trials if BASELINE in t.user_attrs), None)
+    lead = None if baseline is None or baseline is leader or not complete else lead_over(baseline)
+    return Standing(leader, baseline, lead, tuple(t for t in complete if t is not leader and not lead_over(t).shown))
+
+
+def _interval(first: float, second: float, images: int) -> tuple[float, float] | None:
+    """95 % interval of the second value less the first; None unless both are accuracies on so many images."""
+    if not images or not all(0 <= value <= 1 for value in (first, second)):
+        return None
+    return difference_interval(round(first * images), round(second * images), images, images)
+
+
+def _value(trial: FrozenTrial) -> float:
+    assert trial.value is not None  # of every complete trial
+    return trial.value
+
+
+def choose_trials(study: optuna.Study, wanted: str) -> list[FrozenTrial]:
+    """The trials that `best`, a number or `top-K` names; `top-K` goes by value alone.
+
+    Raises:
+        StudyError: not one of these forms, no such trial, or none with a value yet.
+    """
+    if wanted.isdecimal():
+        found = [t for t in study.get_trials(deepcopy=False) if t.number == int(wanted) and CANDIDATE in t.user_attrs]
+        if not found:
+            count = len(study.get_trials(deepcopy=False))
+            raise StudyError(
+                f"--trial must be one of the study's {count} trials", got=wanted, remedy="See its trials.csv"
+            )
+        return found
+    kind, _, number = wanted.partition("-")
+    if wanted != "best" and not (kind == "top" and number.isdecimal() and int(number) >= 1):
+        raise StudyError("--trial is best, a trial's number, or top-K", got=repr(wanted), remedy="Use best")
+    stands = standing(study)
+    if stands is None:
+        raise StudyError("the study must have a trial with a value", got="none yet", remedy="Run search.run longer")
+    return [stands.best] if wanted == "best" else ranked(study)[: int(number)]

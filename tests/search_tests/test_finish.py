@@ -1,0 +1,181 @@
+"""`search.run --retrain` from start to end, on toy images: finals, final training, what is kept, what a stop loses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from cifar.checkpoint import load_model
+from cifar.data.prepare import prepare
+from cifar.data.splits import load_training_split
+from cifar.evaluate import evaluate
+from cifar.prediction import predict_probabilities
+from cifar.runtime.device import choose_device
+from search.cli import run_command
+from search.finish import finish_search
+from search.planning.speed import Speed
+from search.reporting.screen.terminal import LineDisplay
+from search.run import main
+from search.session import run_search
+from search.settings import SearchSettings, StudyError
+from search.study.attributes import BASELINE, FINALIST
+from search.study.progress import progress_of
+from search.study.standing import standing
+from search.study.study import require_study, stored_plan
+
+SPACE = """
+from cifar import Candidate, Recipe, ResNetConfig
+from cifar.recipe import Optimizer
+from spaces import SearchSpace, WarmStart
+
+class Small(SearchSpace):
+    def __init__(self, problem):
+        self.problem = problem
+    def suggest(self, trial):
+        lr = trial.suggest_float("lr", 1e-4, 0.3, log=True)
+        network = ResNetConfig(blocks=(1, 1, 1), channels=(4, 4, 4), stem=4)
+        network = network.with_classes(self.problem.num_classes, self.problem.image_size)
+        return Candidate(network, Recipe(epochs=3, batch_size=32, optimizer=Optimizer("sgd", lr=lr)))
+    def warm_starts(self):
+        return [WarmStart("default", {"lr": 0.05})]
+
+space = Small
+"""
+FINAL = Path("studies/small/runs/final")
+
+
+@pytest.fixture(autouse=True)
+def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches begin at once."""
+    monkeypatch.setattr("search.session.measure_speed", lambda device: Speed(((1_000_000, 1e-4), (10_000_000, 1e-3))))
+
+
+@pytest.fixture
+def options(toy: Path, workplace: Path) -> list[str]:
+    """An hour for four trials: what they leave is more than the finals need."""
+    (workplace / "small.py").write_text(SPACE)
+    line = f"--space small.py --data {toy} --device cpu --val-size 100 --train-size 64 --max-epochs 2"
+    return [*line.split(), "--trials", "4", "--time-budget", "1h", "--retrain"]
+
+
+@pytest.fixture
+def settings(options: list[str], toy: Path) -> SearchSettings:
+    """The same as settings."""
+    changes = {"val_size": 100, "train_size": 64, "max_epochs": 2, "max_trials": 4, "time_budget": 3600.0}
+    return SearchSettings("small.py", data=str(toy), device="cpu", retrain=True, **changes)  # type: ignore[arg-type]
+
+
+class Stopping(LineDisplay):
+    """Ctrl-C where a line begins like this for the first time."""
+
+    def __init__(self, beginning: str) -> None:
+        super().__init__()
+        self.beginning = beginning
+
+    def say(self, line: str) -> None:
+        super().say(line)
+        if self.beginning and line.startswith(self.beginning):
+            self.beginning = ""
+            raise KeyboardInterrupt
+
+
+def test_a_stop_in_any_part_loses_nothing(
+    options: list[str], settings: SearchSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopping = Stopping("trial 2   paused")
+    with pytest.raises(KeyboardInterrupt):  # in the search
+        run_search(settings, stopping)
+    used = progress_of(require_study(settings), settings)
+    assert 0 < used.searched < used.division.search
+    study = run_search(settings, stopping)
+    assert progress_of(study, settings).searched > used.searched
+    assert len([t for t in study.trials if BASELINE in t.user_attrs]) == 1
+
+    stopping.beginning = "trial 0   complete"  # in the finals
+    with pytest.raises(KeyboardInterrupt):
+        finish_search(study, settings, stopping)
+    stopped = progress_of(study, settings)
+    assert (stopped.compared > 0, stopped.search_left, stopped.winner) == (True, 0.0, None)
+
+    stopping.beginning = "epoch   2/3"  # in the final training, whose first epoch is saved
+    with pytest.raises(KeyboardInterrupt):
+        finish_search(run_search(settings, stopping), settings, stopping)
+    finals = require_study(replace(settings, study="small-finals", retrain=False))
+    chosen = progress_of(study, settings)
+    assert chosen.training == 3600 - chosen.searched - chosen.compared
+    capsys.readouterr()
+
+    assert run_command(main, options) == 0  # the same command
+    printed = capsys.readouterr().out
+    assert "continuing after epoch 1 of 3" in printed
+    assert "trial 0   starts" not in printed
+    record = json.loads((FINAL / "run.json").read_text())
+    assert (record["finished"], record["train_images"], record["val_images"]) == (True, 400, 0)
+    assert record["asked"]["time_budget"] == chosen.training
+    assert f"trial {chosen.winner} of study small" in printed
+    assert "95 % interval" in printed  # the class table
+    assert "of the validation images after 2 short epochs" in printed
+
+    stands, plan = standing(finals), stored_plan(finals)
+    assert stands is not None
+    assert stands.best.user_attrs[FINALIST] == chosen.winner
+    assert next(t.user_attrs[FINALIST] for t in finals.trials if BASELINE in t.user_attrs) == 0
+    assert plan.train_size * plan.max_epochs == 4 * 64 * 2
+    assert {t.state for t in finals.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
+
+    assert run_command(main, [*options, "--quiet"]) == 0  # nothing is left to do
+    assert capsys.readouterr().out == ""
+    assert run_command(main, [("2h" if word == "1h" else word) for word in options]) == 2
+    assert "continues with the --time-budget that it began with (3600 s); got 7200 s" in capsys.readouterr().err
+
+
+def test_the_weights_of_baseline_and_leader_predict_as_they_did(settings: SearchSettings, toy: Path) -> None:
+    study = run_search(replace(settings, retrain=False, max_trials=6, time_budget=None))
+    stands, plan = standing(study), stored_plan(study)
+    assert stands is not None
+    assert stands.baseline is not None
+    models = {path.name for path in Path("studies/small/models").iterdir()}
+    assert models == {f"trial-{number}" for number in stands.kept}
+    split = load_training_split(
+        prepare(str(toy)), val_size=plan.val_size, train_size=plan.train_size, val_limit=plan.val_limit
+    )
+    device = choose_device("cpu")
+    for trial in {stands.leader.number: stands.leader, 0: stands.baseline}.values():
+        model = load_model(Path(f"studies/small/models/trial-{trial.number}"))
+        predicted = predict_probabilities(
+            model.network,
+            split.val.images,
+            model.normalization,
+            device=device.torch_device,
+            autocast=device.autocast,
+        )
+        assert evaluate(predicted, split.val.labels, model.class_names).accuracy == pytest.approx(trial.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["--retrain"], "--retrain needs --time-budget"),
+        (["--retrain", "--time-budget", "1h", "--space", "{curves}"], "--retrain needs a space whose candidates are"),
+    ],
+)
+def test_what_cannot_be_retrained_is_refused(
+    changes: list[str], words: str, curves: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(main, [word.format(curves=curves) for word in changes]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert not Path("studies").exists()
+
+
+def test_more_time_may_be_given_until_the_final_training_begins(settings: SearchSettings) -> None:
+    study = run_search(settings)
+    longer = replace(settings, time_budget=7200)
+    assert progress_of(study, longer).division.search == 0.30 * 7200
+    with pytest.raises(StudyError, match="needs --time-budget"):
+        replace(settings, time_budget=None)
