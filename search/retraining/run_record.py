@@ -112,9 +112,10 @@ class RunRecord:
             "source": self.source,
             "train_images": self.train_images,
             "val_images": self.val_images,
-            "longer": self.longer,
             "history": [asdict(epoch) for epoch in self.history],
         }
+        if self.longer is not None:  # as files of before this key
+            began["longer"] = self.longer
         if self.cost is None:
             return began
         ended = {"finished": True, "parameters": self.cost.parameters, "macs": self.cost.macs, "seconds": self.seconds}

@@ -111,17 +111,21 @@ def choose_trials(study: optuna.Study, wanted: str) -> list[FrozenTrial]:
         StudyError: not one of these forms, no such trial, or none with a value yet.
     """
     if wanted.isdecimal():
-        found = [t for t in study.get_trials(deepcopy=False) if t.number == int(wanted) and CANDIDATE in t.user_attrs]
+        begun = [t for t in study.get_trials(deepcopy=False) if CANDIDATE in t.user_attrs]
+        found = [t for t in begun if t.number == int(wanted)]
         if not found:
-            count = len(study.get_trials(deepcopy=False))
             raise StudyError(
-                f"--trial must be one of the study's {count} trials", got=wanted, remedy="See its trials.csv"
+                f"--trial must be one of the study's {len(begun)} trials", got=wanted, remedy="See its trials.csv"
             )
         return found
     kind, _, number = wanted.partition("-")
     if wanted != "best" and not (kind == "top" and number.isdecimal() and int(number) >= 1):
         raise StudyError("--trial is best, a trial's number, or top-K", got=repr(wanted), remedy="Use best")
-    stands = standing(study)
-    if stands is None:
+    trials = ranked(study)
+    if not trials:
         raise StudyError("the study must have a trial with a value", got="none yet", remedy="Run search.run longer")
-    return [stands.best] if wanted == "best" else ranked(study)[: int(number)]
+    if wanted != "best":
+        return trials[: int(number)]
+    stands = standing(study)
+    assert stands is not None  # of every study that has a value
+    return [stands.best]

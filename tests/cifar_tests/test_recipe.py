@@ -129,6 +129,7 @@ def test_longer_runs_change_what_they_name_and_nothing_else(tmp_path: Path) -> N
     file = RecipeFile.read(path)
     base, (wider, decayed) = file.candidate, file.longer
     assert (wider.passes, wider.why, decayed.passes) == (8, "a wider network pays", 20.5)
+    assert isinstance(base.network, FastResNetConfig)
     assert wider.candidate == replace(base, network=replace(base.network, widths=(64, 256, 256)))
     optimizer = replace(base.recipe.optimizer, weight_decay=0.01)
     assert decayed.candidate == replace(base, recipe=replace(base.recipe, epochs=40, optimizer=optimizer))

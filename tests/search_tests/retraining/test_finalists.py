@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import optuna
@@ -22,12 +22,13 @@ from cifar.recipe import Recipe
 from cifar.stats.student import mean_interval
 from search.cli import run_command
 from search.format import format_p_value
+from search.planning.plan import Plan
 from search.reporting.runs.finalists_report import print_finals, write_finals
 from search.retrain import main
 from search.retraining.finalists import Finalist, Finals, Sample, compare_finalists
 from search.retraining.run_record import RunRecord
 from search.settings import SearchSettings
-from search.study.attributes import CANDIDATE, SOURCE
+from search.study.attributes import CANDIDATE, PLAN, SOURCE
 from search.study.storage import open_storage
 from tests.search_tests.retraining.old_runs import FINISHED
 
@@ -145,6 +146,19 @@ NETWORK = ResNetConfig(blocks=(1, 1, 1), channels=(8, 8, 8), stem=8, num_classes
 OPTIONS = ["--study", "toy", "--device", "cpu", "--val-size", "100", "--epochs", "2"]
 
 
+STUDYS_PLAN = Plan(
+    min_epochs=1,
+    max_epochs=1,
+    eta=2,
+    train_size=300,
+    val_size=100,
+    val_limit=100,
+    param_budget=30_000,
+    mac_budget=None,
+    image_size=16,
+)
+
+
 @pytest.fixture
 def study(toy: Path) -> Path:
     """A study of two trials of one candidate; returns the folder of its runs."""
@@ -152,6 +166,7 @@ def study(toy: Path) -> Path:
         study_name="toy", storage=open_storage(SearchSettings(study="toy")), direction="maximize"
     )
     study.set_user_attr(SOURCE, prepare(str(toy)).source)
+    study.set_user_attr(PLAN, asdict(STUDYS_PLAN))
     attributes = {CANDIDATE: Candidate(NETWORK, RECIPE).to_dict()}
     for value in (0.9, 0.8):
         study.add_trial(optuna.trial.create_trial(value=value, user_attrs=attributes, intermediate_values={1: value}))

@@ -27,7 +27,7 @@ from cifar.train import Training
 from search.cli import run_command
 from search.reporting.runs import run_report
 from search.retrain import main as retrain_main
-from search.retraining import run_length
+from search.retraining import run_length, training_loop
 from search.session import run_search
 from search.settings import SearchSettings
 from search.submit import main as submit_main
@@ -129,7 +129,9 @@ def test_a_killed_run_ends_in_the_same_weights(study: SearchSettings, workplace:
     assert list(pd.read_csv(workplace / "killed" / "history.csv")["epoch"]) == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_time_budget_shortens_the_run(study: SearchSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_time_budget_shortens_the_run(
+    study: SearchSettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     measure, measured = run_length.epoch_seconds, []
 
     def half_a_second(*arguments: Any) -> float:
@@ -137,10 +139,12 @@ def test_a_time_budget_shortens_the_run(study: SearchSettings, monkeypatch: pyte
         return 0.5
 
     monkeypatch.setattr(run_length, "epoch_seconds", half_a_second)
+    monkeypatch.setattr(training_loop, "refitted_epochs", lambda training, *_: training.length)  # by real seconds
     retrain_main(["--study", "toy", "--device", "cpu", "--time-budget", "2s"])
     assert len(measured) == 1
     assert measured[0] > 0
-    assert json.loads((RUN / "run.json").read_text())["epochs"] == round(run_length.SAFETY * 2 / 0.5, 2)
+    assert f"{run_length.SAFETY * 2 / 0.5:g} of " in capsys.readouterr().out
+    assert json.loads((RUN / "run.json").read_text())["epochs"] == 4  # in whole batches
     assert list(pd.read_csv(RUN / "history.csv")["epoch"]) == [1, 2, 3, 4]
 
 

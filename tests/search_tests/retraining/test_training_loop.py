@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -130,11 +129,10 @@ def test_a_run_that_is_killed_after_its_training_trains_no_more(
 
 def test_the_length_follows_the_time_that_is_left(split: TrainingSplit, tmp_path: Path) -> None:
     said: list[str] = []
-    what = training(split, replace(RECIPE, epochs=1000.0))
-    record = RunRecord("a run", Identity("", "", RetrainSettings(time_budget=1.0)), EPOCHS, None, "", "", 300, 100)
-    history = train(what, tmp_path, record, said.append, EventFile(None), "off", seconds=1.0)
-    assert len(history) == what.total_epochs == math.ceil(what.length)
-    assert what.length != EPOCHS
-    assert "1/8" in said[0]
-    assert f"{len(history)}/{len(history)}" in said[-1]
-    assert history[-1].lr < 0.05 * 2 * len(history) / what.total_steps  # the stretched schedule reaches its end
+    what = training(split, replace(RECIPE, epochs=12.0))
+    record = RunRecord("a run", Identity("", "", RetrainSettings(time_budget=9999.0)), EPOCHS, None, "", "", 300, 100)
+    history = train(what, tmp_path, record, said.append, EventFile(None), "off", seconds=9999.0)
+    assert (len(history), what.total_epochs, what.length) == (12, 12, 12.0)  # no more than the recipe's
+    assert "epoch   1/8" in said[0]
+    assert "epoch  12/12" in said[-1]
+    assert history[-1].lr < 0.05 / what.steps_an_epoch  # the stretched schedule reaches its end
