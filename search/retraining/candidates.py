@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import optuna
+from optuna.trial import FrozenTrial
+
 from cifar.candidate import Candidate, RecipeFile, Variant
 from cifar.networks.imagenet import with_options
 from cifar.recipe import recipe_names
+from search.retraining.growth import grown_variants
 from search.retraining.models import register_networks
 from search.settings import STUDIES_FOLDER, SearchSettings, StudyError
-from search.study.attributes import RECIPE, SOURCE, record
+from search.study.attributes import MAC_BUDGET_PROPOSED, RECIPE, SOURCE, record
 from search.study.standing import choose_trials
-from search.study.study import require_study
+from search.study.study import require_study, stored_plan
 
 RECIPES_STUDY = "reference"
 """Study that runs of recipes belong to."""
@@ -125,16 +129,24 @@ def _of_trials(wanted: str, study_name: str, storage: str | None, space: str | N
         described = record(trial).candidate
         assert described is not None  # of every trial that can be chosen
         candidate = Candidate.from_dict(described, where=title)
-        longer = _longer(trial.user_attrs.get(RECIPE), candidate)
+        longer = _longer(study, trial, candidate)
         named.append(NamedCandidate(f"trial-{trial.number}", title, candidate, longer))
     source = study.user_attrs.get(SOURCE)
     return Chosen(tuple(named), study_name, None if source == "official CIFAR-10" else source)
 
 
-def _longer(recipe: object, candidate: Candidate) -> tuple[Variant, ...]:
-    """The variants of a built-in recipe, for a trial that is this recipe as it is."""
+def _longer(study: optuna.Study, trial: FrozenTrial, candidate: Candidate) -> tuple[Variant, ...]:
+    """What is trained instead where a time budget allows more than the search's trials had.
+
+    A trial of a limited search is widened, within the parameter limit; one that is a built-in recipe as it is becomes
+    that recipe's variants; any other stays as it is.
+    """
+    plan = stored_plan(study)
+    if study.user_attrs.get(MAC_BUDGET_PROPOSED) and plan.param_budget and not plan.param_budgets:
+        return grown_variants(candidate, plan.param_budget)
+    recipe = trial.user_attrs.get(RECIPE)
     if recipe not in recipe_names():
         return ()
-    file = RecipeFile.named(str(recipe))
+    file = RecipeFile.named(recipe)
     classes = int(candidate.to_dict()["network"]["num_classes"])  # every built-in network has them
     return file.longer if file.candidate.for_data(classes, candidate.network.image_size) == candidate else ()

@@ -30,7 +30,7 @@ from cifar.runtime.device import Device
 from cifar.train import Training
 from search.format import format_lr
 from search.retraining.final_evaluation import Outcome, RetrainResult, predict_test, write_evaluations
-from search.retraining.longer_runs import variant_for
+from search.retraining.longer_runs import Choice, choose_variant
 from search.retraining.run_length import TRAINED_SHARE, planned_epochs
 from search.retraining.run_record import RUN, Identity, RunRecord
 from search.retraining.settings import CompileChoice, RetrainSettings
@@ -103,10 +103,10 @@ def retrain(
     identity = _identity(candidate, data, settings)
     record = _started_run(folder, identity)
     if record is None:
-        variant = None
-        if settings.time_budget is not None:
-            variant = variant_for(settings.time_budget, candidate, longer, split, device, say)
-        record = _new_record(title, identity, candidate, variant, split, data.source, device, say)
+        choice = None
+        if settings.time_budget is not None and longer:
+            choice = choose_variant(settings.time_budget, candidate, longer, split, device, say)
+        record = _new_record(title, identity, candidate, choice, split, data.source, device, say)
     candidate = next((v.candidate for v in longer if v.passes == record.longer), candidate)
     if record.lr is not None:
         candidate = _with_lr(candidate, record.lr)
@@ -169,20 +169,22 @@ def _new_record(
     title: str,
     identity: Identity,
     candidate: Candidate,
-    variant: Variant | None,
+    choice: Choice | None,
     split: TrainingSplit,
     source: str,
     device: Device,
     say: Say,
 ) -> RunRecord:
     """The record of a run that begins; its learning rate is decided here, once, and its first length."""
+    variant = None if choice is None else choice.variant
     if variant is not None:
         candidate = variant.candidate
+    timed = None if choice is None else choice.epoch_seconds
     lr = _peak_lr(candidate, split, identity.settings.seed, device, say)
     return RunRecord(
         title=title,
         identity=identity,
-        epochs=planned_epochs(_with_lr(candidate, lr), split, identity.settings, device, say),
+        epochs=planned_epochs(_with_lr(candidate, lr), split, identity.settings, device, say, timed),
         lr=lr,
         longer=None if variant is None else variant.passes,
         device=device.describe(),

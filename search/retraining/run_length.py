@@ -39,8 +39,11 @@ def planned_epochs(
     settings: RetrainSettings,
     device: Device,
     say: Callable[[str], None],
+    timed: float | None = None,
 ) -> float:
     """Passes over the training images: as asked, or the recipe's, and no more than the time budget allows.
+
+    An epoch's seconds are `timed`, or else timed here where there is a time budget.
 
     Raises:
         StudyError: the time budget allows no batch.
@@ -48,7 +51,7 @@ def planned_epochs(
     wanted = settings.epochs or candidate.recipe.epochs
     if settings.time_budget is None:
         return wanted
-    seconds = epoch_seconds(candidate, split, device)
+    seconds = timed or epoch_seconds(candidate, split, device)
     fitting = SAFETY * settings.time_budget / seconds
     epochs = min(wanted, round(fitting, 2))
     say(

@@ -18,7 +18,7 @@ from cifar.config import from_dict
 from cifar.files import atomic_write
 from search.planning.plan import Plan
 from search.settings import SearchSettings, StudyError
-from search.study.attributes import CANDIDATE, DATA, PLAN, SEED, SOURCE, SPACE, WORKER
+from search.study.attributes import CANDIDATE, DATA, MAC_BUDGET_PROPOSED, PLAN, SEED, SOURCE, SPACE, WORKER
 from search.study.storage import exists, open_storage, shown_url
 from search.study.trials import reached
 
@@ -85,6 +85,7 @@ def create_study(
         (DATA, fingerprint),
         (SOURCE, source),
         (SEED, settings.seed),
+        (MAC_BUDGET_PROPOSED, bool(fingerprint and plan.mac_budget and settings.mac_budget is None)),
     ):
         study.set_user_attr(key, value)
     return study

@@ -44,7 +44,7 @@ def trained_channels() -> tuple[int, ...]:
     ("limit", "wide", "channels", "words"),
     [
         (["--time-budget", "2s"], 1e-3, WIDE, "so that a wider network pays"),
-        (["--time-budget", "2s"], 1e8, (8, 8, 8), "best spent on the recipe as it is"),
+        (["--time-budget", "2s"], 1e8, (8, 8, 8), "best spent on the network as it is"),
         (["--epochs", "1"], 1e-3, (8, 8, 8), "epoch   1/1"),
     ],
 )
