@@ -23,6 +23,7 @@ from cifar.recipe import recipe_names
 from search.retraining.run_record import RunRecord
 
 METRICS = "test_metrics.json"
+STDERR = 2  # this process's standard error, where what the commands say goes
 
 
 def run(recipe: str, minutes: float, seed: int, data: str | None) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def run(recipe: str, minutes: float, seed: int, data: str | None) -> dict[str, A
         command = [sys.executable, "-m", "search.retrain", "--recipe", recipe, "--time-budget", f"{60 * minutes:g}s"]
         command += ["--seed", str(seed), "--out", folder, *(["--data", data] if data else [])]
         began = time.monotonic()
-        subprocess.run(command, check=True, stdout=sys.stderr)
+        subprocess.run(command, check=True, stdout=STDERR)
         seconds = time.monotonic() - began
         record = RunRecord.read(Path(folder))
         accuracy = json.loads((Path(folder) / METRICS).read_text())["accuracy"]

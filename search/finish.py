@@ -30,7 +30,7 @@ from search.retraining.retrainer import retrain
 from search.retraining.settings import RetrainSettings
 from search.session import run_search
 from search.settings import SearchSettings
-from search.study.attributes import FINALIST, given
+from search.study.attributes import BASELINE, CANDIDATE, FINALIST, given
 from search.study.progress import Progress, progress_of, store_progress
 from search.study.standing import Standing, choose_trials, standing
 from search.study.study import create_study, find_study, stored_plan
@@ -93,6 +93,9 @@ def _winner(
     clock: Clock,
 ) -> int:
     """Number of the trial that is best after the finals, or after the search where the time is too short for them."""
+    if standing(study) is None and (begun := _begun_baseline(study)) is not None:
+        display.say("winner      the baseline, since the time was too short for any trial's value")
+        return begun.number
     best = choose_trials(study, "best")[0]
     finals = _finals(study, settings, data, display)
     stands = None if finals is None else _after_finals(finals, study, settings, display, engine, clock)
@@ -103,6 +106,12 @@ def _winner(
         return best.number
     display.say(f"winner      in the finals: {verdict(stands)}")
     return int(stands.best.user_attrs.get(FINALIST, best.number))  # else it stood in for one that failed
+
+
+def _begun_baseline(study: optuna.Study) -> FrozenTrial | None:
+    """The baseline, if it was begun at all."""
+    trials = study.get_trials(deepcopy=False)
+    return next((t for t in trials if BASELINE in t.user_attrs and CANDIDATE in t.user_attrs), None)
 
 
 def _finals(

@@ -7,11 +7,12 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from benchmarks import ablation, naive, speed, step_profile, throughput
+from benchmarks import ablation, earns_its_keep, minutes, naive, speed, step_profile, throughput
 from cifar.candidate import Candidate
 from cifar.compilation import Compilation
 from cifar.data.prepare import PreparedData, prepare
@@ -163,3 +164,50 @@ def test_a_variant_is_trained_for_its_time(data: PreparedData) -> None:
     assert 0 <= row["accuracy"] <= 1
     assert row["passes"] > 0
     assert row["parameters"] == TOY.cost.parameters
+
+
+def arm(name: str, seed: int, accuracy: float) -> dict[str, Any]:
+    return {"arm": name, "minutes": 15, "seed": seed, "test_accuracy": accuracy, "test_images": 10_000}
+
+
+def test_arms_are_compared_repeat_by_repeat() -> None:
+    rows = [arm("default", 0, 0.90), arm("search", 0, 0.91), arm("usual", 0, 0.74)]
+    assert "| 15 | default | 90.00 % |  |  | 1 |" in earns_its_keep.table(rows)
+    assert "| 15 | search | 91.00 % | +1.00 | +0.19 to +1.81 | 1 |" in earns_its_keep.table(rows)
+    rows += [arm("default", 1, 0.80), arm("search", 1, 0.83)]
+    assert "| 15 | search | 87.00 % | +2.00 | -10.71 to +14.71 | 2 |" in earns_its_keep.table(rows)
+    assert "| 15 | usual | 74.00 % | -16.00 |" in earns_its_keep.table(rows)  # of the one repeat that it has
+
+
+@pytest.mark.slow
+def test_every_arm_runs_once_and_is_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, toy = tmp_path / "arms.jsonl", toy_npz(tmp_path / "toy.npz", train=6000, test=100, size=16)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    options = ["--data", str(toy), "--space", "resnet_budget30k", "--minutes", "0.3", "--out", str(out), "--arms"]
+    monkeypatch.setattr("sys.argv", ["earns_its_keep", *options, *earns_its_keep.arms("")])
+    assert earns_its_keep.main() == 0
+    written = out.read_text()
+    assert [json.loads(line)["arm"] for line in written.splitlines()] == list(earns_its_keep.arms(""))
+    assert earns_its_keep.main() == 0
+    assert out.read_text() == written
+    assert "| 0.3 | hyperband |" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_minutes_are_those_of_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, toy = tmp_path / "minutes.jsonl", toy_npz(tmp_path / "toy.npz", train=400, test=100, size=16)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(
+        "sys.argv", ["minutes", "--data", str(toy), "--minutes", "0.2", "--seeds", "2", "--out", str(out)]
+    )
+    assert minutes.main() == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["seed"] for row in rows] == [0, 1]
+    assert all(row["passes"] > 0 and row["seconds"] > 0 for row in rows)
+    mean = 50 * sum(row["test_accuracy"] for row in rows)
+    assert f"| cpu_fast | 0.2 | {mean:.2f} % |" in capsys.readouterr().out

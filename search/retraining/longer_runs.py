@@ -9,11 +9,14 @@ from cifar.candidate import Candidate, Variant
 from cifar.data.splits import TrainingSplit
 from cifar.runtime.device import Device
 from search.format import format_duration
-from search.retraining.run_length import epoch_seconds
+from search.retraining.run_length import TIMED_EPOCHS, TIMED_IMAGES, epoch_seconds
 
 LEAST_GROWTH = 0.7
 """Exponent of the multiply-accumulates in the least time of a pass: wide layers are faster for each of them, but on two
 cores a network of 3.6 times as many still took 2.8 times as long, which is an exponent of 0.8."""
+
+TIMING_SHARE = 0.05
+"""Most of the time that the timing of one variant may take."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ def choose_variant(
 ) -> Choice:
     """The last of the variants of which so many seconds allow enough passes.
 
-    Each is timed for a few batches, unless the one before tells that it cannot be fast enough.
+    Each is timed for a few batches, unless the one before tells that it is too slow, or that timing it would take long.
 
     Args:
         seconds: that training may take.
@@ -50,7 +53,9 @@ def choose_variant(
     choice, reason = Choice(None, timed), "are best spent on the network as it is"
     for variant in longer:
         cost = variant.candidate.cost.macs
-        if seconds / (timed * (cost / macs) ** LEAST_GROWTH) < variant.passes:
+        expected = timed * (cost / macs) ** LEAST_GROWTH
+        timing = expected * TIMED_EPOCHS * min(1.0, TIMED_IMAGES / len(split.train))
+        if seconds / expected < variant.passes or timing > TIMING_SHARE * seconds:
             break
         timed, macs = epoch_seconds(variant.candidate, split, device), cost
         if seconds / timed >= variant.passes:

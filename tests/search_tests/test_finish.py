@@ -179,3 +179,14 @@ def test_more_time_may_be_given_until_the_final_training_begins(settings: Search
     assert progress_of(study, longer).division.search == 0.30 * 7200
     with pytest.raises(StudyError, match="needs --time-budget"):
         replace(settings, time_budget=None)
+
+
+def test_where_no_trial_got_a_value_the_baseline_is_trained(
+    settings: SearchSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = replace(settings, max_trials=1, max_epochs=1)
+    study = run_search(settings)
+    monkeypatch.setattr("search.finish.standing", lambda _: None)  # as if its first epoch had not ended
+    outcome = finish_search(study, settings, LineDisplay())
+    assert outcome.record.title == "trial 0 of study small"
+    assert "the time was too short for any trial's value" in capsys.readouterr().out

@@ -43,8 +43,8 @@ def trained_channels() -> tuple[int, ...]:
 @pytest.mark.parametrize(
     ("limit", "wide", "channels", "words"),
     [
-        (["--time-budget", "2s"], 1e-3, WIDE, "so that a wider network pays"),
-        (["--time-budget", "2s"], 1e8, (8, 8, 8), "best spent on the network as it is"),
+        (["--time-budget", "60s"], 1e-3, WIDE, "so that a wider network pays"),
+        (["--time-budget", "60s"], 1e8, (8, 8, 8), "best spent on the network as it is"),
         (["--epochs", "1"], 1e-3, (8, 8, 8), "epoch   1/1"),
     ],
 )
@@ -67,10 +67,10 @@ def test_a_continued_run_keeps_its_variant(options: list[str], monkeypatch: pyte
     with monkeypatch.context() as patch:
         patch.setattr("search.retraining.retrainer.train", lambda *_: 1 / 0)  # the process dies as training begins
         with pytest.raises(ZeroDivisionError):
-            main([*options, "--time-budget", "2s"])
+            main([*options, "--time-budget", "60s"])
     assert RunRecord.read(Path("run")).longer == 1e-3
     monkeypatch.setattr(run_length, "epoch_seconds", lambda *_: 1 / 0)  # nothing is timed again
-    main([*options, "--time-budget", "2s"])
+    main([*options, "--time-budget", "60s"])
     assert trained_channels() == WIDE
     assert json.loads(Path("run/run.json").read_text())["longer"] == 1e-3
 

@@ -1,0 +1,173 @@
+"""Does a search earn its keep? `python -m benchmarks.earns_its_keep --minutes 15 --repeats 3 --out FILE`.
+
+Each arm has the same time, everything included, on the same real images, and reads the test images once, at its end:
+
+    search      `search.run --time-budget T --retrain`
+    default     the recipe that searches start from, by `search.retrain --recipe cpu_fast --time-budget T`
+    hyperband   as search, with `--pruner hyperband`
+    random      as search, with random trials at full length, without prior and known recipes
+    usual       `resnet_16_32_64` by its own recipe through the usual float32 pipeline (`benchmarks/naive.py`)
+
+The arms take turns, one process at a time: use a machine that does nothing else. A run is written to `--out` at its
+end, and a repetition of the command runs only what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import naive
+from benchmarks.minutes import METRICS, STDERR, read
+from cifar.candidate import Candidate
+from cifar.data.prepare import prepare
+from cifar.data.splits import load_test, load_training_split
+from cifar.normalization import normalization_for
+from cifar.optim import lr_factor, set_lr
+from cifar.runtime.device import choose_device
+from cifar.stats.intervals import difference_interval
+from cifar.stats.student import mean_interval
+from spaces.resnet_budget5m import BASE_RECIPE
+
+DEFAULT = "default"
+SEARCHES: Mapping[str, tuple[str, ...]] = {
+    "search": (),
+    "hyperband": ("--pruner", "hyperband"),
+    "random": ("--sampler", "random", "--pruner", "none", "--prior", "none", "--no-warm-start"),
+}
+"""Options of the arms that search, beside the time."""
+USUAL_NETWORK = "resnet_16_32_64"
+
+
+def by_search(minutes: float, seed: int, data: str | None, options: tuple[str, ...], space: str) -> dict[str, Any]:
+    """Searches and retrains by command; the test's figures."""
+    command = ["search.run", "--space", space, "--study", "arm", "--time-budget", f"{60 * minutes:g}s", "--retrain"]
+    return by_command([*command, "--seed", str(seed), *options], data, "studies/arm/runs/final")
+
+
+def by_recipe(minutes: float, seed: int, data: str | None) -> dict[str, Any]:
+    """Trains the default recipe by command; the test's figures."""
+    command = ["search.retrain", "--recipe", BASE_RECIPE, "--time-budget", f"{60 * minutes:g}s", "--seed", str(seed)]
+    return by_command([*command, "--out", "run"], data, "run")
+
+
+def by_command(command: list[str], data: str | None, run: str) -> dict[str, Any]:
+    """Runs a command of this project in an empty folder; the figures of the run that it leaves there.
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+    """
+    images = ["--data", str(Path(data).resolve())] if data else []
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-m", *command, *images], check=True, cwd=folder, stdout=STDERR)
+        metrics = json.loads((Path(folder) / run / METRICS).read_text())
+    return {"test_accuracy": metrics["accuracy"], "test_images": metrics["count"]}
+
+
+def by_usual_pipeline(minutes: float, seed: int, data: str | None) -> dict[str, Any]:
+    """Trains the usual network by the usual pipeline, its schedule stretched over the time; the test's figures."""
+    ends = time.monotonic() + 60 * minutes
+    torch.manual_seed(seed)
+    images, device = prepare(data), choose_device("auto")
+    candidate = Candidate.named(USUAL_NETWORK).for_data(len(images.class_names), images.image_size)
+    train = load_training_split(images, val_size=0).train
+    normalization = normalization_for(candidate.recipe, train)
+    network = candidate.network.build()
+    usual = naive.NaiveTraining(network, candidate.recipe, train, normalization, device.torch_device)
+    began = time.monotonic()
+    while time.monotonic() < ends:
+        for _ in usual.steps():
+            progress = (time.monotonic() - began) / (ends - began)
+            if progress >= 1:
+                break
+            set_lr(usual.optimizer, candidate.recipe.optimizer.peak_lr, lr_factor(candidate.recipe, progress))
+    test = load_test(images)
+    right = naive.predict(network, test, normalization, device.torch_device).argmax(1) == test.labels
+    return {"test_accuracy": right.float().mean().item(), "test_images": len(test)}
+
+
+def arms(space: str) -> dict[str, Callable[[float, int, str | None], dict[str, Any]]]:
+    """Every arm by name, the default first: it takes minutes, a seed and the images' source."""
+
+    def searching(options: tuple[str, ...]) -> Callable[[float, int, str | None], dict[str, Any]]:
+        return lambda minutes, seed, data: by_search(minutes, seed, data, options, space)
+
+    searches = {name: searching(options) for name, options in SEARCHES.items()}
+    return {DEFAULT: by_recipe, **searches, "usual": by_usual_pipeline}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Test accuracies, and each arm's difference from the default with its 95 % interval.
+
+    Over several repeats the interval is Student's, of the differences repeat by repeat; of one repeat it is Newcombe's,
+    of two shares of the test images, which leaves out what another seed would change.
+    """
+    lines = [
+        "| minutes | arm | test accuracy | against the default, points | 95 % interval | runs |",
+        "|---|---|---|---|---|---|",
+    ]
+    for minutes in sorted({row["minutes"] for row in rows}):
+        own = [row for row in rows if row["minutes"] == minutes]
+        default = {row["seed"]: row for row in own if row["arm"] == DEFAULT}
+        for arm in dict.fromkeys(row["arm"] for row in own):
+            runs = [row for row in own if row["arm"] == arm]
+            pairs = [(row, default[row["seed"]]) for row in runs if row["seed"] in default and arm != DEFAULT]
+            mean = statistics.mean(row["test_accuracy"] for row in runs)
+            lines.append(
+                f"| {minutes:g} | {arm} | {100 * mean:.2f} % | {' | '.join(_difference(pairs))} | {len(runs)} |"
+            )
+    return "\n".join(lines)
+
+
+def _difference(pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> tuple[str, str]:
+    """Mean difference in points and its interval, as cells of the table."""
+    if not pairs:
+        return "", ""
+    differences = [100 * (row["test_accuracy"] - other["test_accuracy"]) for row, other in pairs]
+    if len(pairs) > 1:
+        interval = mean_interval(differences)
+    else:
+        row, other = pairs[0]
+        first, second = (round(one["test_accuracy"] * one["test_images"]) for one in (other, row))
+        low, high = difference_interval(first, second, other["test_images"], row["test_images"])
+        interval = (100 * low, 100 * high)
+    shown = "" if interval is None else f"{interval[0]:+.2f} to {interval[1]:+.2f}"
+    return f"{statistics.mean(differences):+.2f}", shown
+
+
+def main() -> int:
+    """Runs what is missing, prints the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.earns_its_keep", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", help="images, as for search.run")
+    parser.add_argument("--space", default="resnet_budget5m", help="of the arms that search")
+    parser.add_argument("--minutes", type=float, default=15, help="that an arm may take")
+    parser.add_argument("--repeats", type=int, default=1, help="runs of each arm, each with another seed")
+    parser.add_argument("--arms", nargs="+", default=[DEFAULT, "search"], choices=list(arms("")), help="which arms")
+    parser.add_argument("--out", type=Path, required=True, help="results, one JSON object a line; read and appended to")
+    args = parser.parse_args()
+    for seed in range(args.repeats):
+        for arm in args.arms:
+            wanted = {"arm": arm, "minutes": args.minutes, "seed": seed}
+            if any(wanted.items() <= row.items() for row in read(args.out)):
+                continue
+            began = time.monotonic()
+            figures = arms(args.space)[arm](args.minutes, seed, args.data)
+            row = {**wanted, **figures, "seconds": round(time.monotonic() - began, 1)}
+            with args.out.open("a") as results:
+                results.write(json.dumps(row) + "\n")
+    print(table(read(args.out)))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
