@@ -86,7 +86,7 @@ def first_guess(candidate: Candidate, split: TrainingSplit, device: Device, seco
     """About how many passes fit into the seconds; training corrects it."""
     size = 4 * candidate.recipe.batch_size
     some = ImageSet(split.train.images[:size], split.train.labels[:size])
-    short = replace(split, train=some)
+    short = replace(split, train=some, val=ImageSet(split.val.images[:0], split.val.labels[:0]))
     training = Training(candidate, short, device=device, epochs=2, seed=0)
     epochs = training.run()
     next(epochs)
