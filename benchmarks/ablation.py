@@ -13,14 +13,13 @@ Each run is written to `--out` at its end, and a repetition of the command train
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import statistics
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -29,6 +28,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.resumable import append, is_done, read
 from cifar.candidate import Candidate, RecipeFile
 from cifar.data.images import ImageSet
 from cifar.data.prepare import prepare
@@ -170,16 +170,6 @@ def rows_of(jobs: Sequence[Job], at_once: int) -> Iterator[dict[str, Any]]:
             yield done.result()
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """Results so far."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def is_done(rows: list[dict[str, Any]], wanted: Mapping[str, Any]) -> bool:
-    """Whether a run with these fields is among the results."""
-    return any(all(row[key] == value for key, value in wanted.items()) for row in rows)
-
-
 def main() -> int:
     """Trains what is missing, prints the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description=__doc__.splitlines()[0])
@@ -206,8 +196,7 @@ def main() -> int:
     cores = os.cpu_count() or 1
     at_once = args.jobs or (cores if choose_device(args.device).torch_device.type == "cpu" else 1)
     for row in rows_of(jobs, at_once):
-        with args.out.open("a") as results:
-            results.write(json.dumps(row) + "\n")
+        append(args.out, row)
         print(f"{row['variant']}, seed {row['seed']}: {100 * row['accuracy']:.2f} %", file=sys.stderr, flush=True)
     print(table([row for row in read(args.out) if row["budget"] == args.seconds]))
     return 0

@@ -28,7 +28,8 @@ from typing import Any
 import torch
 
 from benchmarks import naive
-from benchmarks.minutes import METRICS, STDERR, read
+from benchmarks.minutes import METRICS, STDERR
+from benchmarks.resumable import append, is_done, read
 from cifar.candidate import Candidate
 from cifar.data.prepare import prepare
 from cifar.data.splits import load_test, load_training_split
@@ -158,13 +159,11 @@ def main() -> int:
     for seed in range(args.repeats):
         for arm in args.arms:
             wanted = {"arm": arm, "minutes": args.minutes, "seed": seed}
-            if any(wanted.items() <= row.items() for row in read(args.out)):
+            if is_done(read(args.out), wanted):
                 continue
             began = time.monotonic()
             figures = arms(args.space)[arm](args.minutes, seed, args.data)
-            row = {**wanted, **figures, "seconds": round(time.monotonic() - began, 1)}
-            with args.out.open("a") as results:
-                results.write(json.dumps(row) + "\n")
+            append(args.out, {**wanted, **figures, "seconds": round(time.monotonic() - began, 1)})
     print(table(read(args.out)))
     return 0
 

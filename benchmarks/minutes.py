@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.resumable import append, is_done, read
 from cifar.recipe import recipe_names
 from search.retraining.run_record import RunRecord
 
@@ -27,7 +28,7 @@ STDERR = 2  # this process's standard error, where what the commands say goes
 
 
 def run(recipe: str, minutes: float, seed: int, data: str | None) -> dict[str, Any]:
-    """Trains the recipe by command; what came out, as a line of the results.
+    """Trains the recipe by command; what came out.
 
     Raises:
         subprocess.CalledProcessError: the command failed.
@@ -42,9 +43,6 @@ def run(recipe: str, minutes: float, seed: int, data: str | None) -> dict[str, A
         accuracy = json.loads((Path(folder) / METRICS).read_text())["accuracy"]
     assert record.cost is not None
     return {
-        "recipe": recipe,
-        "minutes": minutes,
-        "seed": seed,
         "test_accuracy": accuracy,
         "seconds": round(seconds, 1),
         "passes": record.epochs,
@@ -71,11 +69,6 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """Results so far."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 def main() -> int:
     """Trains what is missing, prints the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.minutes", description=__doc__.splitlines()[0])
@@ -87,11 +80,9 @@ def main() -> int:
     args = parser.parse_args()
     for seed in range(args.seeds):
         for minutes in args.minutes:
-            done = {(row["recipe"], row["minutes"], row["seed"]) for row in read(args.out)}
-            if (args.recipe, minutes, seed) not in done:
-                row = run(args.recipe, minutes, seed, args.data)
-                with args.out.open("a") as results:
-                    results.write(json.dumps(row) + "\n")
+            wanted = {"recipe": args.recipe, "minutes": minutes, "seed": seed}
+            if not is_done(read(args.out), wanted):
+                append(args.out, wanted | run(args.recipe, minutes, seed, args.data))
     print(table(read(args.out)))
     return 0
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import ablation, earns_its_keep, minutes, naive, speed, step_profile, throughput
+from benchmarks import ablation, earns_its_keep, minutes, naive, resumable, speed, step_profile, throughput
 from cifar.candidate import Candidate
 from cifar.compilation import Compilation
 from cifar.data.prepare import PreparedData, prepare
@@ -154,8 +154,8 @@ def test_variants_are_compared_seed_by_seed() -> None:
     lines = ablation.table(rows).splitlines()
     assert lines[2] == "| as it is | 71.00 % |  |  | 2.0 | 2 |"
     assert lines[3].startswith("| faster | 72.50 % | +1.50 | -4.85 to +7.85 | 2.0 | 2 |")
-    assert ablation.is_done(rows, {"variant": "faster", "seed": 1})
-    assert not ablation.is_done(rows, {"variant": "faster", "seed": 2})
+    assert resumable.is_done(rows, {"variant": "faster", "seed": 1})
+    assert not resumable.is_done(rows, {"variant": "faster", "seed": 2})
 
 
 def test_a_variant_is_trained_for_its_time(data: PreparedData) -> None:

@@ -1,0 +1,24 @@
+"""Results of a long benchmark, one JSON object a line, appended as they come: a repetition does what is missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Results so far."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def append(path: Path, row: Mapping[str, Any]) -> None:
+    """Adds a result."""
+    with path.open("a") as results:
+        results.write(json.dumps(row) + "\n")
+
+
+def is_done(rows: list[dict[str, Any]], wanted: Mapping[str, Any]) -> bool:
+    """Whether a result with these fields is there."""
+    return any(wanted.items() <= row.items() for row in rows)
