@@ -75,10 +75,12 @@ class Scheduler:
         self.exhausted = False  # whether every candidate of the space seems to have been tried
 
     def decide(self) -> Decision:
-        """What a free worker should do now."""
-        if self.limits.deadline is not None and self.clock() + (self.shortest or 0.0) / 2 >= self.limits.deadline:
-            return Done()
+        """What a free worker should do now; a study's first trial begins however late it is, so that it has a value."""
         trials = self.study.get_trials(deepcopy=False)
+        begun = any(trial.state is not TrialState.WAITING for trial in trials)
+        deadline = self.limits.deadline if begun else None
+        if deadline is not None and self.clock() + (self.shortest or 0.0) / 2 >= deadline:
+            return Done()
         return self._baseline(trials) or (
             self.policy.decide(*self._outlook(trials)) if self.pauses else self._until_pruned(trials)
         )

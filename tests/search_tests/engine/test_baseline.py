@@ -13,6 +13,7 @@ from search.engine.engine import Engine, LocalEngine
 from search.session import run_search
 from search.settings import PRUNERS, SearchSettings
 from search.study.attributes import BASELINE
+from search.study.standing import standing
 from search.study.trials import counted, distinct, reached
 from tests.search_tests.logged_space import CountingClock, InterleavedEngine, Watched, logged_space, trained
 
@@ -80,3 +81,10 @@ def test_without_warm_starts_there_is_no_baseline(workplace: Path) -> None:
     space = logged_space(workplace, starts=STARTS)
     study = run_search(SearchSettings(space=space, max_trials=3, warm_start=False))
     assert not [t for t in study.trials if BASELINE in t.user_attrs]
+
+
+def test_however_late_it_is_the_baseline_gets_a_value(toy_search: Callable[..., SearchSettings]) -> None:
+    study = run_search(toy_search(max_trials=None, max_epochs=4, time_budget=1e-3))  # setting up takes longer
+    (began,) = [trial for trial in study.trials if reached(trial)]
+    assert BASELINE in began.user_attrs
+    assert standing(study) is not None
