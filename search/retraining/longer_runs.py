@@ -25,8 +25,8 @@ class Choice:
 
     variant: Variant | None
     """The variant; None is the recipe as it is."""
-    epoch_seconds: float
-    """Seconds of one of its epochs, as timed."""
+    epoch_seconds: float | None
+    """Seconds of one of its epochs; None where nothing was timed."""
 
 
 def choose_variant(

@@ -35,7 +35,7 @@ from search.retraining.run_length import TRAINED_SHARE, planned_epochs
 from search.retraining.run_record import RUN, Identity, RunRecord
 from search.retraining.settings import CompileChoice, RetrainSettings
 from search.retraining.tensorboard_events import EventFile, require_tensorboard
-from search.retraining.training_loop import CHECKPOINT, Say, train
+from search.retraining.training_loop import CHECKPOINT, Clock, Say, train
 from search.settings import StudyError
 
 EVENTS = "tensorboard"
@@ -72,6 +72,7 @@ def retrain(
     longer: Sequence[Variant] = (),
     tensorboard: bool = False,
     compile: CompileChoice = "auto",
+    clock: Clock = time.monotonic,
 ) -> RetrainResult:
     """Trains the candidate, or resumes the run in `folder`, and evaluates it on the test images.
 
@@ -89,11 +90,12 @@ def retrain(
         tensorboard: whether to write an event file too, in the folder `tensorboard`.
         compile: whether to compile the network; `auto` does where the run is long enough to gain, and never where
             deterministic algorithms are asked for. A compiled run that is continued ends in slightly other weights.
+        clock: tells the seconds that the time budget is counted in.
 
     Raises:
         UserError: the folder holds another run, a setting is impossible, a package is missing, or the loss diverged.
     """
-    began = time.monotonic()
+    began = clock()
     if tensorboard:
         require_tensorboard()
     test = load_test(data)  # a missing test split is told before the training, not after
@@ -103,9 +105,7 @@ def retrain(
     identity = _identity(candidate, data, settings)
     record = _started_run(folder, identity)
     if record is None:
-        choice = None
-        if settings.time_budget is not None and longer:
-            choice = choose_variant(settings.time_budget, candidate, longer, split, device, say)
+        choice = _choice(candidate, longer, split, settings, device, say)
         record = _new_record(title, identity, candidate, choice, split, data.source, device, say)
     candidate = next((v.candidate for v in longer if v.passes == record.longer), candidate)
     if record.lr is not None:
@@ -120,8 +120,8 @@ def retrain(
             model = checkpoint.load_model(folder)
             events.add_history(record.history)
         else:
-            seconds = settings.time_budget and settings.time_budget * TRAINED_SHARE - (time.monotonic() - began)
-            history = train(training, folder, record, say, events, compile, seconds)
+            seconds = settings.time_budget and settings.time_budget * TRAINED_SHARE - (clock() - began)
+            history = train(training, folder, record, say, events, compile, seconds, clock)
             record = replace(record, history=history, epochs=round(training.length, 2))
             model = _saved_model(training, candidate, folder)
         result = _evaluated(training, model, record, folder, test, tta=settings.tta)
@@ -165,28 +165,40 @@ def _started_run(folder: Path, identity: Identity) -> RunRecord | None:
     return record
 
 
+def _choice(
+    candidate: Candidate,
+    longer: Sequence[Variant],
+    split: TrainingSplit,
+    settings: RetrainSettings,
+    device: Device,
+    say: Say,
+) -> Choice:
+    """The variant that the settings name, or that suits their time; none where there is no choice."""
+    if settings.time_budget is not None and longer:
+        return choose_variant(settings.time_budget, candidate, longer, split, device, say)
+    return Choice(next((variant for variant in longer if variant.passes == settings.longer), None), None)
+
+
 def _new_record(
     title: str,
     identity: Identity,
     candidate: Candidate,
-    choice: Choice | None,
+    choice: Choice,
     split: TrainingSplit,
     source: str,
     device: Device,
     say: Say,
 ) -> RunRecord:
     """The record of a run that begins; its learning rate is decided here, once, and its first length."""
-    variant = None if choice is None else choice.variant
-    if variant is not None:
-        candidate = variant.candidate
-    timed = None if choice is None else choice.epoch_seconds
+    if choice.variant is not None:
+        candidate = choice.variant.candidate
     lr = _peak_lr(candidate, split, identity.settings.seed, device, say)
     return RunRecord(
         title=title,
         identity=identity,
-        epochs=planned_epochs(_with_lr(candidate, lr), split, identity.settings, device, say, timed),
+        epochs=planned_epochs(_with_lr(candidate, lr), split, identity.settings, device, say, choice.epoch_seconds),
         lr=lr,
-        longer=None if variant is None else variant.passes,
+        longer=None if choice.variant is None else choice.variant.passes,
         device=device.describe(),
         source=source,
         train_images=len(split.train),

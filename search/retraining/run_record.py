@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cifar.config import to_dict
 from cifar.files import read_json, write_json
 from cifar.networks.complexity import Cost
 from cifar.recipe import Recipe
@@ -31,7 +32,7 @@ class Identity:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form: one flat object."""
-        return {"candidate": self.candidate, "data": self.data, **asdict(replace(self.settings, tta=False))}
+        return {"candidate": self.candidate, "data": self.data, **to_dict(replace(self.settings, tta=False))}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Identity:

@@ -88,7 +88,7 @@ def _require_folder(out: Path, runs: int) -> None:
 
 
 def settings_of(run: PlannedRun, settings: RetrainSettings, earlier: Mapping[int, Outcome]) -> RetrainSettings:
-    """The settings with the run's seed; with a time budget, all seeds train as long as the candidate's first.
+    """The settings with the run's seed; with a time budget, all seeds train what the candidate's first did, as long.
 
     Args:
         run: which run.
@@ -96,7 +96,8 @@ def settings_of(run: PlannedRun, settings: RetrainSettings, earlier: Mapping[int
         earlier: outcomes of the candidate's earlier runs by seed, the first seed first.
     """
     if settings.time_budget is not None and earlier:
-        settings = replace(settings, time_budget=None, epochs=next(iter(earlier.values())).record.epochs)
+        first = next(iter(earlier.values())).record
+        settings = replace(settings, time_budget=None, epochs=first.epochs, longer=first.longer)
     return replace(settings, seed=run.seed)
 
 

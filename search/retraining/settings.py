@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from cifar.config import SINCE_0_2
 
 CompileChoice = Literal["auto", "on", "off"]
 
@@ -29,3 +31,5 @@ class RetrainSettings:
     """Seed of weights, data order and augmentation."""
     train_size: int | None = None
     """Size of a fixed, stratified subset of the training images; None takes all."""
+    longer: float | None = field(default=None, metadata=SINCE_0_2)
+    """Passes of the recipe's variant that is trained, without a time budget; None is the recipe as it is."""

@@ -259,9 +259,10 @@ def test_a_training_step_never_waits_for_the_device() -> None:
     batches = run.loader.batches(generator)
     images, labels = next(batches)
     run.step(images, labels, generator)  # buffers are made, kernels chosen
-    torch.cuda.set_sync_debug_mode("error")
+    torch.cuda.set_sync_debug_mode("error")  # waiting raises
     try:
-        for images, labels in batches:
-            run.step(images, labels, generator)
+        totals = [run.step(images, labels, generator).clone() for images, labels in batches]
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert len(totals) == run.steps_an_epoch - 1
+    assert all(torch.isfinite(total).all() for total in totals)

@@ -185,9 +185,9 @@ def test_no_pass_over_images_on_cuda_waits_for_the_device() -> None:
     images = ImageSet(on_cpu.images, on_cpu.labels).to(torch.device("cuda"))
     source = Loader(images, Recipe(batch_size=100, augmentation=on_cpu.augmentation), NORMALIZATION, seed=0)
     batches(source)  # constants are copied once
-    torch.cuda.set_sync_debug_mode("error")
+    torch.cuda.set_sync_debug_mode("error")  # waiting raises
     try:
-        for _ in batches_of(source):
-            pass
+        count = sum(1 for _ in batches_of(source))
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert count == source.batches_a_pass

@@ -103,7 +103,7 @@ def test_only_layer4_and_fc_of_the_transferred_network_train() -> None:
     assert sum(trainable.values()) == config.trainable_parameters == 8_398_858
 
 
-def described_is_built(config: Any) -> None:
+def assert_built_as_described(config: Any) -> None:
     """Every described layer is the module of its name, puts out the described shape, and none is left out."""
     network = config.build()
     shapes: dict[str, tuple[int, ...]] = {}
@@ -149,19 +149,19 @@ def count(module: nn.Module) -> int:
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipes_networks_are_built_as_described(name: str) -> None:
-    described_is_built(Candidate.named(name).network)
+    assert_built_as_described(Candidate.named(name).network)
 
 
 @given(st.one_of(cnns, resnet9s, depthwises, fast_resnets))
 @settings(max_examples=30, deadline=None)
 def test_any_configuration_is_built_as_described(config: Any) -> None:
-    described_is_built(config)
+    assert_built_as_described(config)
 
 
 @given(transfers)
 @settings(max_examples=6, deadline=None)
 def test_any_transferred_network_is_built_as_described(config: TransferConfig) -> None:
-    described_is_built(config)
+    assert_built_as_described(config)
 
 
 @given(st.one_of(cnns, resnet9s, depthwises, fast_resnets, transfers))

@@ -14,6 +14,7 @@ from cifar.candidate import Candidate, RecipeFile
 from cifar.networks.fast_resnet import FastResNetConfig
 from cifar.networks.reference import CnnConfig
 from cifar.networks.resnet import ResNetConfig
+from search.planning.speed import Speed
 from search.retraining.candidates import choose
 from search.retraining.growth import grown, grown_variants
 from search.session import run_search
@@ -86,6 +87,10 @@ def test_only_a_limit_that_the_user_did_not_set_is_outgrown(toy_search: Callable
     assert variants_of_best(study) > 0
 
 
-def test_a_limit_for_this_machine_is_noted(toy_search: Callable[..., SearchSettings]) -> None:
-    settings = toy_search(space="resnet_budget5m", max_trials=1, max_epochs=1, mac_budget=None, time_budget=30.0)
+def test_a_limit_for_this_machine_is_noted(
+    toy_search: Callable[..., SearchSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Speed(((1_000_000, 1e-3), (10_000_000, 1e-2)))
+    monkeypatch.setattr("search.session.measure_speed", lambda device: slow)
+    settings = toy_search(space="resnet_budget5m", max_trials=1, max_epochs=1, mac_budget=None, time_budget=600.0)
     assert run_search(settings).user_attrs[MAC_BUDGET_PROPOSED] is True

@@ -12,7 +12,6 @@ from cifar.checkpoint import load_model
 from cifar.networks.resnet import ResNetConfig
 from cifar.recipe import recipe_names
 from search.retrain import main
-from search.retraining import run_length
 from search.retraining.run_record import RunRecord
 
 LONGER = """
@@ -38,6 +37,12 @@ def trained_channels() -> tuple[int, ...]:
     network = load_model(Path("run")).candidate.network
     assert isinstance(network, ResNetConfig)
     return network.channels
+
+
+@pytest.fixture(autouse=True)
+def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An epoch takes a hundredth of a second, whatever else the machine does."""
+    monkeypatch.setattr("search.retraining.longer_runs.epoch_seconds", lambda *_: 0.01)
 
 
 @pytest.mark.parametrize(
@@ -69,10 +74,20 @@ def test_a_continued_run_keeps_its_variant(options: list[str], monkeypatch: pyte
         with pytest.raises(ZeroDivisionError):
             main([*options, "--time-budget", "60s"])
     assert RunRecord.read(Path("run")).longer == 1e-3
-    monkeypatch.setattr(run_length, "epoch_seconds", lambda *_: 1 / 0)  # nothing is timed again
+    monkeypatch.setattr("search.retraining.longer_runs.epoch_seconds", lambda *_: 1 / 0)  # nothing is timed again
     main([*options, "--time-budget", "60s"])
     assert trained_channels() == WIDE
     assert json.loads(Path("run/run.json").read_text())["longer"] == 1e-3
+
+
+def test_every_seed_trains_the_variant_of_the_first(options: list[str]) -> None:
+    with_variants(1e-3)
+    main([*options, "--time-budget", "60s", "--seeds", "2"])
+    runs = [RunRecord.read(Path("run") / f"recipe-tiny-seed{seed}") for seed in (0, 1)]
+    assert [run.longer for run in runs] == [1e-3, 1e-3]
+    assert runs[0].epochs == runs[1].epochs
+    networks = [load_model(Path("run") / f"recipe-tiny-seed{seed}").candidate.network for seed in (0, 1)]
+    assert networks[0] == networks[1] != RecipeFile.read(Path("tiny.toml")).candidate.network
 
 
 @pytest.mark.parametrize("name", recipe_names())

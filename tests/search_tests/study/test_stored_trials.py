@@ -39,5 +39,6 @@ def test_a_stored_study_continues_with_the_new_parameters() -> None:
     for stored in STORED:
         known = {name: json_to_distribution(text) for name, text in stored["distributions"].items()}
         study.add_trial(create_trial(value=0.0, params=stored["params"], distributions=known))
-    for _ in range(30):
-        space.suggest(study.ask())
+    candidates = [space.suggest(study.ask()) for _ in range(30)]
+    assert all(space.limits.allow(candidate.cost) for candidate in candidates)
+    assert {candidate.network.kind for candidate in candidates} == {"resnet", "fast_resnet"}
