@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -50,7 +50,7 @@ class TrialContext:
     """What a trial may use."""
 
     fidelity: int
-    """Epochs that the trial may go up to; schedules stretch over all of them (see `cifar.recipe`)."""
+    """Epochs that the trial may go up to."""
     seed: int
     """Seed of everything random in the trial."""
     device: Device
@@ -63,6 +63,13 @@ class TrialContext:
     """File that `EpochReport.save` wrote after those epochs, to resume from."""
     job_end: int | None = None
     """Epochs after which this trial job pauses or is complete; None is `fidelity`."""
+    schedule_ends: Sequence[int] = ()
+    """Epochs, rising, at which schedules come to their end: a trial that goes on has its schedule stretched up to the
+    next one (see `cifar.recipe`). After the last, and where there is none, it is `fidelity`."""
+
+    def schedule_end(self, epochs: int) -> int:
+        """Epochs over which the schedule stretches once so many are done."""
+        return next((end for end in self.schedule_ends if end > epochs), self.fidelity)
 
 
 @dataclass(frozen=True)
@@ -223,12 +230,13 @@ def train_on_images(candidate: Candidate, context: TrialContext) -> Iterator[Epo
         candidate,
         context.split,
         device=context.device,
-        epochs=context.fidelity,
+        epochs=context.schedule_end(context.epochs_done),
         seed=context.seed,
         load_pretrained=fresh,
     )
     if context.checkpoint is not None:
         training.load_state_dict(checkpoint.load(context.checkpoint, context.device.torch_device))
+        training.set_length(context.schedule_end(context.epochs_done))
 
     def save(path: Path) -> None:
         checkpoint.save(path, training.state_dict())
@@ -245,6 +253,7 @@ def train_on_images(candidate: Candidate, context: TrialContext) -> Iterator[Epo
             "seconds": result.seconds,
         }
         yield EpochReport(result.epoch, result.val_accuracy, details, save)
+        training.set_length(context.schedule_end(result.epoch))
         if result.epoch == context.epochs_done + 1:
             _compile_if_worth(training, result.seconds * ((context.job_end or context.fidelity) - result.epoch))
 

@@ -158,7 +158,17 @@ class Ledger:
                 epochs_done = start
         parameters = dict(trial.params)
         return TrialJob(
-            trial.number, parameters, attributes, seed, start, end, self.plan.max_epochs, epochs_done, read_from, path
+            trial.number,
+            parameters,
+            attributes,
+            seed,
+            start,
+            end,
+            self.plan.max_epochs,
+            self.plan.schedule_ends,
+            epochs_done,
+            read_from,
+            path,
         )
 
     def _recorded(self, trial: Trial, candidate: Proposal) -> TrialEnded | None:

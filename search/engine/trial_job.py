@@ -43,7 +43,9 @@ class TrialJob:
     end: int
     """Epochs at which the trial is to pause, or is complete."""
     full_length: int
-    """Epochs of a full trial, over which schedules stretch."""
+    """Epochs of a full trial."""
+    schedule_ends: tuple[int, ...]
+    """Epochs at which schedules come to their end, see `spaces.base.TrialContext`."""
     epochs_done: int
     """Epochs that training resumes after; below `start` where no checkpoint can be read, which trains them again."""
     read_from: Path | None
@@ -201,7 +203,16 @@ class JobRunner:
         yield JobEnd(job.number, JobEndKind.TRAINED)
 
     def _context(self, job: TrialJob) -> TrialContext:
-        return TrialContext(job.full_length, job.seed, self.device, self.split, job.epochs_done, job.read_from, job.end)
+        return TrialContext(
+            job.full_length,
+            job.seed,
+            self.device,
+            self.split,
+            job.epochs_done,
+            job.read_from,
+            job.end,
+            job.schedule_ends,
+        )
 
 
 def candidate_of(

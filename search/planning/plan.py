@@ -35,9 +35,16 @@ class Plan:
     """Trials before the sampler learns from their values; known good points that are tried first count."""
     param_budgets: tuple[int, ...] = ()
     """All parameter limits, where there are several: each trial keeps one, and `param_budget` is the largest."""
+    anneals: bool = False
+    """Whether schedules come to their end at each rung (see `search.planning.rungs`) or stretch over R."""
 
     @property
     def rungs(self) -> list[int]:
         """Epochs at which trials are compared, the full length last."""
         count = rungs_from_top if self.from_top else rungs
         return count(self.min_epochs, self.max_epochs, self.eta)
+
+    @property
+    def schedule_ends(self) -> tuple[int, ...]:
+        """Epochs at which a trial's schedule comes to its end, the full length last."""
+        return tuple(self.rungs) if self.anneals else (self.max_epochs,)

@@ -28,6 +28,7 @@ LOWEST_RUNG = 1 / 32  # share of a full trial's epochs, for promotion: shorter r
 MOST_EPOCHS = 81
 SHORTEST_EPOCH = 512  # images: four batches
 STARTUP_SHARE = 0.25  # share of the expected trials that are random before the sampler learns; 3 to 10 trials
+COMPARING_PRUNERS = ("promotion", "hyperband", "successive_halving")  # at rungs; the median's at every epoch
 EVALUATED_SHARE = 0.3  # validation images of a trial as a share of its training images: a tenth of its time
 
 
@@ -85,6 +86,7 @@ def make_plan(settings: SearchSettings, data: PreparedData, param_budget: int | 
         mac_budget=mac_budget,
         image_size=data.image_size,
         param_budgets=settings.param_budgets,
+        anneals=settings.pruner in COMPARING_PRUNERS,
     )
     expected = forecast(plan, settings, speed).trials
     return replace(plan, startup_trials=max(3, min(10, round(STARTUP_SHARE * expected))))

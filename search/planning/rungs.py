@@ -10,6 +10,13 @@ here. This is where they are explained; elsewhere they are only used:
 - bracket s: the trials that are first compared s rungs below R (Hyperband). Hyperband runs every bracket, so that a
   trial which starts slowly also has a chance; successive halving and ASHA run one.
 
+Values at a rung are compared with one another, so each should be what the trial is worth after that many epochs. In the
+middle of a schedule it is not: a high learning rate hides what a trial has learned, and low rates look good. So a
+trial's schedule comes to its end at each rung (`Plan.anneals`). It is stretched over the epochs up to the first rung;
+a promoted trial goes on where the same schedule, stretched up to the next rung, has arrived by then. With eta = 2 that
+is its middle: the rate rises again, though not to its peak, and the second half of the schedule follows. Warm restarts
+(arXiv 1608.03983) return to the peak.
+
 All rungs are computed in whole numbers: a floored logarithm gives 3**5 = 243 five rungs instead of six.
 """
 

@@ -67,8 +67,9 @@ def split(toy: Path) -> TrainingSplit:
     return load_training_split(prepare(str(toy)), val_size=60, train_size=100, val_limit=60)
 
 
-def context(split: TrainingSplit) -> TrialContext:
-    return TrialContext(fidelity=EPOCHS, seed=5, device=choose_device("cpu"), split=split)
+def context(split: TrainingSplit, schedule_ends: tuple[int, ...] = ()) -> TrialContext:
+    device = choose_device("cpu")
+    return TrialContext(fidelity=EPOCHS, seed=5, device=device, split=split, schedule_ends=schedule_ends)
 
 
 def figures(report: EpochReport) -> tuple[int, float, dict[str, float]]:
@@ -93,16 +94,19 @@ def assert_same(left: Any, right: Any) -> None:
         assert left == right
 
 
+@pytest.mark.parametrize("schedule_ends", [(), (1, 2, 4)])
 @pytest.mark.parametrize("name", RECIPES)
-def test_pausing_after_every_epoch_changes_nothing(name: str, split: TrainingSplit, workplace: Path) -> None:
+def test_pausing_after_every_epoch_changes_nothing(
+    name: str, schedule_ends: tuple[int, ...], split: TrainingSplit, workplace: Path
+) -> None:
     candidate = Candidate(NETWORK, RECIPES[name])
     whole = []
-    for report in train_on_images(candidate, context(split)):
+    for report in train_on_images(candidate, context(split, schedule_ends)):
         whole.append(figures(report))
         assert report.save is not None
         report.save(workplace / "whole.pt")
     assert [epoch for epoch, _, _ in whole] == [1, 2, 3, 4]
-    parts, given = [], context(split)
+    parts, given = [], context(split, schedule_ends)
     for epoch in range(1, EPOCHS + 1):
         torch.rand(epoch)  # what is drawn between two jobs does not matter
         report = next(iter(train_on_images(candidate, given)))
@@ -110,11 +114,20 @@ def test_pausing_after_every_epoch_changes_nothing(name: str, split: TrainingSpl
         assert report.save is not None
         path = workplace / f"{epoch}.pt"
         report.save(path)
-        given = replace(context(split), epochs_done=epoch, checkpoint=path)
+        given = replace(context(split, schedule_ends), epochs_done=epoch, checkpoint=path)
     assert parts == whole
     assert_same(load(workplace / "4.pt"), load(workplace / "whole.pt"))
-    other = next(iter(train_on_images(candidate, replace(context(split), seed=6))))
+    other = next(iter(train_on_images(candidate, replace(context(split, schedule_ends), seed=6))))
     assert figures(other) != whole[0]  # the comparison can fail
+
+
+def test_schedules_come_to_their_end_at_each_rung(split: TrainingSplit) -> None:
+    candidate = Candidate(NETWORK, replace(RECIPES["sgd"], augmentation=Augmentation(flip=False)))
+    rates = [report.details["lr"] for report in train_on_images(candidate, context(split, (2, 4)))]
+    ordinary = [report.details["lr"] for report in train_on_images(candidate, context(split))]
+    assert rates[2:] == ordinary[2:]  # from the last rung but one on, it is the schedule stretched over all epochs
+    assert rates[0] > rates[1] < rates[2] < max(ordinary)
+    assert rates[1] < ordinary[1] / 3
 
 
 def test_promoted_trials_of_a_search_report_what_one_go_reports(
@@ -132,7 +145,7 @@ def test_promoted_trials_of_a_search_report_what_one_go_reports(
     split = load_training_split(prepare(str(toy)), val_size=100, train_size=64, val_limit=100)
     for trial in study.get_trials(states=(TrialState.COMPLETE,)):
         candidate = Candidate.from_dict(trial.user_attrs[CANDIDATE], where="trial")
-        given = TrialContext(4, trial.user_attrs["seed"], choose_device("cpu"), split)
+        given = TrialContext(4, trial.user_attrs["seed"], choose_device("cpu"), split, schedule_ends=(1, 2, 4))
         whole = {report.epoch: report.value for report in train_on_images(candidate, given)}
         assert trial.intermediate_values == whole
     assert len(study.get_trials(states=(TrialState.COMPLETE,))) == 4
