@@ -9,6 +9,7 @@ rungs should predict.
 Values are validation accuracies; test images are never read. Seconds are CPU time of one thread, so that `--jobs` runs
 train side by side, a core each, and other work on the machine changes nothing. Each candidate is written to `--out`
 at its end, and a repetition of the command records only what is missing.
+`--npz` packs the lines and prints how well the rungs of either scheme rank the candidates.
 """
 
 from __future__ import annotations
@@ -25,11 +26,15 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
+import pandas as pd
 import torch
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FixedTrial, FrozenTrial, create_trial
 
+from benchmarks.ema_at_rungs import correlation
+from benchmarks.recorded import SCHEMES, Curves, save
 from benchmarks.resumable import append, read
 from cifar.candidate import Candidate
 from cifar.data.prepare import prepare
@@ -46,10 +51,11 @@ from spaces.registry import load_space
 SPACE = "resnet_budget5m"
 MAC_BUDGET = 53_000_000  # the plan of ten minutes on two cores: README's example before this one
 EPOCHS, TRAIN_SIZE, VAL_SIZE, VAL_LIMIT = 8, 6_400, 5_000, 2_000  # likewise
-ETA = 2
+RUNGS = rungs_from_top(1, EPOCHS, 2)
 LONGER = 4  # times the images of a full trial
 EVERY = 4  # one of so many candidates is trained for longer
 STARTUP = 10  # recorded candidates before TPE learns
+CHANCE = 0.1  # accuracy
 SOURCES = ("prior", "uniform", "sampler")  # in turn
 
 
@@ -93,7 +99,7 @@ def run_job(job: Job) -> dict[str, Any]:
     candidate = space.suggest(FixedTrial(dict(job.params)))
     assert isinstance(candidate, Candidate)
     split = load_training_split(data, val_size=VAL_SIZE, train_size=TRAIN_SIZE, val_limit=VAL_LIMIT)
-    annealed = TrialContext(EPOCHS, job.number, device, split, schedule_ends=rungs_from_top(1, EPOCHS, ETA))
+    annealed = TrialContext(EPOCHS, job.number, device, split, schedule_ends=RUNGS)
     row = {
         "parameters": candidate.cost.parameters,
         "macs": candidate.cost.macs,
@@ -140,7 +146,7 @@ def stored(space: SearchSpace, row: Mapping[str, Any]) -> FrozenTrial:
     fixed = FixedTrial(row["params"])
     space.suggest(fixed)
     values = row["annealed"]["values"]
-    value = values[-1] if len(values) == EPOCHS else 0.1
+    value = values[-1] if len(values) == EPOCHS else CHANCE
     return create_trial(params=row["params"], distributions=fixed.distributions, value=value)
 
 
@@ -163,6 +169,23 @@ def recorded(path: Path, count: int, data: str | None, jobs: int) -> Iterator[di
                 yield row
 
 
+def correlations(curves: Curves) -> str:
+    """How well each rung of either scheme ranks candidates: Spearman's correlation with its bootstrap error."""
+    long = ~np.isnan(curves.arrays["longer"])
+    lines = [
+        f"| rank correlation after epoch | {' | '.join(map(str, RUNGS))} |",
+        "|---" * (len(RUNGS) + 1) + "|",
+    ]
+    for scheme in SCHEMES:
+        values = np.nan_to_num(curves.arrays[scheme], nan=CHANCE)
+        full, longer = np.nan_to_num(curves.final, nan=CHANCE), curves.arrays["longer"][long]
+        for name, rows, target in (("full trial", ~np.isnan(full), full), (f"{LONGER} times as long", long, longer)):
+            found = [correlation(pd.Series(values[rows, rung - 1]), pd.Series(target)) for rung in RUNGS]
+            cells = (f"{cell['rho']:.2f} ± {cell['stderr']:.2f}" for cell in found)
+            lines.append(f"| {scheme}, with the value of {rows.sum()} {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> int:
     """Records what is missing."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.record_curves", description=__doc__.splitlines()[0])
@@ -170,6 +193,7 @@ def main() -> int:
     parser.add_argument("--candidates", type=int, default=120, help="how many in all")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trained at once, a thread each")
     parser.add_argument("--out", type=Path, required=True, help="results, one JSON object a line; read and appended to")
+    parser.add_argument("--npz", type=Path, help="where to pack all results, for benchmarks.replay")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     for row in recorded(args.out, args.candidates, args.data, args.jobs):
@@ -178,6 +202,9 @@ def main() -> int:
             f"{scheme} {row[scheme]['values'][-1:]}" for scheme in ("annealed", "stretched", "longer") if scheme in row
         )
         print(f"candidate {row['number']} ({row['source']}): {ends}", file=sys.stderr, flush=True)
+    if args.npz:
+        save(args.npz, read(args.out), EPOCHS)
+        print(correlations(Curves(args.npz)))
     return 0
 
 

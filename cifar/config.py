@@ -8,9 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
-from typing import Any, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from cifar.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 T = TypeVar("T")
 
@@ -64,10 +68,11 @@ def from_dict(cls: type[T], data: Mapping[str, Any], *, where: str) -> T:
     Raises:
         ConfigError: unknown key, wrong type or value outside its range.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
+    adapter = _adapter(cast(Any, cls))  # mypy holds a class of unknown instances for unhashable
     try:
-        config: T = TypeAdapter(cls).validate_json(json.dumps(data), strict=True)
+        config: T = adapter.validate_json(json.dumps(data), strict=True)
         return config
     except ValidationError as error:
         unknown_first = sorted(error.errors(), key=lambda found: found["type"] != UNKNOWN_KEY)
@@ -79,6 +84,14 @@ def from_dict(cls: type[T], data: Mapping[str, Any], *, where: str) -> T:
         raise _explain(cls, where, keys, first["type"], message, first["input"]) from None
     except ConfigError as error:
         raise error.within(where) from None
+
+
+@cache
+def _adapter(cls: Any) -> TypeAdapter[Any]:
+    """What checks values for a dataclass; making it takes ten milliseconds."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
 
 
 def _keys_of(data: Any, location: Sequence[int | str]) -> list[str]:

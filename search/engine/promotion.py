@@ -37,6 +37,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import pairwise
+from typing import Protocol
 
 FIRST_ROUND = 3  # full trials' worth of training
 
@@ -97,6 +98,13 @@ class Done:
 
 
 Decision = Promote | Start | Wait | Done
+
+
+class Policy(Protocol):
+    """Decides what a free worker does, from the trials alone."""
+
+    def decide(self, trials: Sequence[TrialView], epochs_left: float, trials_left: float) -> Decision:
+        """See `Promotion.decide`."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.engine.events import TrialEnded, TrialOutcome
-from search.engine.promotion import Decision, Done, Promote, Promotion, Start, Status, TrialView, Wait
+from search.engine.promotion import Decision, Done, Policy, Promote, Promotion, Start, Status, TrialView, Wait
 from search.engine.views import views
 from search.planning.plan import Plan
 from search.settings import StudyError
@@ -68,7 +68,7 @@ class Scheduler:
     ) -> None:
         self.study, self.plan, self.limits, self.clock, self.pauses = study, plan, limits, clock, pauses
         self.epoch_seconds = epoch_seconds
-        self.policy = Promotion(plan.rungs, plan.eta)
+        self.policy: Policy = Promotion(plan.rungs, plan.eta)
         self.endings: list[TrialEnded] = []
         self.failures: list[TrialEnded] = []  # failures in a row, see `_failures`
         self.shortest: float | None = None  # seconds of the shortest job that trained
