@@ -1,15 +1,14 @@
 """Searches in simulated time: our driver and scheduler, any number of workers, and epochs that take what was recorded.
 
 A space says in each report how long the epoch took, as `details["seconds"]`; the clock goes on by so much and nothing
-is trained. What the scheduler and the sampler decide costs no simulated time; `wall` counts their real seconds.
+is trained. What the scheduler and the sampler decide costs no simulated time.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import optuna
@@ -52,12 +51,14 @@ class Simulation:
         space: proposes candidates, and tells recorded epochs.
         workers: that train side by side, as many as the request's settings name.
         clock: the request's clock.
+        watch: is shown the driver before each decision.
     """
 
-    def __init__(self, space: SearchSpace, workers: int, clock: Clock) -> None:
-        self.space, self.workers, self.clock = space, workers, clock
-        self.busy = self.wall = 0.0  # simulated seconds of training, over all workers; real seconds of decisions
-        self.decisions = 0
+    def __init__(
+        self, space: SearchSpace, workers: int, clock: Clock, watch: Callable[[Driver], None] = lambda driver: None
+    ) -> None:
+        self.space, self.workers, self.clock, self.watch = space, workers, clock, watch
+        self.busy = 0.0  # simulated seconds of training, over all workers
 
     def run(self, study: optuna.Study, request: SearchRequest, emit: Emit, driver: Driver | None = None) -> None:
         """Runs trials until a limit of the request is reached.
@@ -81,10 +82,8 @@ class Simulation:
                 self._schedule(due, order, training)
 
     def _begin(self, driver: Driver) -> Training | None:
-        began = time.perf_counter()
+        self.watch(driver)
         job = driver.next_job()
-        self.wall += time.perf_counter() - began
-        self.decisions += 1
         if isinstance(job, Wait | Done):
             return None
         messages = self._train(job)
