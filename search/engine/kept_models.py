@@ -66,10 +66,10 @@ def keep_models(study: optuna.Study, folder: Path, plan: Plan, data: PreparedDat
     for trial, path in saved:
         if split is not None and trial.number in kept:
             _save_model(trial, path, model_folder(folder, trial.number), split, plan.max_epochs, device)
-        path.unlink()
+        path.unlink(missing_ok=True)  # another call may end at the same time
     for old in (folder / MODELS).glob("trial-*"):
         if old not in {model_folder(folder, number) for number in kept}:
-            shutil.rmtree(old)
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _complete(study: optuna.Study) -> list[FrozenTrial]:

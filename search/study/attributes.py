@@ -31,6 +31,8 @@ PROGRESS = "retrain"
 """How far the time of `search.run --retrain` is used: a `Progress`, as a dictionary."""
 FORECAST = "forecast "
 """Beginning of the key of a `Call`; the time at which the call began follows, since calls may run side by side."""
+LEASE = "lease "
+"""Beginning of the key of a driver's lease, its id follows: `machine`, and `renewals`, None once it has ended."""
 
 # ---- of a trial
 
@@ -49,7 +51,7 @@ WARM_START = "warm_start"
 BASELINE = "baseline"
 """True in the trial that every other one is to beat: the space's first known good point, trained in full first."""
 WORKER = "worker"
-"""Host and process id of the driver that runs the trial."""
+"""Random id of the driver that runs the trial, and for people its host and process id (see `search.study.leases`)."""
 PAUSED = "paused"
 """Epochs in the checkpoint of a paused trial; 0 while the trial runs."""
 LAST_JOB = "stint"
