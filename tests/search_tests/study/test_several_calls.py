@@ -22,7 +22,14 @@ from search.study.study import require_study
 from search.study.trials import counted, distinct, reached
 from tests.search_tests.logged_space import Watched, logged_space, trained
 
-STORAGES = {"sqlite": None, "journal": "shared.journal"}
+STORAGES = [
+    pytest.param(None, id="sqlite"),
+    pytest.param("shared.journal", id="journal", marks=pytest.mark.slow),
+]
+TOGETHER = (  # nobody trains before so many processes are about to
+    "Path(f'here.{{os.getpid()}}').touch(); "
+    "[__import__('time').sleep(0.02) for _ in iter(lambda: len(list(Path().glob('here.*'))) < {calls}, False)]"
+)
 Call = Callable[..., "subprocess.Popen[bytes]"]
 
 
@@ -52,19 +59,21 @@ def assert_sound(study: optuna.Study, folder: Path) -> None:
     assert len([t for t in distinct(study.trials) if BASELINE in t.user_attrs]) == 1
 
 
-@pytest.mark.parametrize("storage", STORAGES.values(), ids=STORAGES)
+@pytest.mark.parametrize("storage", STORAGES)
 def test_calls_that_start_together_share_the_trials_wanted(storage: str | None, workplace: Path, call: Call) -> None:
-    space = logged_space(workplace, starts=(0.5, 0.25), before="__import__('time').sleep(0.01)")
+    space = logged_space(workplace, starts=(0.5, 0.25), before=TOGETHER.format(calls=3))
     options = ["--trials", "14", *(["--storage", storage] if storage else [])]
     wait_for([call(space, *options) for _ in range(3)])
     study = require_study(SearchSettings(space=space, storage=storage))
     assert counted(study.trials) == 14
     assert_sound(study, workplace)
     assert len([key for key in study.user_attrs if key.startswith(FORECAST)]) == 3
+    assert len({t.user_attrs[WORKER]["id"] for t in study.trials}) == 3
 
 
+@pytest.mark.slow
 def test_each_call_counts_its_own_epochs(workplace: Path, call: Call) -> None:
-    space = logged_space(workplace, starts=(0.5,), before="__import__('time').sleep(0.01)")
+    space = logged_space(workplace, starts=(0.5,), before=TOGETHER.format(calls=2))
     wait_for([call(space, "--epoch-budget", "20") for _ in range(2)])
     study = require_study(SearchSettings(space=space))
     assert_sound(study, workplace)
@@ -93,7 +102,7 @@ def test_a_call_goes_on_with_the_trials_of_one_that_is_killed(workplace: Path, c
     study = run_search(settings, engine=WithKilled())
     assert counted(study.trials) == 6
     assert not study.get_trials(states=(TrialState.RUNNING, TrialState.FAIL))
-    assert set(trained(workplace).values()) == {1} | {2} & set(trained(workplace).values())
+    assert {epoch for (_, epoch), times in trained(workplace).items() if times > 1} <= {3}  # cut off after it
     assert len({t.user_attrs[WORKER]["id"] for t in study.trials}) == 2
 
 
