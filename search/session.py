@@ -28,7 +28,7 @@ from search.planning.forecast import Forecast, forecast, forecast_at
 from search.planning.plan import Plan
 from search.planning.planner import make_plan, plan_without_images
 from search.planning.speed import measure_speed
-from search.planning.workers import best_number, measure_workers
+from search.planning.workers import best_number, devices_to_use, measure_workers
 from search.reporting.screen.terminal import Display, QuietDisplay
 from search.reporting.studies.study_card import write_card
 from search.settings import DEFAULT_TRIALS, SearchSettings, StudyError
@@ -178,13 +178,19 @@ def _problem(plan: Plan, data: PreparedData | None) -> Problem:
 
 def _with_workers(settings: SearchSettings, space: SearchSpace, device: Device, display: Display) -> SearchSettings:
     """The settings with the number of workers measured, where that was asked for and images are trained on."""
+    devices = len(devices_to_use(settings.device))
     if not (settings.auto_workers and space.uses_images):
+        if settings.workers < devices:
+            display.say(
+                f"workers     {settings.workers} on {devices} GPUs; --workers auto or {devices} uses all of them"
+            )
         return settings
     display.say("measuring how many workers train most side by side ...")
     speeds = measure_workers(device)
     chosen = best_number(speeds)
-    display.say("workers     " + ", ".join(f"{n}: {speed:,.0f} images/s" for n, speed in speeds.items()))
-    return replace(settings, workers=chosen)
+    each = f", on each of {devices} GPUs" if devices > 1 else ""
+    display.say("workers     " + ", ".join(f"{n}: {speed:,.0f} images/s" for n, speed in speeds.items()) + each)
+    return replace(settings, workers=chosen * devices)
 
 
 def _open(
