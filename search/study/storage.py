@@ -20,6 +20,7 @@ from sqlalchemy.engine import make_url
 
 from search.settings import SearchSettings, StudyError
 from search.study.cached_storage import CachedStorage
+from search.study.mounts import network_filesystem
 
 DATABASE = "study.db"
 LOCK_SECONDS = 60.0
@@ -47,7 +48,7 @@ def open_storage(settings: SearchSettings) -> BaseStorage:
     """The storage, created where it does not exist; safe when several processes start at once.
 
     Raises:
-        StudyError: not an Optuna storage, unreachable, or damaged.
+        StudyError: not an Optuna storage, unreachable, or damaged; or SQLite on a network folder.
     """
     url = storage_url(settings)
     try:
@@ -76,6 +77,12 @@ def _sqlite(url: str) -> RDBStorage:
     if not database or database == ":memory:":
         raise ValueError("a search needs a database file")
     path = Path(database)
+    if kind := network_filesystem(path):
+        raise StudyError(
+            "a SQLite file must lie on a local disk: on a network folder it would be damaged",
+            got=f"{path}, on {kind}",
+            remedy="Give --storage with a database server's URL, a journal file such as study.journal, or a local path",
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     # two processes that create the schema at once make one of them fail
     with FileLock(path.with_suffix(".lock"), timeout=LOCK_SECONDS):
