@@ -34,6 +34,7 @@ from search.reporting.studies.study_card import write_card
 from search.settings import DEFAULT_TRIALS, SearchSettings, StudyError
 from search.study.attributes import BASELINE, WARM_START
 from search.study.cached_storage import refresh
+from search.study.checkpoints import checkpoint_folder, settle_checkpoint_folder
 from search.study.exclusion import exclusive
 from search.study.leases import Lease
 from search.study.prior import earlier_best, prior_start, settle_prior
@@ -94,6 +95,8 @@ def run_search(
     problem = _problem(plan, data)
     space = space_for(settings.space, problem, plan.param_budgets)
     lease = Lease(study, settings.folder)
+    settled = settle_checkpoint_folder if data and can_resume(space) else checkpoint_folder
+    checkpoints = settled(study, settings)
     request = SearchRequest(
         settings,
         plan,
@@ -104,6 +107,7 @@ def run_search(
         max_trials=settings.max_trials or (None if settings.time_budget or settings.epoch_budget else DEFAULT_TRIALS),
         max_epochs=settings.epoch_budget,
         epoch_seconds=(outlook.epoch_seconds or None) if outlook else None,
+        checkpoints=checkpoints,
         lease=lease,
     )
     key, call = open_call(study, plan, outlook, settings, resumes=can_resume(space))
@@ -123,7 +127,7 @@ def run_search(
         recover_stale_trials(study, lease, close_paused=True)  # also one that Ctrl-C cut off before it began
         close_call(study, key, call, clock() - started)
         if data is not None and trains_on_images(space):
-            keep_models(study, settings.folder, plan, data, device)
+            keep_models(study, settings.folder, checkpoints, plan, data, device)
         write_trials_csv(study, settings)
         write_card(study, settings, plan, device)
         count_time()

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import optuna
 
 from cifar.data.prepare import PreparedData
 from search.engine.events import Event, TrialEnded
-from search.engine.kept_models import CHECKPOINTS
 from search.engine.ledger import Ledger
 from search.engine.promotion import Done, Promote, Start, Wait
 from search.engine.pruners import make_pruner
@@ -23,6 +23,7 @@ from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, TrialJob, V
 from search.planning.plan import Plan
 from search.settings import SearchSettings
 from search.study.cached_storage import refresh
+from search.study.checkpoints import CHECKPOINTS
 from search.study.exclusion import exclusive
 from search.study.leases import Lease
 from search.study.prior import prior_of
@@ -54,6 +55,8 @@ class SearchRequest:
     """Epochs that this call may train."""
     epoch_seconds: float | None = None
     """Expected wall-clock time of an epoch; None is unknown."""
+    checkpoints: Path | None = None
+    """Folder of the trials' checkpoints; None keeps them in the study's."""
     lease: Lease | None = None
     """The driver's lease on its trials; None where no other process uses the study."""
 
@@ -103,7 +106,7 @@ class Driver:
             plan,
             driver=request.lease.driver if request.lease else {},
             seed=settings.seed,
-            checkpoints=settings.folder / CHECKPOINTS,
+            checkpoints=request.checkpoints or settings.folder / CHECKPOINTS,
             emit=emit,
             pauses=request.pauses,
             replicate=settings.replicate,

@@ -24,7 +24,7 @@ from cifar.candidate import fingerprint
 from cifar.errors import UserError
 from cifar.runtime.seeds import derive_seed
 from search.engine.events import EpochDone, Event, TrialEnded, TrialOutcome, TrialStarted
-from search.engine.kept_models import checkpoint_of, trains_on_images
+from search.engine.kept_models import trains_on_images
 from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, TrialJob, Verdict, candidate_of, described
 from search.planning.plan import Plan
 from search.study.attributes import (
@@ -44,6 +44,7 @@ from search.study.attributes import (
     record,
 )
 from search.study.cached_storage import refresh
+from search.study.checkpoints import remove_checkpoints, saved_checkpoint
 from search.study.recovery import INTERRUPTED, claim, requeue
 from search.study.standing import standing
 from search.study.trials import is_paused, known_result
@@ -150,16 +151,12 @@ class Ledger:
     def _job(self, trial: Trial, attributes: Mapping[str, Any], candidate: Proposal, start: int, end: int) -> TrialJob:
         seed = trial.user_attrs[SEED]
         self.emit(TrialStarted(trial.number, candidate.summary, *_cost(candidate)))
-        path = self.checkpoint(seed)
-        epochs_done, read_from = 0, None
-        if start and self.resumable:
-            if path.exists():
-                epochs_done, read_from = start, path
-            elif not self.space.uses_images:  # without images there may be nothing to save
-                epochs_done = start
-        parameters = dict(trial.params)
+        read_from = saved_checkpoint(self.checkpoints, seed, start) if start and self.resumable else None
+        # without images there may be nothing to save
+        epochs_done = start if read_from or (self.resumable and not self.space.uses_images) else 0
+        parameters, folder = dict(trial.params), self.checkpoints
         return TrialJob(
-            trial.number, parameters, attributes, seed, start, end, self.plan.max_epochs, epochs_done, read_from, path
+            trial.number, parameters, attributes, seed, start, end, self.plan.max_epochs, epochs_done, read_from, folder
         )
 
     def _recorded(self, trial: Trial, candidate: Proposal) -> TrialEnded | None:
@@ -286,6 +283,7 @@ class Ledger:
         trial, reason = opened.trial, end.reason
         if end.kind is JobEndKind.SAVED:
             trial.set_user_attr(PAUSED, opened.epoch)  # after its checkpoint is safe
+            remove_checkpoints(self.checkpoints, trial.user_attrs[SEED], but=opened.epoch)
             return self._told(TrialEnded(end.number, TrialOutcome.PAUSED, opened.value, opened.epoch, opened.pausing))
         if end.kind is JobEndKind.DIVERGED:
             return self._end(trial, TrialState.PRUNED, TrialOutcome.PRUNED, f"diverged: {reason}")
@@ -328,16 +326,12 @@ class Ledger:
                     self.put_back(number, INTERRUPTED)
         self.open.clear()
 
-    def checkpoint(self, seed: int) -> Path:
-        """The file of a trial's state."""
-        return checkpoint_of(self.checkpoints, seed)
-
     def _end(
         self, trial: Trial, state: TrialState, outcome: TrialOutcome, reason: str, value: float | None = None
     ) -> TrialEnded:
         trial.set_user_attr(REASON, reason)
         if SEED in trial.user_attrs:
-            self.checkpoint(trial.user_attrs[SEED]).unlink(missing_ok=True)  # nobody will resume it
+            remove_checkpoints(self.checkpoints, trial.user_attrs[SEED])  # nobody will resume it
         told = self.study.tell(trial.number, value, state=state)
         return self._told(TrialEnded(trial.number, outcome, told.value, told.last_step or 0, reason))
 

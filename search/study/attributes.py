@@ -31,6 +31,8 @@ PROGRESS = "retrain"
 """How far the time of `search.run --retrain` is used: a `Progress`, as a dictionary."""
 FORECAST = "forecast "
 """Beginning of the key of a `Call`; the time at which the call began follows, since calls may run side by side."""
+CHECKPOINT_FOLDER = "checkpoints"
+"""Where the trials' checkpoints are: `folder`, and the `id` in the file that marks it as this study's."""
 LEASE = "lease "
 """Beginning of the key of a driver's lease, its id follows: `machine`, and `renewals`, None once it has ended."""
 

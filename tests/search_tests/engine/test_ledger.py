@@ -35,19 +35,24 @@ def train(ledger: Ledger, job: TrialJob, *seconds: float) -> Verdict:
     return verdict
 
 
+def resumed(ledger: Ledger, epochs: int) -> TrialJob:
+    """The first trial, claimed again."""
+    job = ledger.resume(ledger.study.trials[0], epochs)
+    assert job is not None
+    return job
+
+
 def test_seconds_an_epoch_are_the_median_of_warm_ones(ledger: Ledger) -> None:
     job = ledger.start(1)
     assert isinstance(job, TrialJob)
     assert train(ledger, job, 9.0) is Verdict.SAVE
     assert record(ledger.study.trials[0]).epoch_seconds == 9.0  # nothing better is known yet
     ledger.close(JobEnd(0, JobEndKind.SAVED))
-    job = ledger.resume(ledger.study.trials[0], 5)
-    assert job is not None
+    job = resumed(ledger, 5)
     assert train(ledger, job, 8.0, 2.0, 2.05, 3.0) is Verdict.SAVE
     assert record(ledger.study.trials[0]).epoch_seconds == 2.0  # 2.05 is within the tolerance
     ledger.close(JobEnd(0, JobEndKind.SAVED))
-    job = ledger.resume(ledger.study.trials[0], 8)
-    assert job is not None
+    job = resumed(ledger, 8)
     assert train(ledger, job, 8.0, 3.0, 3.0) is Verdict.STOP
     assert ledger.study.trials[0].user_attrs[EPOCH_SECONDS] == 3.0
 
