@@ -184,7 +184,7 @@ def _with_workers(settings: SearchSettings, space: SearchSpace, device: Device, 
     """The settings with the number of workers measured, where that was asked for and images are trained on."""
     devices = len(devices_to_use(settings.device))
     if not (settings.auto_workers and space.uses_images):
-        if settings.workers < devices:
+        if space.uses_images and settings.workers < devices:
             display.say(
                 f"workers     {settings.workers} on {devices} GPUs; --workers auto or {devices} uses all of them"
             )

@@ -42,7 +42,16 @@ def exclusive(study: optuna.Study) -> AbstractContextManager[object]:
 
 @contextmanager
 def _row_locked(engine: sqlalchemy.Engine, study_id: int) -> Iterator[None]:
-    with retried(engine.connect) as connection:
-        connection.execute(DIRECTION, {"study": study_id})
+    with retried(lambda: _lock_row(engine, study_id)):  # closing a connection ends what it locked
         yield
-        connection.rollback()
+
+
+def _lock_row(engine: sqlalchemy.Engine, study_id: int) -> sqlalchemy.Connection:
+    """A connection that has locked the study's row."""
+    connection = engine.connect()
+    try:
+        connection.execute(DIRECTION, {"study": study_id})
+    except BaseException:
+        connection.close()
+        raise
+    return connection
