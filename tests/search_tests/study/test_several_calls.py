@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -21,6 +19,7 @@ from search.study.storage import open_storage
 from search.study.study import require_study
 from search.study.trials import counted, distinct, reached
 from tests.search_tests.logged_space import Watched, logged_space, trained
+from tests.search_tests.study.conftest import Call
 
 STORAGES = [
     pytest.param(None, id="sqlite"),
@@ -30,18 +29,6 @@ TOGETHER = (  # nobody trains before so many processes are about to
     "Path(f'here.{{os.getpid()}}').touch(); "
     "[__import__('time').sleep(0.02) for _ in iter(lambda: len(list(Path().glob('here.*'))) < {calls}, False)]"
 )
-Call = Callable[..., "subprocess.Popen[bytes]"]
-
-
-@pytest.fixture
-def call(workplace: Path) -> Call:
-    """Begins a call of the search in a process of its own."""
-
-    def begin(space: str, *options: str) -> subprocess.Popen[bytes]:
-        line = [sys.executable, "-m", "search.run", "--space", space, "--quiet", *options]
-        return subprocess.Popen(line, cwd=workplace, stderr=subprocess.PIPE)
-
-    return begin
 
 
 def wait_for(calls: list[subprocess.Popen[bytes]]) -> None:
