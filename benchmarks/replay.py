@@ -26,6 +26,7 @@ from optuna.samplers import RandomSampler
 
 from benchmarks.record_curves import EPOCHS, TRAIN_SIZE, space_of
 from benchmarks.recorded import SCHEMES, Curves, RecordedSpace
+from benchmarks.search_quality import ranked_or_paused
 from benchmarks.simulation import Clock, Simulation
 from search.engine.driver import Driver, SearchRequest
 from search.engine.promotion import Decision, Done, Promote, Start, Status, TrialView, Wait
@@ -33,8 +34,6 @@ from search.engine.samplers import FreshSampler
 from search.planning.planner import plan_without_images
 from search.settings import NO_PRIOR, SearchSettings
 from search.study.attributes import BASELINE, PRIOR
-from search.study.recovery import close_paused_trials
-from search.study.trials import ranked
 from spaces.base import Problem
 
 FULL_TRIALS = (4, 8, 16)
@@ -130,8 +129,7 @@ def regret(run: Run) -> float:
     driver = Driver(study, space, request, lambda event: None)
     _change(driver, method)
     Simulation(space, run.workers, clock).run(study, request, lambda event: None, driver)
-    close_paused_trials(study)
-    best = next(iter(ranked(study)), None)
+    best = ranked_or_paused(study)
     return curves.regret(None if best is None else int(best.user_attrs["candidate"]["row"]))
 
 

@@ -22,13 +22,11 @@ from typing import Any
 import numpy as np
 import optuna
 
-from benchmarks.search_quality import Row, Table, TableSpace
+from benchmarks.search_quality import Row, Table, TableSpace, ranked_or_paused
 from benchmarks.simulation import Clock, Simulation
 from search.engine.driver import Driver, SearchRequest
 from search.planning.planner import plan_without_images
 from search.settings import SearchSettings
-from search.study.recovery import close_paused_trials
-from search.study.trials import ranked
 from spaces.base import EpochReport, Problem, TrialContext
 
 WORKERS = (1, 4, 16, 64, 256)
@@ -87,8 +85,7 @@ def searched(path: Path, workers: int, seed: int, spread: float) -> Outcome:
     )
     simulation = Simulation(space, workers, clock)
     simulation.run(study, request, lambda event: None)
-    close_paused_trials(study)
-    best = next(iter(ranked(study)), None)
+    best = ranked_or_paused(study)
     regret = table.regret(None if best is None else int(best.user_attrs["candidate"]["row"]))
     return Outcome(workers, simulation.busy / (workers * clock.now), len(study.trials), regret)
 

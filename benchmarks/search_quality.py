@@ -37,7 +37,8 @@ from search.engine.driver import SearchRequest
 from search.engine.engine import run_inline
 from search.planning.planner import plan_without_images
 from search.settings import SearchSettings
-from search.study.recovery import close_paused_trials
+from search.study.leases import Lease
+from search.study.recovery import recover_stale_trials
 from search.study.trials import ranked
 from spaces.base import EpochReport, OwnCandidate, Problem, SearchSpace, TrialContext
 
@@ -174,7 +175,7 @@ class Meter:
 
 def ranked_or_paused(study: optuna.Study) -> optuna.trial.FrozenTrial | None:
     """The trial that a closed study would rank first."""
-    close_paused_trials(study)
+    recover_stale_trials(study, Lease(study, Path()), close_paused=True)
     return next(iter(ranked(study)), None)
 
 

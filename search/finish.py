@@ -31,9 +31,11 @@ from search.retraining.settings import RetrainSettings
 from search.session import run_search
 from search.settings import SearchSettings
 from search.study.attributes import BASELINE, CANDIDATE, FINALIST, given
+from search.study.cached_storage import refresh
+from search.study.exclusion import exclusive
 from search.study.progress import Progress, progress_of, store_progress
 from search.study.standing import Standing, choose_trials, standing
-from search.study.study import create_study, find_study, stored_plan
+from search.study.study import create_study, find_whole_study, stored_plan
 from search.study.trials import mean_epoch_seconds, ranked
 
 
@@ -121,7 +123,7 @@ def _finals(
     name = f"{settings.study_name}-finals"
     finals = replace(settings, study=name, retrain=False, max_trials=FINALISTS, pruner="promotion")
     finals = replace(finals, epoch_budget=None, min_epochs=None, max_epochs=None, train_size=None, eta=None)
-    held = find_study(finals)
+    held = find_whole_study(finals)
     if held is None:
         plan = _finals_plan(study, settings, data)
         if plan is None:
@@ -135,10 +137,12 @@ def _finals(
 
 def _enqueue(finals: optuna.Study, finalists: list[FrozenTrial]) -> None:
     """Queues the finalists that are missing: a stop may have come between two of them."""
-    known = {trial.user_attrs.get(FINALIST) for trial in finals.get_trials(deepcopy=False)}
-    for trial in finalists:
-        if trial.number not in known:
-            finals.enqueue_trial(dict(trial.params), user_attrs={**given(trial.user_attrs), FINALIST: trial.number})
+    with exclusive(finals):  # another call may queue them too
+        refresh(finals)
+        known = {trial.user_attrs.get(FINALIST) for trial in finals.get_trials(deepcopy=False)}
+        for trial in finalists:
+            if trial.number not in known:
+                finals.enqueue_trial(dict(trial.params), user_attrs={**given(trial.user_attrs), FINALIST: trial.number})
 
 
 def _finalists(study: optuna.Study) -> list[FrozenTrial]:
@@ -175,6 +179,6 @@ def _after_finals(
         finally:
             progress = progress_of(study, settings)
             store_progress(study, replace(progress, compared=progress.compared + clock() - began))
-    held = find_study(finals)
+    held = find_whole_study(finals)
     stands = None if held is None else standing(held)
     return stands if stands is not None and stands.comparable else None

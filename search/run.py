@@ -18,6 +18,11 @@ def parser() -> Parser:
     p.add_argument("--study", help="name of the study (default: after the space)")
     p.add_argument("--storage", help="Optuna storage URL or journal file (default: studies/<study>/study.db)")
     p.add_argument(
+        "--checkpoints",
+        help="folder for the states of paused trials, shared by all machines that work on the study (default: as the "
+        "study began; studies/<study>/checkpoints for a new one)",
+    )
+    p.add_argument(
         "--data",
         help="images: official folder or archive, image-folder tree or archive of one, or .npz "
         "(default: CIFAR_DATA, else official CIFAR-10, downloaded once)",

@@ -14,6 +14,7 @@ import time
 from dataclasses import replace
 
 import optuna
+from optuna.trial import FrozenTrial
 
 from cifar.data.prepare import PreparedData, prepare
 from cifar.runtime.device import Device, choose_device
@@ -27,25 +28,28 @@ from search.planning.forecast import Forecast, forecast, forecast_at
 from search.planning.plan import Plan
 from search.planning.planner import make_plan, plan_without_images
 from search.planning.speed import measure_speed
-from search.planning.workers import best_number, measure_workers
+from search.planning.workers import best_number, devices_to_use, measure_workers
 from search.reporting.screen.terminal import Display, QuietDisplay
 from search.reporting.studies.study_card import write_card
 from search.settings import DEFAULT_TRIALS, SearchSettings, StudyError
 from search.study.attributes import BASELINE, WARM_START
 from search.study.cached_storage import refresh
+from search.study.checkpoints import checkpoint_folder, settle_checkpoint_folder
+from search.study.exclusion import exclusive
+from search.study.leases import Lease
 from search.study.prior import earlier_best, prior_start, settle_prior
 from search.study.progress import describe_progress, progress_of, time_counter
-from search.study.recovery import close_paused_trials, recover_stale_trials
+from search.study.recovery import recover_stale_trials
 from search.study.session_log import close_call, measured_epoch, open_call
 from search.study.study import (
     check_continues,
     create_study,
-    find_study,
+    find_whole_study,
     require_study,
     stored_plan,
     write_trials_csv,
 )
-from search.study.trials import counted, trained
+from search.study.trials import counted
 from spaces.base import Problem, SearchSpace, can_resume
 from spaces.multi_limit import space_for
 
@@ -79,7 +83,7 @@ def run_search(
     earlier = earlier_best(settings)
     data = prepare(settings.data) if space.uses_images else None
     started = clock()
-    held, whole = find_study(settings), settings
+    held, whole = find_whole_study(settings), settings
     if held is not None:
         check_continues(held, settings, data.fingerprint if data else None)
     part = _part(held, whole, display)
@@ -90,8 +94,9 @@ def run_search(
     count_time = time_counter(study, whole, clock, started)
     problem = _problem(plan, data)
     space = space_for(settings.space, problem, plan.param_budgets)
-    settle_prior(study, settings, space, earlier)
-    _enqueue_warm_starts(study, space, settings)
+    lease = Lease(study, settings.folder)
+    settled = settle_checkpoint_folder if data and can_resume(space) else checkpoint_folder
+    checkpoints = settled(study, settings)
     request = SearchRequest(
         settings,
         plan,
@@ -100,8 +105,10 @@ def run_search(
         data,
         deadline=started + settings.time_budget if settings.time_budget else None,
         max_trials=settings.max_trials or (None if settings.time_budget or settings.epoch_budget else DEFAULT_TRIALS),
-        max_epochs=_max_epochs(study, plan, settings),
+        max_epochs=settings.epoch_budget,
         epoch_seconds=(outlook.epoch_seconds or None) if outlook else None,
+        checkpoints=checkpoints,
+        lease=lease,
     )
     key, call = open_call(study, plan, outlook, settings, resumes=can_resume(space))
 
@@ -111,19 +118,38 @@ def run_search(
             count_time()
 
     try:
-        with display.showing(study, plan, space, request.deadline, request.max_trials, clock):
-            (engine or LocalEngine()).run(request, emit)
+        with lease:
+            _prepare(study, space, settings, earlier, lease, display)
+            with display.showing(study, plan, space, request.deadline, request.max_trials, clock):
+                (engine or LocalEngine()).run(request, emit)
     finally:
         refresh(study)
-        recover_stale_trials(study)  # one that Ctrl-C cut off before it began
-        close_paused_trials(study)
+        recover_stale_trials(study, lease, close_paused=True)  # also one that Ctrl-C cut off before it began
         close_call(study, key, call, clock() - started)
         if data is not None and trains_on_images(space):
-            keep_models(study, settings.folder, plan, data, device)
+            keep_models(study, settings.folder, checkpoints, plan, data, device)
         write_trials_csv(study, settings)
         write_card(study, settings, plan, device)
         count_time()
     return study
+
+
+def _prepare(
+    study: optuna.Study,
+    space: SearchSpace,
+    settings: SearchSettings,
+    earlier: FrozenTrial | None,
+    lease: Lease,
+    display: Display,
+) -> None:
+    """Puts the study in order: trials of drivers that are gone, its prior, and its first points, each queued once."""
+    stale = recover_stale_trials(study, lease, close_paused=True)
+    if stale:
+        display.say(f"{stale} trial{'s' * (stale > 1)} of a process that was killed will be run again")
+    with exclusive(study):
+        refresh(study)
+        settle_prior(study, settings, space, earlier)
+        _enqueue_warm_starts(study, space, settings)
 
 
 def _require_trainable(settings: SearchSettings, space: SearchSpace) -> None:
@@ -156,13 +182,19 @@ def _problem(plan: Plan, data: PreparedData | None) -> Problem:
 
 def _with_workers(settings: SearchSettings, space: SearchSpace, device: Device, display: Display) -> SearchSettings:
     """The settings with the number of workers measured, where that was asked for and images are trained on."""
+    devices = len(devices_to_use(settings.device))
     if not (settings.auto_workers and space.uses_images):
+        if space.uses_images and settings.workers < devices:
+            display.say(
+                f"workers     {settings.workers} on {devices} GPUs; --workers auto or {devices} uses all of them"
+            )
         return settings
     display.say("measuring how many workers train most side by side ...")
     speeds = measure_workers(device)
     chosen = best_number(speeds)
-    display.say("workers     " + ", ".join(f"{n}: {speed:,.0f} images/s" for n, speed in speeds.items()))
-    return replace(settings, workers=chosen)
+    each = f", on each of {devices} GPUs" if devices > 1 else ""
+    display.say("workers     " + ", ".join(f"{n}: {speed:,.0f} images/s" for n, speed in speeds.items()) + each)
+    return replace(settings, workers=chosen * devices)
 
 
 def _open(
@@ -177,9 +209,6 @@ def _open(
     if study is not None:
         plan = stored_plan(study)
         display.say(f"continuing study {settings.study_name!r} with its {len(study.trials)} trials")
-        stale = recover_stale_trials(study)
-        if stale:
-            display.say(f"{stale} trial{'s' * (stale > 1)} of a process that was killed will be run again")
         return study, plan, _outlook(study, plan, settings)
     outlook: Forecast | None = None
     if data is None:
@@ -199,6 +228,9 @@ def _open(
             display.say(line)
     fingerprint, source = (data.fingerprint, data.source) if data else (None, None)
     study = create_study(settings, plan, space.direction, fingerprint, source)
+    if stored_plan(study) != plan:  # it is of another call that began at the same time
+        check_continues(study, settings, fingerprint)
+        return _open(study, settings, space, data, device, display)
     return study, plan, outlook
 
 
@@ -208,13 +240,6 @@ def _outlook(study: optuna.Study, plan: Plan, settings: SearchSettings) -> Forec
     if not epoch_seconds and settings.time_budget:
         return None
     return forecast_at(plan, settings, epoch_seconds or 0.0, counted(study.get_trials(deepcopy=False)))
-
-
-def _max_epochs(study: optuna.Study, plan: Plan, settings: SearchSettings) -> int | None:
-    """Epochs of the study in all when this call ends; None without `--epoch-budget`."""
-    if settings.epoch_budget is None:
-        return None
-    return settings.epoch_budget + trained(study.get_trials(deepcopy=False), plan.rungs[0])
 
 
 def _enqueue_warm_starts(study: optuna.Study, space: SearchSpace, settings: SearchSettings) -> None:

@@ -35,6 +35,9 @@ class SearchSettings:
     """Name of the study; None names it after the space."""
     storage: str | None = None
     """Optuna storage URL or path of a journal file; None keeps `studies/<study>/study.db`."""
+    checkpoints: str | None = None
+    """Folder for the checkpoints of paused trials, in one of the study's name; None is as the study began, and
+    `studies/<study>/checkpoints` for a new one."""
     data: str | None = None
     """Data source, see `cifar.data.prepare.prepare`; None is CIFAR_DATA or official CIFAR-10."""
     time_budget: float | None = None

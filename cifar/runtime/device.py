@@ -34,6 +34,8 @@ class Device:
         if self.torch_device.type == "cpu":
             keep_freed_memory()
         if self.torch_device.type == "cuda":
+            if self.torch_device.index is not None:  # what names no device would open a context on the first GPU too
+                torch.cuda.set_device(self.torch_device)
             # cuDNN times its kernels for each new shape and keeps the fastest: batches have few shapes, used often.
             # Which one is the fastest differs from run to run.
             torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()

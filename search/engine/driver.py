@@ -8,22 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import optuna
 
 from cifar.data.prepare import PreparedData
 from search.engine.events import Event, TrialEnded
-from search.engine.kept_models import CHECKPOINTS
 from search.engine.ledger import Ledger
-from search.engine.promotion import Done, Start, Wait
+from search.engine.promotion import Done, Promote, Start, Wait
 from search.engine.pruners import make_pruner
 from search.engine.samplers import use_sampler
 from search.engine.scheduler import Clock, Limits, Scheduler
 from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, TrialJob, Verdict, WorkerSetup
 from search.planning.plan import Plan
 from search.settings import SearchSettings
+from search.study.cached_storage import refresh
+from search.study.checkpoints import CHECKPOINTS
+from search.study.exclusion import exclusive
+from search.study.leases import Lease
 from search.study.prior import prior_of
-from search.study.recovery import is_claimed, recover_stale_trials
+from search.study.recovery import recover_stale_trials
 from spaces.base import Problem, SearchSpace
 
 Emit = Callable[[Event], None]
@@ -48,9 +52,13 @@ class SearchRequest:
     max_trials: int | None = None
     """Trials of the study in all."""
     max_epochs: int | None = None
-    """Epochs of the study in all."""
+    """Epochs that this call may train."""
     epoch_seconds: float | None = None
     """Expected wall-clock time of an epoch; None is unknown."""
+    checkpoints: Path | None = None
+    """Folder of the trials' checkpoints; None keeps them in the study's."""
+    lease: Lease | None = None
+    """The driver's lease on its trials; None where no other process uses the study."""
 
     @property
     def pauses(self) -> bool:
@@ -91,13 +99,14 @@ class Driver:
         settings, plan = request.settings, request.plan
         use_sampler(study, settings, plan, prior_of(study, space, request.passes), space.added)
         study.pruner = make_pruner(settings.pruner, plan)
-        self.study, self.clock = study, request.clock
+        self.study, self.clock, self.lease = study, request.clock, request.lease
         self.ledger = Ledger(
             study,
             space,
             plan,
+            driver=request.lease.driver if request.lease else {},
             seed=settings.seed,
-            checkpoints=settings.folder / CHECKPOINTS,
+            checkpoints=request.checkpoints or settings.folder / CHECKPOINTS,
             emit=emit,
             pauses=request.pauses,
             replicate=settings.replicate,
@@ -117,22 +126,32 @@ class Driver:
             decision = self.scheduler.decide()
             if isinstance(decision, Done):
                 return decision
-            if isinstance(decision, Wait):  # perhaps for a trial of another call that was killed
-                recover_stale_trials(self.study, own=self.jobs.keys())
+            if isinstance(decision, Wait):
+                if self.lease:  # perhaps for a trial of another call that was killed
+                    recover_stale_trials(self.study, self.lease, close_paused=False)
                 return decision
             began = self.clock()
-            if isinstance(decision, Start):
-                job = self.ledger.start(decision.epochs)
-            else:
-                stored = self.study.get_trials(deepcopy=False)[decision.number]
-                if is_claimed(self.study, stored):
-                    return Wait()
-                job = self.ledger.resume(stored, decision.epochs)
+            job = self._start(decision) if isinstance(decision, Start) else self._resume(decision)
             if isinstance(job, TrialEnded):
                 self.scheduler.note(job, self.clock() - began)
+            if not isinstance(job, TrialJob):  # else another call was first
                 continue
             self.jobs[job.number] = (job, began)
+            self.scheduler.begun(job.number, job.start, job.end)
             return job
+
+    def _start(self, decision: Start) -> TrialJob | TrialEnded | None:
+        """A new trial; None where other calls have begun the last one that was wanted."""
+        if self.scheduler.limits.max_trials is None:
+            return self.ledger.start(decision.epochs)
+        with exclusive(self.study):
+            if self.lease and not self.lease.alone:
+                refresh(self.study)
+            return self.ledger.start(decision.epochs) if self.scheduler.wants_more_trials else None
+
+    def _resume(self, decision: Promote) -> TrialJob | None:
+        """A paused trial; None where another call has claimed it."""
+        return self.ledger.resume(self.study.get_trials(deepcopy=False)[decision.number], decision.epochs)
 
     def answer(self, result: EpochResult) -> Verdict:
         """Reports an epoch; the verdict says what its worker does next."""

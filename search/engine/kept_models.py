@@ -22,13 +22,12 @@ from cifar.runtime.device import Device
 from cifar.train import Training
 from search.planning.plan import Plan
 from search.study.attributes import record
+from search.study.checkpoints import saved_checkpoint
 from search.study.standing import standing
-from search.study.trials import distinct
+from search.study.trials import distinct, reached
 from spaces.base import SearchSpace
 from spaces.multi_limit import MultiLimitSpace
 
-CHECKPOINTS = "checkpoints"
-"""Folder of the states of paused trials, in the study's."""
 MODELS = "models"
 """Folder of the models that are kept, in the study's."""
 
@@ -39,37 +38,35 @@ def trains_on_images(space: SearchSpace) -> bool:
     return type(trainer).train is SearchSpace.train
 
 
-def checkpoint_of(folder: Path, seed: int) -> Path:
-    """The file of a trial's state; named by its seed, which a trial that resumes it shares."""
-    return folder / f"{seed:016x}.pt"
-
-
 def model_folder(study_folder: Path, number: int) -> Path:
     """Where the model of a trial lies if it is kept."""
     return study_folder / MODELS / f"trial-{number}"
 
 
-def keep_models(study: optuna.Study, folder: Path, plan: Plan, data: PreparedData, device: Device) -> None:
+def keep_models(
+    study: optuna.Study, folder: Path, checkpoints: Path, plan: Plan, data: PreparedData, device: Device
+) -> None:
     """Makes models of the checkpoints of the trials whose weights are kept, and removes what was overtaken.
 
     Args:
         study: the study, no trial of which runs in this process.
         folder: the study's folder.
+        checkpoints: folder of the checkpoints.
         plan: the study's plan.
         data: images that the trials were trained on.
         device: where a training is put together for its weights.
     """
     stands = standing(study)
     kept = stands.kept if stands else frozenset[int]()
-    saved = [(t, path) for t in _complete(study) if (path := _checkpoint(folder, t)) is not None and path.exists()]
+    saved = [(t, path) for t in _complete(study) if (path := _checkpoint(checkpoints, t)) is not None]
     split = _split(data, plan, device) if any(t.number in kept for t, _ in saved) else None
     for trial, path in saved:
         if split is not None and trial.number in kept:
             _save_model(trial, path, model_folder(folder, trial.number), split, plan.max_epochs, device)
-        path.unlink()
+        path.unlink(missing_ok=True)  # another call may end at the same time
     for old in (folder / MODELS).glob("trial-*"):
         if old not in {model_folder(folder, number) for number in kept}:
-            shutil.rmtree(old)
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _complete(study: optuna.Study) -> list[FrozenTrial]:
@@ -78,7 +75,7 @@ def _complete(study: optuna.Study) -> list[FrozenTrial]:
 
 def _checkpoint(folder: Path, trial: FrozenTrial) -> Path | None:
     seed = record(trial).seed
-    return None if seed is None else checkpoint_of(folder / CHECKPOINTS, seed)
+    return None if seed is None else saved_checkpoint(folder, seed, reached(trial))
 
 
 def _split(data: PreparedData, plan: Plan, device: Device) -> TrainingSplit:

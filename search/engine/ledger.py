@@ -11,18 +11,20 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from cifar.candidate import fingerprint
 from cifar.errors import UserError
 from cifar.runtime.seeds import derive_seed
 from search.engine.events import EpochDone, Event, TrialEnded, TrialOutcome, TrialStarted
-from search.engine.kept_models import checkpoint_of, trains_on_images
+from search.engine.kept_models import trains_on_images
 from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, TrialJob, Verdict, candidate_of, described
 from search.planning.plan import Plan
 from search.study.attributes import (
@@ -41,8 +43,9 @@ from search.study.attributes import (
     given,
     record,
 )
-from search.study.optuna_internals import live_trial
-from search.study.recovery import INTERRUPTED, reopen, requeue, this_process
+from search.study.cached_storage import refresh
+from search.study.checkpoints import remove_checkpoints, saved_checkpoint
+from search.study.recovery import INTERRUPTED, claim, requeue
 from search.study.standing import standing
 from search.study.trials import is_paused, known_result
 from spaces.base import Proposal, SearchSpace, can_resume, propose
@@ -78,6 +81,7 @@ class Ledger:
         study: the study, with its sampler and pruner.
         space: proposes candidates.
         plan: full length and limits of the study.
+        driver: what the trials hold of their driver, see `search.study.leases.Lease.driver`.
         seed: the study's seed; each trial's own derives from it and the trial's number.
         checkpoints: folder of the states of paused trials, and of those whose weights are kept.
         emit: is told what happens.
@@ -91,13 +95,14 @@ class Ledger:
         space: SearchSpace,
         plan: Plan,
         *,
+        driver: Mapping[str, Any],
         seed: int,
         checkpoints: Path,
         emit: Callable[[Event], None],
         pauses: bool,
         replicate: bool = False,
     ) -> None:
-        self.study, self.space, self.plan, self.seed = study, space, plan, seed
+        self.study, self.space, self.plan, self.driver, self.seed = study, space, plan, dict(driver), seed
         self.checkpoints, self.emit, self.pauses, self.replicate = checkpoints, emit, pauses, replicate
         self.open: dict[int, OpenTrial] = {}  # by number; what a sudden end must put back
         self.resumable, self.keeps = can_resume(space), trains_on_images(space)
@@ -118,7 +123,7 @@ class Ledger:
         attributes = given(trial.user_attrs)
         if BASELINE in attributes:
             epochs = min(epochs, self.plan.rungs[0])
-        trial.set_user_attr(WORKER, this_process())
+        trial.set_user_attr(WORKER, self.driver)
         trial.set_user_attr(LAST_JOB, [0, epochs])
         try:
             candidate = propose(self.space, trial)
@@ -133,15 +138,12 @@ class Ledger:
             return ended
         return self._job(trial, attributes, candidate, 0, epochs)
 
-    def resume(self, stored: FrozenTrial, epochs: int) -> TrialJob:
-        """Claims a paused trial, to be trained up to `epochs`."""
-        start = record(stored).paused
-        closed = stored.state is TrialState.PRUNED
-        trial = reopen(self.study, stored) if closed else live_trial(self.study, stored)
+    def resume(self, stored: FrozenTrial, epochs: int) -> TrialJob | None:
+        """Claims a paused trial, to be trained up to `epochs`; None where another call has claimed it."""
+        start, trial = record(stored).paused, claim(self.study, stored, self.driver, epochs)
+        if trial is None:
+            return None
         self.open[trial.number] = OpenTrial(trial, start)
-        trial.set_user_attr(WORKER, this_process())
-        trial.set_user_attr(LAST_JOB, [start, epochs])
-        trial.set_user_attr(PAUSED, 0)
         attributes = given(stored.user_attrs)
         candidate = candidate_of(self.space, stored.params, attributes, trial.number)
         return self._job(trial, attributes, candidate, start, epochs)
@@ -149,14 +151,10 @@ class Ledger:
     def _job(self, trial: Trial, attributes: Mapping[str, Any], candidate: Proposal, start: int, end: int) -> TrialJob:
         seed = trial.user_attrs[SEED]
         self.emit(TrialStarted(trial.number, candidate.summary, *_cost(candidate)))
-        path = self.checkpoint(seed)
-        epochs_done, read_from = 0, None
-        if start and self.resumable:
-            if path.exists():
-                epochs_done, read_from = start, path
-            elif not self.space.uses_images:  # without images there may be nothing to save
-                epochs_done = start
-        parameters = dict(trial.params)
+        read_from = saved_checkpoint(self.checkpoints, seed, start) if start and self.resumable else None
+        # without images there may be nothing to save
+        epochs_done = start if read_from or (self.resumable and not self.space.uses_images) else 0
+        parameters, folder = dict(trial.params), self.checkpoints
         return TrialJob(
             trial.number,
             parameters,
@@ -168,7 +166,7 @@ class Ledger:
             self.plan.schedule_ends,
             epochs_done,
             read_from,
-            path,
+            folder,
         )
 
     def _recorded(self, trial: Trial, candidate: Proposal) -> TrialEnded | None:
@@ -214,6 +212,13 @@ class Ledger:
             out_of_time: whether no other epoch may begin.
         """
         opened = self.open[job.number]
+        try:
+            return self._reported(opened, job, result, out_of_time)
+        except UpdateFinishedTrialError:
+            self._lost(job.number)
+            return Verdict.STOP
+
+    def _reported(self, opened: OpenTrial, job: TrialJob, result: EpochResult, out_of_time: bool) -> Verdict:
         if result.epoch <= job.start:  # trained again, for want of a checkpoint: the study knows its value
             return self._put_back_in_time(job, out_of_time)
         if not math.isfinite(result.value):  # Optuna would keep an infinity, possibly as the best value
@@ -270,14 +275,25 @@ class Ledger:
     def close(self, end: JobEnd) -> TrialEnded:
         """Records how a job ended; the trial's outcome."""
         opened = self.open[end.number]
-        ended = opened.ended or self._outcome(opened, end)
+        try:
+            ended = opened.ended or self._outcome(opened, end)
+        except UpdateFinishedTrialError:
+            ended = self._lost(end.number)
         del self.open[end.number]
         return ended
+
+    def _lost(self, number: int) -> TrialEnded:
+        """A trial that another call ended, since this driver's lease had expired: it sticks to what is stored."""
+        refresh(self.study)
+        stored = self.study.trials[number]
+        reason = f"another call ended it: {record(stored).reason}"
+        return self._told(TrialEnded(number, TrialOutcome.PRUNED, stored.value, stored.last_step or 0, reason))
 
     def _outcome(self, opened: OpenTrial, end: JobEnd) -> TrialEnded:
         trial, reason = opened.trial, end.reason
         if end.kind is JobEndKind.SAVED:
             trial.set_user_attr(PAUSED, opened.epoch)  # after its checkpoint is safe
+            remove_checkpoints(self.checkpoints, trial.user_attrs[SEED], but=opened.epoch)
             return self._told(TrialEnded(end.number, TrialOutcome.PAUSED, opened.value, opened.epoch, opened.pausing))
         if end.kind is JobEndKind.DIVERGED:
             return self._end(trial, TrialState.PRUNED, TrialOutcome.PRUNED, f"diverged: {reason}")
@@ -312,22 +328,20 @@ class Ledger:
 
     def put_all_back(self) -> None:
         """Puts back every open trial that has not ended: the search is interrupted."""
+        refresh(self.study)
         for number in self.open:
             stored = self.study.trials[number]
             if not (stored.state.is_finished() or is_paused(stored)):
-                self.put_back(number, INTERRUPTED)
+                with suppress(UpdateFinishedTrialError):  # by another call, since it was read
+                    self.put_back(number, INTERRUPTED)
         self.open.clear()
-
-    def checkpoint(self, seed: int) -> Path:
-        """The file of a trial's state."""
-        return checkpoint_of(self.checkpoints, seed)
 
     def _end(
         self, trial: Trial, state: TrialState, outcome: TrialOutcome, reason: str, value: float | None = None
     ) -> TrialEnded:
         trial.set_user_attr(REASON, reason)
         if SEED in trial.user_attrs:
-            self.checkpoint(trial.user_attrs[SEED]).unlink(missing_ok=True)  # nobody will resume it
+            remove_checkpoints(self.checkpoints, trial.user_attrs[SEED])  # nobody will resume it
         told = self.study.tell(trial.number, value, state=state)
         return self._told(TrialEnded(trial.number, outcome, told.value, told.last_step or 0, reason))
 

@@ -19,7 +19,7 @@ from search.engine.views import views
 from search.planning.plan import Plan
 from search.settings import StudyError
 from search.study.attributes import BASELINE
-from search.study.trials import counted, distinct, epochs_of, is_paused, mean_epoch_seconds, trained
+from search.study.trials import counted, distinct, epochs_of, is_paused, mean_epoch_seconds
 
 MOST_FAILURES = 3  # in a row with the same reason: the cause is not the candidate
 MOST_INFEASIBLE = 1000  # in a row: the space does not know the limit
@@ -39,7 +39,7 @@ class Limits:
     max_trials: int | None = None
     """Trials of the study in all."""
     max_epochs: int | None = None
-    """Epochs of the study in all."""
+    """Epochs that this call may train; those of other calls on the study do not count."""
     workers: int = 1
     """Number of workers that train side by side."""
 
@@ -69,6 +69,8 @@ class Scheduler:
         self.study, self.plan, self.limits, self.clock, self.pauses = study, plan, limits, clock, pauses
         self.epoch_seconds = epoch_seconds
         self.policy: Policy = Promotion(plan.rungs, plan.eta)
+        self.spent = 0  # epochs that this call has trained
+        self.running: dict[int, tuple[int, int]] = {}  # epochs at which each of its jobs began and will end, by number
         self.endings: list[TrialEnded] = []
         self.failures: list[TrialEnded] = []  # failures in a row, see `_failures`
         self.shortest: float | None = None  # seconds of the shortest job that trained
@@ -90,6 +92,15 @@ class Scheduler:
         """Whether no epoch may begin any more."""
         return self.limits.deadline is not None and self.clock() >= self.limits.deadline
 
+    @property
+    def wants_more_trials(self) -> bool:
+        """Whether the study has fewer trials than wanted."""
+        return self._trials_left(self.study.get_trials(deepcopy=False)) >= 1
+
+    def begun(self, number: int, start: int, end: int) -> None:
+        """Notes that a job begins, which trains a trial from so many epochs to so many."""
+        self.running[number] = (start, end)
+
     def _baseline(self, trials: list[FrozenTrial]) -> Promote | None:
         """The next rung of a paused baseline: it is trained in full before anything else competes for the time.
 
@@ -101,14 +112,14 @@ class Scheduler:
             return None
         epochs = epochs_of(baseline, self.plan.rungs[0])
         rung = next(rung for rung in self.plan.rungs if rung > epochs)
-        return Promote(baseline.number, rung) if rung - epochs <= self._allowed_epochs(trials) else None
+        return Promote(baseline.number, rung) if rung - epochs <= self._allowed_epochs else None
 
     def _until_pruned(self, trials: list[FrozenTrial]) -> Start | Wait | Done:
         """Starts trials of full length; the last may be shorter, where too few epochs are left for a full one."""
         full, epochs_left = self.plan.max_epochs, self._epochs_left(trials)
         if self._trials_left(trials) < 1 or epochs_left < 1:
             return Done()
-        if epochs_left < full and any(t.state is TrialState.RUNNING for t in trials):
+        if epochs_left < full and self.running:
             return Wait()  # they may be pruned
         return Start(int(min(full, epochs_left)))
 
@@ -128,19 +139,23 @@ class Scheduler:
             return 0
         return math.inf if self.limits.max_trials is None else self.limits.max_trials - counted(trials)
 
-    def _allowed_epochs(self, trials: list[FrozenTrial]) -> float:
-        """Epochs that may be trained beyond those of running jobs."""
+    @property
+    def _allowed_epochs(self) -> float:
+        """Epochs that this call may train beyond those of its running jobs."""
         most = self.limits.max_epochs
-        return math.inf if most is None else most - trained(trials, self.plan.rungs[0])
+        promised = sum(end - start for start, end in self.running.values())
+        return math.inf if most is None else most - self.spent - promised
 
     def _epochs_left(self, trials: list[FrozenTrial]) -> float:
         """The same without those that the baseline still needs."""
-        return self._allowed_epochs(trials) - self._reserved(trials)
+        return self._allowed_epochs - self._reserved(trials)
 
     def _reserved(self, trials: list[FrozenTrial]) -> int:
-        """Epochs that the baseline still needs beyond its running job."""
+        """Epochs that the baseline still needs of this call beyond its running job."""
         baseline = _unfinished_baseline(trials)
-        return 0 if baseline is None else self.plan.max_epochs - epochs_of(baseline, self.plan.rungs[0])
+        if baseline is None or not (is_paused(baseline) or baseline.number in self.running):  # another call trains it
+            return 0
+        return self.plan.max_epochs - epochs_of(baseline, self.plan.rungs[0])
 
     def _affordable(self, trials: list[FrozenTrial], seen: list[TrialView]) -> float:
         """Epochs of a mean trial that the time left pays for, beyond what running trials still train."""
@@ -163,6 +178,8 @@ class Scheduler:
         Raises:
             StudyError: continuing is pointless; the reason and the remedy.
         """
+        start, _ = self.running.pop(ended.number, (0, 0))
+        self.spent += _epochs_since(start, ended)
         self.endings = [*self.endings, ended][-MOST_INFEASIBLE:]
         if ended.outcome.trained and not worker_lost:
             self.shortest = min(seconds, self.shortest or seconds)
@@ -191,3 +208,10 @@ def _unfinished_baseline(trials: list[FrozenTrial]) -> FrozenTrial | None:
     """The baseline, where it runs or is paused."""
     marked = distinct(trial for trial in trials if BASELINE in trial.user_attrs)
     return next((t for t in marked if t.state is TrialState.RUNNING or is_paused(t)), None)
+
+
+def _epochs_since(start: int, ended: TrialEnded) -> int:
+    """Epochs that a job trained; one for a trial that failed in its first, so that a search of such trials ends."""
+    if ended.outcome in (TrialOutcome.REPEATED, TrialOutcome.INFEASIBLE):
+        return 0
+    return max((ended.epoch or 1) - start, 0)

@@ -22,6 +22,7 @@ from cifar.errors import Diverged, UserError
 from cifar.runtime.device import Device, choose_device
 from cifar.runtime.seeds import use_deterministic_algorithms
 from search.planning.plan import Plan
+from search.study.checkpoints import checkpoint_of
 from spaces.base import Problem, Proposal, SearchSpace, TrialContext, propose
 from spaces.multi_limit import space_for
 
@@ -51,7 +52,7 @@ class TrialJob:
     read_from: Path | None
     """Checkpoint to resume from; None where there is nothing to read."""
     write_to: Path
-    """Where the checkpoint goes when the trial pauses."""
+    """Folder that the checkpoint goes to when the trial pauses."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ class JobRunner:
             verdict = yield EpochResult(job.number, report.epoch, report.value, seconds, dict(report.details))
             if verdict is Verdict.SAVE:
                 if report.save is not None:
-                    report.save(job.write_to)
+                    report.save(checkpoint_of(job.write_to, job.seed, report.epoch))
                 yield JobEnd(job.number, JobEndKind.SAVED)
                 return
             if verdict is Verdict.STOP:

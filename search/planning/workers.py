@@ -2,7 +2,7 @@
 
 On a CPU, several threads that share one small network spend more time waiting for one another at its many short
 operations than they gain, so one worker a core may train more in all. A GPU is better filled by several small
-networks than by one.
+networks than by one; several GPUs get as many each, as `CUDA_VISIBLE_DEVICES` shows them.
 """
 
 from __future__ import annotations
@@ -37,10 +37,16 @@ def threads_of_each(workers: int) -> int:
     return max(1, (os.cpu_count() or 1) // workers)
 
 
+def devices_to_use(device: str) -> list[str]:
+    """The devices that `--device` stands for: all visible GPUs, or the one that it names."""
+    count = torch.cuda.device_count() if device in ("auto", "cuda") else 0
+    return [f"cuda:{index}" for index in range(count)] or [device]
+
+
 def devices_of_each(device: str, workers: int) -> list[str]:
     """The device of each worker, as `--device` names devices: the visible GPUs in turn, unless one was named."""
-    count = torch.cuda.device_count() if device in ("auto", "cuda") else 0
-    return [f"cuda:{index % count}" if count else device for index in range(workers)]
+    devices = devices_to_use(device)
+    return [devices[index % len(devices)] for index in range(workers)]
 
 
 def numbers_to_try(device: Device) -> tuple[int, ...]:
@@ -52,7 +58,7 @@ def numbers_to_try(device: Device) -> tuple[int, ...]:
 
 
 def measure_workers(device: Device) -> dict[int, float]:
-    """Images/s of all workers together, by their number."""
+    """Images/s of all workers of one device together, by their number."""
     speeds = {}
     for workers in numbers_to_try(device):
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:

@@ -11,7 +11,7 @@ import copy
 import json
 import time
 from collections.abc import Callable, Container, Sequence
-from typing import Any
+from typing import Any, cast
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -20,6 +20,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.study.optuna_internals import FrozenStudy, id_of_study, id_of_trial, storage_of
+from search.study.retrying import Retrying
 
 STALE_SECONDS = 5.0  # between two refreshes, at least
 REFRESH_SHARE = 0.05  # share of the time that refreshing may take, at most
@@ -94,7 +95,7 @@ class ForwardingStorage(BaseStorage):
 
 
 class CachedStorage(ForwardingStorage):
-    """Keeps trials in memory; everything is written through at once.
+    """Keeps trials in memory; everything is written through at once, and tried again in an outage.
 
     Args:
         backend: the durable storage.
@@ -102,7 +103,8 @@ class CachedStorage(ForwardingStorage):
     """
 
     def __init__(self, backend: BaseStorage, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(backend)
+        super().__init__(cast(BaseStorage, Retrying(backend)))
+        self.durable = backend
         self.clock = clock
         self.studies: dict[int, dict[int, FrozenTrial]] = {}  # trials of each study by their id, in their order
         self.study_of: dict[int, int] = {}  # by trial id

@@ -6,19 +6,45 @@ earlier process began: they are paused, or their process was killed.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage
+import sqlalchemy
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial
 
-__all__ = ["FrozenStudy", "id_of_study", "id_of_trial", "live_trial", "set_attribute", "storage_of", "was_queued"]
+__all__ = [
+    "FrozenStudy",
+    "engine_of",
+    "id_of_study",
+    "id_of_trial",
+    "journal_of",
+    "live_trial",
+    "set_attribute",
+    "storage_of",
+    "was_queued",
+]
 
 
 def storage_of(study: optuna.Study) -> BaseStorage:
     """The storage that the study reads and writes."""
     return study._storage
+
+
+def engine_of(storage: BaseStorage) -> sqlalchemy.Engine | None:
+    """The engine of a database's storage; None of another one."""
+    database = storage._backend if isinstance(storage, _CachedStorage) else storage
+    return database.engine if isinstance(database, RDBStorage) else None
+
+
+def journal_of(storage: BaseStorage) -> Path | None:
+    """The file of a journal's storage; None of another one."""
+    backend = storage._backend if isinstance(storage, JournalStorage) else None
+    return Path(backend._file_path) if isinstance(backend, JournalFileBackend) else None
 
 
 def id_of_study(study: optuna.Study) -> int:

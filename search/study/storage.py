@@ -8,6 +8,7 @@ https://www.sqlite.org/pragma.html#pragma_synchronous).
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -20,9 +21,11 @@ from sqlalchemy.engine import make_url
 
 from search.settings import SearchSettings, StudyError
 from search.study.cached_storage import CachedStorage
+from search.study.mounts import network_filesystem
 
 DATABASE = "study.db"
 LOCK_SECONDS = 60.0
+SCHEMA_WAITS = (0.2, 1.0, 3.0)  # seconds until a server's tables are looked for again
 
 
 def storage_url(settings: SearchSettings) -> str:
@@ -47,14 +50,13 @@ def open_storage(settings: SearchSettings) -> BaseStorage:
     """The storage, created where it does not exist; safe when several processes start at once.
 
     Raises:
-        StudyError: not an Optuna storage, unreachable, or damaged.
+        StudyError: not an Optuna storage, unreachable, or damaged; or SQLite on a network folder.
     """
     url = storage_url(settings)
     try:
         if "://" not in url:
             return JournalStorage(JournalFileBackend(url))
-        database = _sqlite(url) if url.startswith("sqlite") else url
-        return CachedStorage(optuna.storages.get_storage(database))
+        return CachedStorage(optuna.storages.get_storage(_sqlite(url)) if url.startswith("sqlite") else _server(url))
     except (
         sqlalchemy.exc.SQLAlchemyError,
         sqlite3.Error,
@@ -76,6 +78,12 @@ def _sqlite(url: str) -> RDBStorage:
     if not database or database == ":memory:":
         raise ValueError("a search needs a database file")
     path = Path(database)
+    if kind := network_filesystem(path):
+        raise StudyError(
+            "a SQLite file must lie on a local disk: on a network folder it would be damaged",
+            got=f"{path}, on {kind}",
+            remedy="Give --storage with a database server's URL, a journal file such as study.journal, or a local path",
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     # two processes that create the schema at once make one of them fail
     with FileLock(path.with_suffix(".lock"), timeout=LOCK_SECONDS):
@@ -85,6 +93,16 @@ def _sqlite(url: str) -> RDBStorage:
     storage.engine.dispose()  # its connections so far lack the setting below, which is one of each connection
     sqlalchemy.event.listen(storage.engine, "connect", _set_synchronous)
     return storage
+
+
+def _server(url: str) -> BaseStorage:
+    """A database server's storage; of several calls that create its tables at once all but one fail, and try again."""
+    for wait in SCHEMA_WAITS:
+        try:
+            return optuna.storages.get_storage(url)
+        except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):  # they exist by now
+            time.sleep(wait)
+    return optuna.storages.get_storage(url)
 
 
 def _set_synchronous(connection: sqlite3.Connection, _record: object) -> None:

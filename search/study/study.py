@@ -19,6 +19,7 @@ from cifar.files import atomic_write
 from search.planning.plan import Plan
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import CANDIDATE, DATA, MAC_BUDGET_PROPOSED, PLAN, SEED, SOURCE, SPACE, WORKER
+from search.study.exclusion import exclusive
 from search.study.storage import exists, open_storage, shown_url
 from search.study.trials import reached
 
@@ -35,6 +36,16 @@ def find_study(settings: SearchSettings) -> optuna.Study | None:
     if settings.study_name not in optuna.get_all_study_names(storage):
         return None
     return optuna.load_study(study_name=settings.study_name, storage=storage)
+
+
+def find_whole_study(settings: SearchSettings) -> optuna.Study | None:
+    """The study if it exists and its creation was not cut off.
+
+    Raises:
+        StudyError: the storage cannot be opened.
+    """
+    study = find_study(settings)
+    return study if study and (PLAN in study.user_attrs or study.get_trials(deepcopy=False)) else None
 
 
 def require_study(settings: SearchSettings) -> optuna.Study:
@@ -61,10 +72,14 @@ def stored_plan(study: optuna.Study) -> Plan:
     """
     plan = study.user_attrs.get(PLAN)
     if not isinstance(plan, dict):
-        raise StudyError(
-            "the study must have been made by search.run", got=study.study_name, remedy="Give another --study"
-        )
+        raise _foreign(study)
     return from_dict(Plan, plan, where=f"plan of study {study.study_name}")
+
+
+def _foreign(study: optuna.Study) -> StudyError:
+    return StudyError(
+        "the study must have been made by search.run", got=study.study_name, remedy="Give another --study"
+    )
 
 
 def create_study(
@@ -74,20 +89,31 @@ def create_study(
     fingerprint: str | None,
     source: str | None,
 ) -> optuna.Study:
-    """A new study that holds its plan, space and data fingerprint."""
-    study = optuna.create_study(study_name=settings.study_name, storage=open_storage(settings), direction=direction)
-    with warnings.catch_warnings():
+    """A new study that holds its plan, space and data fingerprint, or one that another call has made meanwhile.
+
+    A study whose creation was cut off is completed. The plan comes last: a study that holds one is whole.
+
+    Raises:
+        StudyError: there is a study of this name with another direction, which `search.run` did not make.
+    """
+    study = optuna.create_study(
+        study_name=settings.study_name, storage=open_storage(settings), direction=direction, load_if_exists=True
+    )
+    if study.direction.name.lower() != direction:
+        raise _foreign(study)
+    with exclusive(study), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names(["validation accuracy" if fingerprint else "objective"])
-    for key, value in (
-        (PLAN, asdict(plan)),
-        (SPACE, settings.space),
-        (DATA, fingerprint),
-        (SOURCE, source),
-        (SEED, settings.seed),
-        (MAC_BUDGET_PROPOSED, bool(fingerprint and plan.mac_budget and settings.mac_budget is None)),
-    ):
-        study.set_user_attr(key, value)
+        if PLAN not in study.user_attrs:
+            study.set_metric_names(["validation accuracy" if fingerprint else "objective"])
+            for key, value in (
+                (SPACE, settings.space),
+                (DATA, fingerprint),
+                (SOURCE, source),
+                (SEED, settings.seed),
+                (MAC_BUDGET_PROPOSED, bool(fingerprint and plan.mac_budget and settings.mac_budget is None)),
+                (PLAN, asdict(plan)),
+            ):
+                study.set_user_attr(key, value)
     return study
 
 

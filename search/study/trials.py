@@ -49,11 +49,6 @@ def mean_epoch_seconds(trials: Iterable[FrozenTrial]) -> float | None:
     return sum(seconds * count for seconds, count in timed) / epochs if epochs else None
 
 
-def trained(trials: Iterable[FrozenTrial], first_rung: int) -> int:
-    """Epochs of all trials, including failed ones and what running jobs are still to train."""
-    return sum(epochs_of(trial, first_rung) for trial in distinct(trials))
-
-
 def known_result(trials: Iterable[FrozenTrial], fingerprint: str, number: int) -> FrozenTrial | None:
     """The trial of the same candidate that started before trial `number` and did not fail; None if there is none."""
     same = [t for t in trials if t.number < number and t.user_attrs.get(FINGERPRINT) == fingerprint]

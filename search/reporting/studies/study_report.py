@@ -14,7 +14,6 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.engine.kept_models import CHECKPOINTS
 from search.planning.plan import Plan
 from search.reporting.studies.pareto import CostedTrial, best_by_limit, costed_trials
 from search.reporting.studies.rank_correlation import RankCorrelation, Values, rank_correlations, winner_history
@@ -50,12 +49,12 @@ class StudyReport:
     """Whether values are accuracies."""
 
 
-def study_report(study: optuna.Study, folder: Path) -> StudyReport:
+def study_report(study: optuna.Study, checkpoints: Path) -> StudyReport:
     """The report of a study.
 
     Args:
         study: a study made by `search.run`.
-        folder: the study's folder.
+        checkpoints: folder of its checkpoints.
 
     Raises:
         StudyError: not made by `search.run`, or nothing was trained yet.
@@ -75,7 +74,7 @@ def study_report(study: optuna.Study, folder: Path) -> StudyReport:
         correlations=tuple(rank_correlations(values, plan.rungs)),
         winner_history=tuple(winner_history(values, plan.rungs)),
         standing=standing(study),
-        usage=resource_usage(trials, plan, calls(study), _checkpoint_bytes(folder)),
+        usage=resource_usage(trials, plan, calls(study), _bytes(checkpoints)),
         costed=tuple(costed),
         best=tuple(best_by_limit(costed, plan.param_budgets)),
         percent=plan.train_size > 0,
@@ -96,5 +95,5 @@ def rung_values(trials: Iterable[FrozenTrial], plan: Plan, *, maximize: bool) ->
     }
 
 
-def _checkpoint_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in (folder / CHECKPOINTS).glob("*.pt"))
+def _bytes(checkpoints: Path) -> int:
+    return sum(path.stat().st_size for path in checkpoints.glob("*.pt"))

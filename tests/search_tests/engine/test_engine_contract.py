@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
+import socket
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ from search.session import run_search
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import CONTINUES, LAST_JOB, PAUSED, REASON, RETRY_OF, WORKER
 from search.study.cached_storage import refresh
-from search.study.recovery import KILLED, is_claimed, reopen, this_process
+from search.study.recovery import KILLED, claim
 from search.study.study import require_study
 from search.study.trials import counted, distinct, is_paused, reached
 from tests.search_tests.conftest import Command
@@ -272,12 +272,6 @@ def test_ctrl_c_leaves_every_trial_told(pruner: str, workplace: Path) -> None:
     assert not study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING))
 
 
-def process_that_ended() -> int:
-    process = subprocess.Popen(["true"])
-    process.wait()
-    return process.pid
-
-
 @pytest.mark.parametrize("last_job", [[0, 1], [2, 4]])
 def test_a_worker_that_is_killed_does_not_stop_the_others(last_job: list[int], workplace: Path) -> None:
     settings = SearchSettings(space=logged_space(workplace), max_trials=6)
@@ -293,7 +287,9 @@ def test_a_worker_that_is_killed_does_not_stop_the_others(last_job: list[int], w
             for epoch in range(1, last_job[0] + 1):
                 trial.report(x - 10, epoch)  # the best: it will be promoted
             trial.set_user_attr(LAST_JOB, last_job)
-            trial.set_user_attr(WORKER, {**this_process(), "pid": process_that_ended()})
+            trial.set_user_attr(
+                WORKER, {"host": socket.gethostname(), "pid": os.getpid()}
+            )  # as before there were leases
             super().run(request, emit)
 
     study = run_search(settings, engine=WithKilled())
@@ -306,12 +302,10 @@ def test_a_worker_that_is_killed_does_not_stop_the_others(last_job: list[int], w
 def test_a_trial_whose_worker_died_before_it_said_so_is_given_up_after_a_minute(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from datetime import timedelta
-
     settings = SearchSettings(space=logged_space(workplace), max_trials=3)
     run_search(SearchSettings(space=settings.space, max_trials=2))
     require_study(settings).ask()
-    monkeypatch.setattr("search.study.recovery.UNCLAIMED", timedelta(seconds=0.3))
+    monkeypatch.setattr("search.study.leases.RENEWAL_SECONDS", 0.02)
     study = run_search(settings)
     assert study.trials[2].state is TrialState.FAIL
     assert counted(study.trials) == 3
@@ -349,17 +343,22 @@ def test_a_space_that_ends_early_is_complete_even_where_it_was_paused_at_its_end
     assert not study.get_trials(states=(TrialState.FAIL,))
 
 
-def test_a_trial_that_another_call_resumed_is_claimed(workplace: Path) -> None:
+@pytest.mark.parametrize("open_again", [False, True], ids=["closed", "open"])
+def test_of_two_calls_one_claims_a_paused_trial(open_again: bool, workplace: Path) -> None:
     settings = SearchSettings(space=logged_space(workplace))
     run_search(SearchSettings(space=settings.space, epoch_budget=6))
     mine, other = require_study(settings), require_study(settings)
-    closed = next(t for t in mine.get_trials(deepcopy=False) if is_paused(t))
-    assert not is_claimed(mine, closed)
-    theirs = reopen(other, closed)
-    assert is_claimed(mine, closed)
-    theirs.set_user_attr(PAUSED, 1)
-    refresh(mine)
-    paused = mine.get_trials(deepcopy=False)[theirs.number]
-    assert not is_claimed(mine, paused)
-    theirs.set_user_attr(PAUSED, 0)  # they claim it
-    assert is_claimed(mine, paused)
+    paused = next(t for t in mine.get_trials(deepcopy=False) if is_paused(t))
+    epochs = paused.user_attrs[PAUSED]
+    if open_again:
+        reopened = claim(other, paused, {"id": "other"}, 8)
+        assert reopened is not None
+        reopened.set_user_attr(PAUSED, epochs)
+        refresh(mine)
+        paused = mine.get_trials(deepcopy=False)[reopened.number]
+        assert is_paused(paused)
+    theirs = claim(other, paused, {"id": "other"}, 8)
+    assert theirs is not None
+    assert (theirs.user_attrs[WORKER], theirs.user_attrs[LAST_JOB]) == ({"id": "other"}, [epochs, 8])
+    assert claim(mine, paused, {"id": "mine"}, 8) is None
+    assert theirs.number == require_study(settings).trials[-1].number

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 
-from search.engine.events import Event
+from search.engine.events import Event, TrialOutcome
 from search.engine.ledger import Ledger
 from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, TrialJob, Verdict
 from search.planning.plan import Plan
@@ -24,7 +25,7 @@ def ledger(workplace: Path) -> Ledger:
     space = load_space(logged_space(workplace), Problem())
     events: list[Event] = []
     study = optuna.create_study(direction="minimize")
-    return Ledger(study, space, PLAN, seed=0, checkpoints=workplace, emit=events.append, pauses=True)
+    return Ledger(study, space, PLAN, driver={}, seed=0, checkpoints=workplace, emit=events.append, pauses=True)
 
 
 def train(ledger: Ledger, job: TrialJob, *seconds: float) -> Verdict:
@@ -34,16 +35,37 @@ def train(ledger: Ledger, job: TrialJob, *seconds: float) -> Verdict:
     return verdict
 
 
+def resumed(ledger: Ledger, epochs: int) -> TrialJob:
+    """The first trial, claimed again."""
+    job = ledger.resume(ledger.study.trials[0], epochs)
+    assert job is not None
+    return job
+
+
 def test_seconds_an_epoch_are_the_median_of_warm_ones(ledger: Ledger) -> None:
     job = ledger.start(1)
     assert isinstance(job, TrialJob)
     assert train(ledger, job, 9.0) is Verdict.SAVE
     assert record(ledger.study.trials[0]).epoch_seconds == 9.0  # nothing better is known yet
     ledger.close(JobEnd(0, JobEndKind.SAVED))
-    job = ledger.resume(ledger.study.trials[0], 5)
+    job = resumed(ledger, 5)
     assert train(ledger, job, 8.0, 2.0, 2.05, 3.0) is Verdict.SAVE
     assert record(ledger.study.trials[0]).epoch_seconds == 2.0  # 2.05 is within the tolerance
     ledger.close(JobEnd(0, JobEndKind.SAVED))
-    job = ledger.resume(ledger.study.trials[0], 8)
+    job = resumed(ledger, 8)
     assert train(ledger, job, 8.0, 3.0, 3.0) is Verdict.STOP
     assert ledger.study.trials[0].user_attrs[EPOCH_SECONDS] == 3.0
+
+
+def test_a_trial_that_another_call_ended_is_let_go(ledger: Ledger) -> None:
+    job = ledger.start(1)
+    assert isinstance(job, TrialJob)
+    ledger.study.tell(job.number, state=TrialState.FAIL)
+    assert train(ledger, job, 1.0) is Verdict.STOP
+    ended = ledger.close(JobEnd(job.number, JobEndKind.STOPPED))
+    assert (ended.outcome, ended.reason) == (TrialOutcome.PRUNED, "another call ended it: ")
+    job = ledger.start(1)
+    assert isinstance(job, TrialJob)
+    ledger.study.tell(job.number, state=TrialState.FAIL)
+    assert ledger.close(JobEnd(job.number, JobEndKind.RAISED, "why")).outcome is TrialOutcome.PRUNED
+    assert [t.state for t in ledger.study.trials] == [TrialState.FAIL] * 2

@@ -136,12 +136,12 @@ def test_promoted_trials_of_a_search_report_what_one_go_reports(
     settings = toy_search(max_trials=4, max_epochs=4, train_size=64, deterministic=True)
     study = run_search(settings)
     waiting = [t for t in study.trials if t.state is TrialState.PRUNED and t.user_attrs.get(PAUSED)]
-    files = {path.stem for path in (settings.folder / "checkpoints").iterdir()}
-    assert files == {f"{t.user_attrs['seed']:016x}" for t in waiting}
+    files = {path.name for path in (settings.folder / "checkpoints").glob("*.pt")}
+    assert files == {f"{t.user_attrs['seed']:016x}-{t.user_attrs[PAUSED]}.pt" for t in waiting}
     assert len(waiting) == 2
     study = run_search(replace(settings, epoch_budget=100))  # resumes closed trials, too
     assert sum(CONTINUES in t.user_attrs for t in study.trials) == 2
-    assert not list((settings.folder / "checkpoints").iterdir())
+    assert not list((settings.folder / "checkpoints").glob("*.pt"))
     split = load_training_split(prepare(str(toy)), val_size=100, train_size=64, val_limit=100)
     for trial in study.get_trials(states=(TrialState.COMPLETE,)):
         candidate = Candidate.from_dict(trial.user_attrs[CANDIDATE], where="trial")

@@ -18,7 +18,7 @@ from search.engine.views import views
 from search.planning.plan import Plan
 from search.planning.rungs import rungs, rungs_from_top
 from search.study.attributes import CONTINUES, EPOCH_SECONDS, LAST_JOB, PAUSED, REPEAT_OF
-from search.study.trials import epochs_of, trained
+from search.study.trials import epochs_of
 
 
 @pytest.mark.parametrize(
@@ -375,7 +375,6 @@ def test_the_policy_sees_feasible_distinct_trials_that_did_not_fail() -> None:
     ]
     assert seen[2].losses == {2: 1 / 2, 4: 1 / 4, 8: 1 / 8}
     assert views(trials, ROW, maximize=True, timed=False)[2].losses == {2: -1 / 2, 4: -1 / 4, 8: -1 / 8}
-    assert trained(trials, 2) == 2 + 0 + 2 + 8 + 3 + 8 + 0 + 3 + 2 + 1
     assert epochs_of(trials[6], 2) == 4
 
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 
 import pytest
+import torch
 
 import search.planning.workers
-from cifar.runtime.device import choose_device
+from cifar.runtime.device import Device, choose_device
 from search.planning.workers import best_number, devices_of_each, measure_workers, threads_of_each
+from search.reporting.screen.terminal import QuietDisplay
 from search.run import parser
+from search.session import _with_workers
+from search.settings import SearchSettings
+from spaces.base import Problem
+from spaces.registry import load_space
 
 
 @pytest.mark.parametrize(
@@ -47,3 +53,50 @@ def test_workers_take_the_visible_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) 
     assert devices_of_each("cpu", 2) == ["cpu", "cpu"]
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert devices_of_each("auto", 2) == ["auto", "auto"]
+
+
+class Said(QuietDisplay):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "asked", "expected"), [(0, "auto", 2), (1, "auto", 2), (4, "auto", 8), (4, "cuda:1", 2), (4, "cpu", 2)]
+)
+def test_auto_gives_every_gpu_as_many_workers_as_train_most_on_one(
+    gpus: int, asked: str, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    monkeypatch.setattr("search.session.measure_workers", lambda device: {1: 100.0, 2: 150.0})
+    settings, said = SearchSettings(device=asked, auto_workers=True), Said()
+    space = load_space(settings.space, Problem())
+    chosen = _with_workers(settings, space, choose_device("cpu"), said)
+    assert chosen.workers == expected
+    assert len(devices_of_each(asked, expected)) == expected
+    assert (f"on each of {gpus} GPUs" in said.lines[-1]) == (expected == 8)
+
+
+def test_gpus_that_would_be_idle_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    space = load_space("resnet_budget30k", Problem())
+    for workers, told in ((1, True), (2, True), (3, False)):
+        said = Said()
+        settings = SearchSettings(workers=workers)
+        assert _with_workers(settings, space, choose_device("cpu"), said) == settings
+        assert bool(said.lines) == told
+        if told:
+            assert said.lines == [f"workers     {workers} on 3 GPUs; --workers auto or 3 uses all of them"]
+
+
+def test_a_worker_makes_its_gpu_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[torch.device] = []
+    monkeypatch.setattr("torch.backends.cudnn.benchmark", False)
+    monkeypatch.setattr("torch.cuda.set_device", chosen.append)
+    for name in ("cuda", "cuda:1"):
+        Device(torch.device(name), None).prepare_to_train()
+    assert chosen == [torch.device("cuda:1")]

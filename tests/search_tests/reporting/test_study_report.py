@@ -82,7 +82,7 @@ def test_a_space_that_trains_from_the_start_saves_nothing_by_resuming(curves: st
     study = run_search(SearchSettings(space=curves, max_trials=24))
     usage = usage_of(study)
     assert usage.resumed > 0 == usage.saved_by_resuming
-    report = study_report(study, Path("studies/curves"))
+    report = study_report(study, Path("studies/curves/checkpoints"))
     assert "none saved an epoch, since this space trains from the start" in "\n".join(markdown(sections(report)))
 
 
@@ -114,7 +114,7 @@ def test_every_pruner_has_its_resource_usage(curves: str, pruner: str) -> None:
     assert (usage.saved_by_stopping == 0) == (pruner == "none")
     assert bool(usage.resumed) == (pruner == "promotion")
     assert usage.planned_trials == 18
-    assert study_report(study, Path("studies/curves")).correlations
+    assert study_report(study, Path("studies/curves/checkpoints")).correlations
 
 
 def test_repeats_are_no_trials_of_their_own(workplace: Path, curves: str) -> None:
@@ -146,7 +146,7 @@ def test_values_at_rungs_are_turned_so_that_larger_is_better(curves: str) -> Non
     values = rung_values(study.trials, stored_plan(study), maximize=False)
     for number, of in values.items():
         assert of == {rung: -study.trials[number].intermediate_values[rung] for rung in of}
-    report = study_report(study, Path("studies/curves"))
+    report = study_report(study, Path("studies/curves/checkpoints"))
     assert (
         report.winner_history[0].winner
         == min((t for t in study.trials if t.state is TrialState.COMPLETE), key=lambda t: t.value or 0).number
@@ -262,7 +262,7 @@ def test_a_study_of_an_older_version_is_reported_without_a_plan(curves: str) -> 
         if not key.startswith(FORECAST):
             old.set_user_attr(key, value)
     old.add_trials(study.trials)
-    report = study_report(old, Path("studies/old"))
+    report = study_report(old, Path("studies/old/checkpoints"))
     assert (report.usage.planned_trials, report.usage.planned_epochs, report.usage.seconds) == (None, None, None)
     assert "No plan of trials is recorded" in "\n".join(markdown(sections(report)))
     write_study_report(Path("old"), report)
@@ -278,7 +278,7 @@ def test_the_best_within_a_limit_may_have_drawn_a_smaller_one(toy_search: Settin
         within = [s.value for s in found if s.parameters <= limit]
         assert (standing.value if standing else None) == max(within, default=None)
     assert best[1][1] == found[0]
-    report = study_report(study, Path("studies/toy"))
+    report = study_report(study, Path("studies/toy/checkpoints"))
     assert "## Best trial within each limit" in "\n".join(markdown(sections(report)))
 
 

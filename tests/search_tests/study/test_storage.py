@@ -12,6 +12,7 @@ import sqlalchemy
 from optuna.trial import TrialState
 
 from search.settings import SearchSettings, StudyError
+from search.study.mounts import network_filesystem
 from search.study.storage import open_storage, shown_url
 from search.study.study import find_study, require_study
 from tests.search_tests.study.storage_process import open_and_tell
@@ -79,3 +80,37 @@ def test_passwords_are_not_shown() -> None:
     shown = shown_url(SearchSettings(storage="postgresql://me:secret@host/db"))
     assert "secret" not in shown
     assert "me" in shown
+
+
+@pytest.fixture
+def mounts(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folders on a network: `nfs share`, with a local disk mounted below it, and `over`, a share that hides a disk."""
+    share, over = str(workplace / "nfs share").replace(" ", r"\040"), workplace / "over"
+    lines = [
+        "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/root rw",
+        f"36 22 0:50 / {share} rw,relatime shared:2 master:1 - nfs4 server:/home rw,vers=4.2",
+        f"37 36 8:2 / {share}/disk rw,relatime - xfs /dev/sdb1 rw",
+        f"38 22 8:3 / {over} rw - ext4 /dev/sdc1 rw",
+        f"39 38 0:51 / {over} rw - cifs //server/home rw",
+    ]
+    (workplace / "mountinfo").write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr("search.study.mounts.MOUNTS", workplace / "mountinfo")
+    return workplace
+
+
+def test_sqlite_on_a_network_folder_is_refused(mounts: Path) -> None:
+    found = {
+        place: network_filesystem(mounts / place / "study.db")
+        for place in ("nfs share/studies", "nfs share/disk", "nfs shares", "over", ".")
+    }
+    assert found == {"nfs share/studies": "nfs4", "nfs share/disk": None, "nfs shares": None, "over": "cifs", ".": None}
+    with pytest.raises(StudyError, match=r"must lie on a local disk.*study\.db, on nfs4\. Give --storage"):
+        open_storage(SearchSettings(storage=f"sqlite:///{mounts}/nfs share/study.db"))
+    assert not (mounts / "nfs share").exists()
+    open_storage(SearchSettings(storage=f"{mounts}/study.journal"))
+
+
+def test_where_mounts_are_not_known_nothing_is_refused(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert network_filesystem(workplace) is None  # tests do not run on a share
+    monkeypatch.setattr("search.study.mounts.MOUNTS", workplace / "none")
+    assert network_filesystem(workplace) is None

@@ -1,0 +1,57 @@
+"""One call at a time: what several calls on one study must not do at once.
+
+Optuna's storages can claim a queued trial atomically, but not a paused one, which is running; nor can they begin a
+trial only if there are fewer than so many. Such a step is taken under a lock of the whole study, and looks again at
+what it changes. The lock ends with its holder, whatever ends that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+import optuna
+import sqlalchemy
+from filelock import FileLock
+
+from search.study.cached_storage import CachedStorage
+from search.study.optuna_internals import engine_of, id_of_study, journal_of, storage_of
+from search.study.retrying import retried
+
+DIRECTION = sqlalchemy.text("SELECT study_id FROM study_directions WHERE study_id = :study FOR UPDATE")
+"""Locks a row that belongs to the study and that nobody ever writes, so that Optuna's own locks are not in the way."""
+
+
+def exclusive(study: optuna.Study) -> AbstractContextManager[object]:
+    """A block that only one process at a time is in, of all that use the study's storage; never within another.
+
+    A file (SQLite or a journal) has a lock file beside it, which the kernel unlocks when its holder dies. A database
+    server locks a row of the study until the connection ends. What is in memory has no other process.
+    """
+    storage = storage_of(study)
+    durable = storage.durable if isinstance(storage, CachedStorage) else storage
+    engine, path = engine_of(durable), journal_of(durable)
+    if engine is not None and engine.dialect.name == "sqlite":
+        database = engine.url.database
+        path = Path(database) if database and database != ":memory:" else None
+    elif engine is not None:
+        return _row_locked(engine, id_of_study(study))
+    return nullcontext() if path is None else FileLock(path.with_name(f"{path.name}.claims.lock"))
+
+
+@contextmanager
+def _row_locked(engine: sqlalchemy.Engine, study_id: int) -> Iterator[None]:
+    with retried(lambda: _lock_row(engine, study_id)):  # closing a connection ends what it locked
+        yield
+
+
+def _lock_row(engine: sqlalchemy.Engine, study_id: int) -> sqlalchemy.Connection:
+    """A connection that has locked the study's row."""
+    connection = engine.connect()
+    try:
+        connection.execute(DIRECTION, {"study": study_id})
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,108 @@
+"""Several calls on one study at once: one plan, no trial too many, none trained twice, each counts its own epochs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from search.session import run_search
+from search.settings import SearchSettings, StudyError
+from search.study.attributes import BASELINE, FORECAST, PLAN, WORKER
+from search.study.storage import open_storage
+from search.study.study import require_study
+from search.study.trials import counted, distinct, reached
+from tests.search_tests.logged_space import Watched, logged_space, trained
+from tests.search_tests.study.conftest import Call
+
+STORAGES = [
+    pytest.param(None, id="sqlite"),
+    pytest.param("shared.journal", id="journal", marks=pytest.mark.slow),
+]
+TOGETHER = (  # nobody trains before so many processes are about to
+    "Path(f'here.{{os.getpid()}}').touch(); "
+    "[__import__('time').sleep(0.02) for _ in iter(lambda: len(list(Path().glob('here.*'))) < {calls}, False)]"
+)
+
+
+def wait_for(calls: list[subprocess.Popen[bytes]]) -> None:
+    """Until all have ended, each without an error."""
+    for process in calls:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors.decode()
+
+
+def assert_sound(study: optuna.Study, folder: Path) -> None:
+    """Every trial is told, none was trained or continued twice, and there is one baseline."""
+    assert {t.state for t in study.trials} <= {TrialState.COMPLETE, TrialState.PRUNED, TrialState.WAITING}
+    assert set(trained(folder).values()) == {1}
+    assert sum(trained(folder).values()) == sum(reached(t) for t in distinct(study.trials))
+    assert len([t for t in distinct(study.trials) if BASELINE in t.user_attrs]) == 1
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_calls_that_start_together_share_the_trials_wanted(storage: str | None, workplace: Path, call: Call) -> None:
+    space = logged_space(workplace, starts=(0.5, 0.25), before=TOGETHER.format(calls=3))
+    options = ["--trials", "14", *(["--storage", storage] if storage else [])]
+    wait_for([call(space, *options) for _ in range(3)])
+    study = require_study(SearchSettings(space=space, storage=storage))
+    assert counted(study.trials) == 14
+    assert_sound(study, workplace)
+    assert len([key for key in study.user_attrs if key.startswith(FORECAST)]) == 3
+    assert len({t.user_attrs[WORKER]["id"] for t in study.trials}) == 3
+
+
+@pytest.mark.slow
+def test_each_call_counts_its_own_epochs(workplace: Path, call: Call) -> None:
+    space = logged_space(workplace, starts=(0.5,), before=TOGETHER.format(calls=2))
+    wait_for([call(space, "--epoch-budget", "20") for _ in range(2)])
+    study = require_study(SearchSettings(space=space))
+    assert_sound(study, workplace)
+    assert 30 < trained(workplace).total() <= 40
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_call_goes_on_with_the_trials_of_one_that_is_killed(workplace: Path, call: Call) -> None:
+    pause = f"if os.getpid() != {os.getpid()} and epoch == 4: Path('there').touch(); signal.pause()"
+    space = logged_space(workplace, before=pause)
+    other = call(space, "--trials", "6")
+    while not (workplace / "there").exists():  # the test's timeout ends this
+        assert other.poll() is None
+        time.sleep(0.05)
+
+    class WithKilled(Watched):
+        """Begins while the other call lives."""
+
+        def run(self, request, emit) -> None:  # type: ignore[no-untyped-def]
+            assert len(require_study(settings).get_trials(states=(TrialState.RUNNING,))) > 0
+            other.send_signal(signal.SIGKILL)
+            other.communicate()
+            super().run(request, emit)
+
+    settings = SearchSettings(space=space, max_trials=6)
+    study = run_search(settings, engine=WithKilled())
+    assert counted(study.trials) == 6
+    assert not study.get_trials(states=(TrialState.RUNNING, TrialState.FAIL))
+    assert {epoch for (_, epoch), times in trained(workplace).items() if times > 1} <= {3}  # cut off after it
+    assert len({t.user_attrs[WORKER]["id"] for t in study.trials}) == 2
+
+
+def test_a_study_whose_creation_was_cut_off_is_completed(workplace: Path) -> None:
+    settings = SearchSettings(space=logged_space(workplace), max_trials=3)
+    optuna.create_study(study_name="logged", storage=open_storage(settings), direction="minimize")
+    study = run_search(settings)
+    assert counted(study.trials) == 3
+    assert PLAN in study.user_attrs
+
+
+def test_a_study_that_is_not_of_this_tool_is_told_apart(workplace: Path) -> None:
+    settings = SearchSettings(space=logged_space(workplace), max_trials=3)
+    optuna.create_study(study_name="logged", storage=open_storage(settings), direction="maximize")
+    with pytest.raises(StudyError, match=r"must have been made by search\.run; got logged"):
+        run_search(settings)
