@@ -61,7 +61,7 @@ def run_search(
     Args:
         settings: what to search, where, and for how long.
         display: is shown the plan and the trials; None shows nothing.
-        engine: runs the trials; None runs them on this machine.
+        engine: runs the trials; None is the one that the settings name.
         clock: tells the seconds that the time budget is counted in.
 
     Returns:
@@ -112,7 +112,7 @@ def run_search(
 
     try:
         with display.showing(study, plan, space, request.deadline, request.max_trials, clock):
-            (engine or LocalEngine()).run(request, emit)
+            (engine or _engine(settings)).run(request, emit)
     finally:
         refresh(study)
         recover_stale_trials(study)  # one that Ctrl-C cut off before it began
@@ -155,7 +155,11 @@ def _problem(plan: Plan, data: PreparedData | None) -> Problem:
 
 
 def _with_workers(settings: SearchSettings, space: SearchSpace, device: Device, display: Display) -> SearchSettings:
-    """The settings with the number of workers measured, where that was asked for and images are trained on."""
+    """The settings with the number of workers: what Ray has room for; or measured, where that was asked for."""
+    if settings.engine == "ray":
+        from search.engine.ray_tune.cluster import trials_at_once
+
+        return replace(settings, workers=trials_at_once(settings))
     if not (settings.auto_workers and space.uses_images):
         return settings
     display.say("measuring how many workers train most side by side ...")
@@ -163,6 +167,15 @@ def _with_workers(settings: SearchSettings, space: SearchSpace, device: Device, 
     chosen = best_number(speeds)
     display.say("workers     " + ", ".join(f"{n}: {speed:,.0f} images/s" for n, speed in speeds.items()))
     return replace(settings, workers=chosen)
+
+
+def _engine(settings: SearchSettings) -> Engine:
+    """The engine that the settings name; Ray is loaded for it alone."""
+    if settings.engine == "local":
+        return LocalEngine()
+    from search.engine.ray_tune.engine import RayEngine
+
+    return RayEngine()
 
 
 def _open(

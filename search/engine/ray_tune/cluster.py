@@ -1,0 +1,117 @@
+"""The Ray cluster: connected to, or started on this machine, and how many trials it has room for."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Mapping
+
+from cifar.errors import UserError
+from search.settings import SearchSettings
+
+OLDEST = (2, 60)  # the Ray whose Tune controller the engine was written and tested against
+INSTALL = "pip install 'ray[tune]>=2.60'"
+ROUNDING = 1e-9  # of quotients such as 1 / 0.1, which are meant as whole numbers
+
+
+class ClusterError(UserError):
+    """Ray is missing or too old, or the cluster cannot be reached or has no room for a trial."""
+
+
+def connect(settings: SearchSettings) -> None:
+    """Connects this process to the cluster, or starts one of this machine alone; nothing if it is connected.
+
+    Raises:
+        ClusterError: no Ray, another Ray than the cluster's, or no cluster there.
+    """
+    _require_ray()
+    import ray
+
+    if ray.is_initialized():
+        return
+    address = settings.address or "local"
+    own = address == "local"
+    try:
+        ray.init(address, include_dashboard=False if own else None, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        got = f"{address} ({' '.join(str(error).split())})"
+        raise ClusterError(
+            "--address must be that of a cluster with the same Ray and Python",
+            got=got,
+            remedy=f"Start one by ray start --head, or install the same versions: {INSTALL}",
+        ) from None
+
+
+def _require_ray() -> None:
+    try:
+        import ray.tune
+    except ImportError as error:
+        raise _unfit(str(error)) from None
+    if tuple(int(part) for part in ray.__version__.split(".")[:2]) < OLDEST:
+        raise _unfit(ray.__version__)
+
+
+def _unfit(got: str) -> ClusterError:
+    oldest = ".".join(map(str, OLDEST))
+    return ClusterError(f"--engine ray needs Ray Tune {oldest} or newer", got=got, remedy=f"Install it: {INSTALL}")
+
+
+def gpus_of_each(settings: SearchSettings) -> float:
+    """GPUs of a trial: as given, or one where the cluster has any and the device may be a GPU."""
+    if settings.gpus_per_trial is not None:
+        return settings.gpus_per_trial
+    import ray
+
+    return 1.0 if settings.device in ("auto", "cuda") and ray.cluster_resources().get("GPU") else 0.0
+
+
+def room(settings: SearchSettings) -> int:
+    """Trials that train side by side on the nodes there are now, at most `--max-concurrent`."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    fitting = trials_on(nodes, settings.cpus_per_trial, gpus_of_each(settings))
+    return min(fitting, settings.max_concurrent or fitting)
+
+
+def trials_at_once(settings: SearchSettings) -> int:
+    """`room` of the cluster that this connects to.
+
+    Raises:
+        ClusterError: the cluster cannot be reached, or no node of it has room for a trial.
+    """
+    connect(settings)
+    found = room(settings)
+    if found == 0:
+        import ray
+
+        has = ", ".join(f"{ray.cluster_resources().get(kind, 0):g} {kind}s" for kind in ("CPU", "GPU"))
+        wanted = f"{settings.cpus_per_trial:g} CPUs and {gpus_of_each(settings):g} GPUs"
+        raise ClusterError(
+            f"a node must have room for a trial of {wanted}",
+            got=f"{has} in all",
+            remedy="Lower --cpus-per-trial or --gpus-per-trial, or add nodes by ray start --address",
+        )
+    return found
+
+
+def trials_on(nodes: Iterable[Mapping[str, float]], cpus: float, gpus: float) -> int:
+    """Trials of so many CPUs and GPUs each that fit on nodes; shares of a GPU never reach over two of them.
+
+    Args:
+        nodes: what each has, by Ray's names `CPU` and `GPU`.
+        cpus: of a trial, above 0.
+        gpus: of a trial; a share of one, or a whole number.
+    """
+    return sum(_trials_on_one(node.get("CPU", 0), node.get("GPU", 0), cpus, gpus) for node in nodes)
+
+
+def _trials_on_one(has_cpus: float, has_gpus: float, cpus: float, gpus: float) -> int:
+    by_cpus = _whole(has_cpus / cpus)
+    if gpus == 0:
+        return by_cpus
+    return min(by_cpus, int(has_gpus) * _whole(1 / gpus) if gpus < 1 else _whole(has_gpus / gpus))
+
+
+def _whole(quotient: float) -> int:
+    return math.floor(quotient + ROUNDING)
