@@ -49,7 +49,7 @@ class VerdictScheduler(FIFOScheduler):
     """Brings each epoch's result to the desk, and the verdict to the actor; Tune itself always goes on."""
 
     def __init__(self, desk: Desk) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.desk = desk
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
