@@ -22,7 +22,7 @@ from search.study.attributes import CONTINUES, PAUSED, RETRY_OF, WORKER
 from search.study.study import require_study
 from search.study.trials import counted, reached
 from spaces.base import SpaceError
-from tests.search_tests.logged_space import OnRay, Watched, logged_space, trained
+from tests.search_tests.logged_space import CountingClock, OnRay, Watched, logged_space, trained
 
 pytestmark = pytest.mark.ray
 
@@ -86,14 +86,13 @@ def test_real_images_are_trained_on(toy_search: Callable[..., SearchSettings]) -
 @pytest.mark.slow
 @pytest.mark.parametrize("begun", ["ray", "local"])
 def test_each_engine_continues_the_studies_of_the_other(begun: str, workplace: Path) -> None:
-    engines = [OnRay(), LocalEngine()] if begun == "ray" else [LocalEngine(), OnRay()]
-    for engine, epochs in zip(engines, (8, None), strict=True):
-        settings = SearchSettings(space=logged_space(workplace), max_trials=8, epoch_budget=epochs)
-        study = run_search(settings, engine=engine)
-    assert counted(study.trials) == 8
-    assert any(CONTINUES in t.user_attrs for t in study.trials)
+    first, second = (OnRay(), LocalEngine()) if begun == "ray" else (LocalEngine(), OnRay())
+    space = logged_space(workplace, epochs=320)  # the first rung is at 10
+    run_search(SearchSettings(space=space, time_budget=1000), engine=first, clock=CountingClock(workplace, 7))
+    study = run_search(SearchSettings(space=space, epoch_budget=5), engine=second)
+    assert [reached(t) for t in study.trials] == [7, 10]
+    assert study.trials[1].user_attrs[CONTINUES] == 0
     assert set(trained(workplace).values()) == {1}
-    assert not study.get_trials(states=(TrialState.RUNNING,))
 
 
 @pytest.mark.slow
