@@ -46,7 +46,8 @@ class TrialTrainable(tune.Trainable):
 
     Tune keeps the actor for the next job (`reuse_actors`), so that space and images are loaded once. Tune has no way to
     tell an actor to save at another place than Tune's own, so the driver's verdict comes by a method of its own, which
-    Ray runs before the next step: it keeps the order of one caller's tasks on an actor.
+    Ray runs before the next step: it keeps the order of one caller's tasks on an actor
+    (https://docs.ray.io/en/latest/ray-core/actors/task-orders.html).
     """
 
     worker: InlineWorker | None = None

@@ -18,7 +18,7 @@ from search.engine.events import TrialEnded, TrialOutcome
 from search.engine.ray_tune.desk import LOST
 from search.session import run_search
 from search.settings import SearchSettings
-from search.study.attributes import CONTINUES, PAUSED, RETRY_OF, WORKER
+from search.study.attributes import CONTINUES, PAUSED, REASON, RETRY_OF, WORKER
 from search.study.study import require_study
 from search.study.trials import counted, reached
 from spaces.base import SpaceError
@@ -114,3 +114,32 @@ def test_a_stopped_search_pauses_after_the_epoch_and_continues(sent: signal.Sign
     study = run_search(SearchSettings(space=space, epoch_budget=20))
     assert any(CONTINUES in t.user_attrs for t in study.trials)
     assert set(trained(workplace).values()) == {1}
+
+
+@pytest.mark.slow
+def test_a_node_that_is_gone_in_mid_trial_loses_no_trial(workplace: Path) -> None:
+    from ray.cluster_utils import Cluster
+
+    space = logged_space(workplace, before=f"Path(f'{{os.getpid()}}.pid').touch(); {SLOWLY}", epochs=64)
+    settings = {"num_cpus": 1, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=settings)  # type: ignore[no-untyped-call]
+    try:
+        node = cluster.add_node(num_cpus=1)  # type: ignore[no-untyped-call]
+        line = ["--space", space, "--trials", "4", "--pruner", "none", "--engine", "ray", "--address", cluster.address]
+        command = [sys.executable, "-m", "search.run", *line]
+        with subprocess.Popen(command, cwd=workplace, stderr=subprocess.PIPE, text=True) as driver:
+            while len(list(workplace.glob("*.pid"))) < 2 and driver.poll() is None:
+                time.sleep(0.05)
+            cluster.remove_node(node, allow_graceful=False)  # type: ignore[no-untyped-call]
+            _, told = driver.communicate()
+    finally:
+        cluster.shutdown()  # type: ignore[no-untyped-call]
+    assert (driver.returncode, told) == (0, "")
+    study = require_study(SearchSettings(space=space))
+    assert counted(study.trials) == 4
+    states = [t.state for t in study.trials]
+    assert (states.count(TrialState.COMPLETE), states.count(TrialState.FAIL)) == (4, 1)
+    (lost,) = (t for t in study.trials if t.state is TrialState.FAIL)
+    assert lost.user_attrs[REASON] == LOST
+    (again,) = (t for t in study.trials if t.user_attrs.get(RETRY_OF) == lost.number)
+    assert (again.params, reached(again)) == (lost.params, 64)
