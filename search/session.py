@@ -26,7 +26,7 @@ from search.planning.description import describe, describe_rungs, shortfalls
 from search.planning.forecast import Forecast, forecast, forecast_at
 from search.planning.plan import Plan
 from search.planning.planner import make_plan, plan_without_images
-from search.planning.speed import measure_speed
+from search.planning.speed import Speed, measure_speed
 from search.planning.workers import best_number, measure_workers
 from search.reporting.screen.terminal import Display, QuietDisplay
 from search.reporting.studies.study_card import write_card
@@ -169,6 +169,15 @@ def _with_workers(settings: SearchSettings, space: SearchSpace, device: Device, 
     return replace(settings, workers=chosen)
 
 
+def _speed(settings: SearchSettings, device: Device) -> Speed:
+    """How fast what trains the trials does so: this machine, or a node of the cluster."""
+    if settings.engine == "local":
+        return measure_speed(device)
+    from search.engine.ray_tune.cluster import measured_speed
+
+    return measured_speed(settings)
+
+
 def _engine(settings: SearchSettings) -> Engine:
     """The engine that the settings name; Ray is loaded for it alone."""
     if settings.engine == "local":
@@ -205,7 +214,7 @@ def _open(
                 display.say(line)
     else:
         display.say("measuring how fast this machine trains ...")
-        speed = measure_speed(device)
+        speed = _speed(settings, device)
         plan = make_plan(settings, data, space.param_budget, speed)
         outlook = forecast(plan, settings, speed)
         for line in describe(plan, outlook, settings, device):

@@ -6,7 +6,11 @@ import logging
 import math
 from collections.abc import Iterable, Mapping
 
+import torch
+
 from cifar.errors import UserError
+from cifar.runtime.device import choose_device
+from search.planning.speed import Speed, measure_speed
 from search.settings import SearchSettings
 
 OLDEST = (2, 60)  # the Ray whose Tune controller the engine was written and tested against
@@ -93,6 +97,39 @@ def trials_at_once(settings: SearchSettings) -> int:
             remedy="Lower --cpus-per-trial or --gpus-per-trial, or add nodes by ray start --address",
         )
     return found
+
+
+def measured_speed(settings: SearchSettings) -> Speed:
+    """How fast a trial trains on a node that has room for one: the driver's own machine may have no GPU.
+
+    Raises:
+        UserError: no such cluster, or a device that the node lacks.
+    """
+    connect(settings)
+    import ray
+
+    task = ray.remote(_speed_here)
+    given = {"num_cpus": settings.cpus_per_trial, "num_gpus": gpus_of_each(settings)}
+    try:
+        speed: Speed = ray.get(task.options(**given).remote(device_of_each(settings), threads_of_trial(settings)))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    return speed
+
+
+def _speed_here(device: str, threads: int) -> Speed:
+    torch.set_num_threads(threads)
+    return measure_speed(choose_device(device))
+
+
+def device_of_each(settings: SearchSettings) -> str:
+    """The device of a trial, as `--device` names it: a GPU of its node only if it is given one."""
+    return "cpu" if settings.device == "auto" and not gpus_of_each(settings) else settings.device
+
+
+def threads_of_trial(settings: SearchSettings) -> int:
+    """CPU threads of a trial."""
+    return max(1, int(settings.cpus_per_trial))
 
 
 def trials_on(nodes: Iterable[Mapping[str, float]], cpus: float, gpus: float) -> int:

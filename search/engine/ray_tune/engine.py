@@ -17,7 +17,7 @@ from ray import tune
 
 from search.engine.driver import Driver, Emit, SearchRequest
 from search.engine.ray_tune.adapters import JobSearcher, VerdictScheduler
-from search.engine.ray_tune.cluster import connect, gpus_of_each, room
+from search.engine.ray_tune.cluster import connect, device_of_each, gpus_of_each, room, threads_of_trial
 from search.engine.ray_tune.desk import Desk, Stopped
 from search.engine.ray_tune.trainable import ActorSetup, TrialTrainable
 from search.study.study import require_study
@@ -58,10 +58,8 @@ class RayEngine:
 
 
 def _actor_setup(request: SearchRequest) -> ActorSetup:
-    settings, setup = request.settings, request.worker_setup
-    if settings.device == "auto" and not gpus_of_each(settings):
-        setup = replace(setup, device="cpu")  # a GPU of the node is not the trial's
-    return ActorSetup(setup, Path.cwd(), max(1, int(settings.cpus_per_trial)))
+    setup = replace(request.worker_setup, device=device_of_each(request.settings))
+    return ActorSetup(setup, Path.cwd(), threads_of_trial(request.settings))
 
 
 def run_jobs(desk: Desk, setup: ActorSetup, cpus: float, gpus: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,20 @@ class ActorSetup:
     """The driver's working folder, which every node sees: checkpoints and relative paths are in it."""
     threads: int
     """CPU threads that a trial may use."""
+
+    def enter_folder(self) -> None:
+        """Changes to the driver's working folder; Tune has changed to one of its own.
+
+        Raises:
+            StudyError: this node does not see the folder.
+        """
+        if not self.folder.is_dir():
+            raise StudyError(
+                "every node must see the folder that the command was started in, under the same path",
+                got=f"no {self.folder} on {platform.node()}",
+                remedy="Start the command in a folder on a shared file system",
+            )
+        os.chdir(self.folder)
 
     def worker_here(self) -> InlineWorker:
         """A worker in this process; the images are decoded first, where this node has not done so.
@@ -89,14 +104,7 @@ class TrialTrainable(tune.Trainable):
         return self.worker.receive()
 
     def _begin(self) -> None:
-        folder = self.given.folder
-        if not folder.is_dir():
-            raise StudyError(
-                "every node must see the folder that the command was started in, under the same path",
-                got=f"no {folder} on {os.uname().nodename}",
-                remedy="Start the command in a folder on a shared file system",
-            )
-        os.chdir(folder)  # Tune has changed to a folder of its own
+        self.given.enter_folder()
         self.worker = self.worker or self.given.worker_here()
         self.worker.begin(self.job)
         self.begun = True

@@ -15,7 +15,6 @@ from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, TrialJob, V
 from search.planning.planner import plan_without_images
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import REASON
-from search.study.study import create_study
 from spaces.base import Problem
 from spaces.registry import load_space
 from tests.search_tests.logged_space import logged_space
@@ -25,7 +24,7 @@ def desk_of(folder: Path, room: int, **settings: object) -> tuple[Desk, optuna.S
     given = SearchSettings(space=logged_space(folder), max_trials=4, **settings)  # type: ignore[arg-type]
     space = load_space(given.space, Problem())
     plan = plan_without_images(given, space)
-    study = create_study(given, plan, space.direction, None, None)
+    study = optuna.create_study(direction=space.direction)
     request = SearchRequest(given, plan, Problem(), time.monotonic, max_trials=4)
     return Desk(Driver(study, space, request, lambda event: None), lambda: room), study
 

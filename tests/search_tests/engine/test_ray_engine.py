@@ -16,12 +16,16 @@ from optuna.trial import TrialState
 from search.engine.engine import LocalEngine
 from search.engine.events import TrialEnded, TrialOutcome
 from search.engine.ray_tune.desk import LOST
+from search.engine.ray_tune.trainable import ActorSetup
+from search.engine.trial_job import WorkerSetup
+from search.planning.plan import Plan
 from search.session import run_search
-from search.settings import SearchSettings
-from search.study.attributes import CONTINUES, PAUSED, REASON, RETRY_OF, WORKER
+from search.settings import SearchSettings, StudyError
+from search.study.attributes import CONTINUES, PAUSED, REASON, RETRY_OF
 from search.study.study import require_study
 from search.study.trials import counted, reached
-from spaces.base import SpaceError
+from spaces.base import Problem, SpaceError
+from tests.search_tests.conftest import Command
 from tests.search_tests.logged_space import CountingClock, OnRay, Watched, logged_space, trained
 
 pytestmark = pytest.mark.ray
@@ -36,7 +40,6 @@ def test_one_worker_on_ray_gives_what_a_local_one_gives(workplace: Path) -> None
     on_ray = run_search(settings, engine=OnRay())
     (worker,) = workplace.glob("*.pid")  # one actor for all jobs
     assert worker.stem != str(os.getpid())
-    assert {t.user_attrs[WORKER]["pid"] for t in on_ray.trials} == {os.getpid()}
     local = run_search(SearchSettings(space=space, max_trials=6, storage="sqlite:///local.db"))
     first, second = ([(t.params, t.state, t.value, t.intermediate_values) for t in s.trials] for s in (on_ray, local))
     assert first == second
@@ -70,6 +73,42 @@ def test_a_worker_that_cannot_begin_says_why(workplace: Path) -> None:
     with pytest.raises(SpaceError, match="must run without errors; got MemoryError: no room"):
         run_search(settings, engine=OnRay())
     assert not require_study(settings).get_trials(states=(TrialState.RUNNING,))
+
+
+def test_a_node_that_does_not_see_the_folder_says_so(workplace: Path) -> None:
+    setup = WorkerSetup("resnet_budget30k", Problem(), Plan(1, 8, 2, 0, 0, 0, None, None), None, "cpu", False)
+    with pytest.raises(StudyError, match="every node must see the folder"):
+        ActorSetup(setup, workplace / "shared", threads=1).enter_folder()
+
+
+@pytest.mark.slow
+def test_the_command_searches_and_plans_for_a_node(toy: Path, command: Command) -> None:
+    options = [
+        "--space",
+        "resnet_budget30k",
+        "--data",
+        str(toy),
+        "--val-size",
+        "100",
+        "--trials",
+        "3",
+        "--max-epochs",
+        "2",
+    ]
+    result = command("run", *options, "--engine", "ray", "--cpus-per-trial", "0.5", "--max-concurrent", "2")
+    assert (result.returncode, result.stderr) == (0, "")
+    study = require_study(SearchSettings(space="resnet_budget30k"))
+    assert counted(study.trials) == 3
+
+
+@pytest.mark.slow
+def test_a_trial_that_fits_on_no_node_is_told(workplace: Path, command: Command) -> None:
+    result = command("run", "--space", logged_space(workplace), "--engine", "ray", "--cpus-per-trial", "10000")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: a node must have room for a trial of 10000 CPUs and 0 GPUs; got ")
+    result = command("run", "--space", logged_space(workplace), "--engine", "ray", "--address", "127.0.0.1:1")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: --address must be that of a cluster with the same Ray and Python; got 127.")
 
 
 @pytest.mark.slow
@@ -122,18 +161,18 @@ def test_a_node_that_is_gone_in_mid_trial_loses_no_trial(workplace: Path) -> Non
 
     space = logged_space(workplace, before=f"Path(f'{{os.getpid()}}.pid').touch(); {SLOWLY}", epochs=64)
     settings = {"num_cpus": 1, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=settings)  # type: ignore[no-untyped-call]
+    cluster = Cluster(initialize_head=True, head_node_args=settings)
     try:
-        node = cluster.add_node(num_cpus=1)  # type: ignore[no-untyped-call]
+        node = cluster.add_node(num_cpus=1)
         line = ["--space", space, "--trials", "4", "--pruner", "none", "--engine", "ray", "--address", cluster.address]
         command = [sys.executable, "-m", "search.run", *line]
         with subprocess.Popen(command, cwd=workplace, stderr=subprocess.PIPE, text=True) as driver:
             while len(list(workplace.glob("*.pid"))) < 2 and driver.poll() is None:
                 time.sleep(0.05)
-            cluster.remove_node(node, allow_graceful=False)  # type: ignore[no-untyped-call]
+            cluster.remove_node(node, allow_graceful=False)
             _, told = driver.communicate()
     finally:
-        cluster.shutdown()  # type: ignore[no-untyped-call]
+        cluster.shutdown()
     assert (driver.returncode, told) == (0, "")
     study = require_study(SearchSettings(space=space))
     assert counted(study.trials) == 4
