@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import socket
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -15,6 +17,7 @@ from search.settings import SearchSettings
 
 OLDEST = (2, 60)  # the Ray whose Tune controller the engine was written and tested against
 INSTALL = "pip install 'ray[tune]>=2.60'"
+ANSWER_SECONDS = 10.0  # that the head of a cluster gets to answer
 ROUNDING = 1e-9  # of quotients such as 1 / 0.1, which are meant as whole numbers
 
 
@@ -35,15 +38,25 @@ def connect(settings: SearchSettings) -> None:
         return
     address = settings.address or "local"
     own = address == "local"
+    if own:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray's reports to its makers are the user's choice
     try:
+        if address not in ("local", "auto"):
+            _knock(address)
         ray.init(address, include_dashboard=False if own else None, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         got = f"{address} ({' '.join(str(error).split())})"
         raise ClusterError(
             "--address must be that of a cluster with the same Ray and Python",
             got=got,
             remedy=f"Start one by ray start --head, or install the same versions: {INSTALL}",
         ) from None
+
+
+def _knock(address: str) -> None:
+    """Raises an OSError where nothing listens, which Ray itself would find out in two minutes."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
 
 
 def _require_ray() -> None:

@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+import ray
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.engine.ray_tune.cluster import trials_on
+from search.engine.ray_tune.cluster import ClusterError, trials_at_once, trials_on
+from search.settings import SearchSettings
 from tests.search_tests.conftest import Command
 from tests.search_tests.logged_space import logged_space
 
@@ -59,6 +61,14 @@ def test_a_missing_or_old_ray_is_one_line(
     assert result.stderr == (
         f"error: --engine ray needs Ray Tune 2.60 or newer; got {got}. Install it: pip install 'ray[tune]>=2.60'.\n"
     )
+
+
+@pytest.mark.parametrize(("address", "reason"), [("127.0.0.1:1", "Connection refused"), ("head", "invalid literal")])
+def test_an_address_without_a_cluster_is_told(address: str, reason: str, workplace: Path) -> None:
+    ray.shutdown()  # which another test of this process may have started
+    settings = SearchSettings(space=logged_space(workplace), engine="ray", address=address)
+    with pytest.raises(ClusterError, match=f"--address must be that of a cluster .*; got {address} .*{reason}"):
+        trials_at_once(settings)
 
 
 def test_workers_are_not_for_ray(workplace: Path, command: Command) -> None:

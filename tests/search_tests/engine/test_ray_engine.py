@@ -106,9 +106,6 @@ def test_a_trial_that_fits_on_no_node_is_told(workplace: Path, command: Command)
     result = command("run", "--space", logged_space(workplace), "--engine", "ray", "--cpus-per-trial", "10000")
     assert result.returncode == 2
     assert result.stderr.startswith("error: a node must have room for a trial of 10000 CPUs and 0 GPUs; got ")
-    result = command("run", "--space", logged_space(workplace), "--engine", "ray", "--address", "127.0.0.1:1")
-    assert result.returncode == 2
-    assert result.stderr.startswith("error: --address must be that of a cluster with the same Ray and Python; got 127.")
 
 
 @pytest.mark.slow
