@@ -120,6 +120,11 @@ def positive(text: str) -> float:
     return value
 
 
+def non_negative(text: str) -> float:
+    """A finite number above 0, or 0."""
+    return 0.0 if text in ("0", "0.0") else positive(text)
+
+
 def port(text: str) -> int:
     """A TCP port, 0 to 65535."""
     if not text.isdecimal() or int(text) > 65535:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from search.cli import Parser, counts, duration, natural, non_negative_count, run_command
-from search.settings import PRUNERS, SAMPLERS, SearchSettings
+from search.cli import Parser, counts, duration, natural, non_negative, non_negative_count, positive, run_command
+from search.settings import ENGINES, PRUNERS, SAMPLERS, SearchSettings, StudyError
 
 
 def parser() -> Parser:
@@ -87,6 +87,29 @@ def parser() -> Parser:
         default=1,
         help="processes that run trials side by side; auto measures which number trains most",
     )
+    p.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="local",
+        help="what runs the trials: processes on this machine, or Ray Tune on this machine or a cluster",
+    )
+    p.add_argument(
+        "--address",
+        help="of the Ray cluster: host:port, or auto for the one that this machine is in "
+        "(default: start Ray on this machine alone)",
+    )
+    p.add_argument("--cpus-per-trial", type=positive, default=1.0, help="CPUs that Ray keeps for each trial")
+    p.add_argument(
+        "--gpus-per-trial",
+        type=non_negative,
+        help="GPUs that Ray keeps for each trial: a share of one, such as 0.25, or a whole number "
+        "(default: 1 where the cluster has any)",
+    )
+    p.add_argument(
+        "--max-concurrent",
+        type=natural,
+        help="most trials that Ray trains side by side (default: as many as have room)",
+    )
     p.add_argument("--no-warm-start", action="store_true", help="do not try known good points first")
     p.add_argument("--deterministic", action="store_true", help="equal seeds give equal weights")
     p.add_argument(
@@ -107,6 +130,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     quiet, limits = args.pop("quiet"), args.pop("param_budget") or ()
     args |= {"param_budgets": limits} if len(limits) > 1 else {"param_budget": next(iter(limits), None)}
     auto = args["workers"] is None
+    if args["engine"] == "ray" and not auto and args["workers"] > 1:
+        rule = "--workers is for processes on this machine; Ray takes as many trials as have room"
+        raise StudyError(rule, got=args["workers"], remedy="Give --max-concurrent instead")
     args |= {"auto_workers": auto, "workers": args["workers"] or 1}
     settings = SearchSettings(max_trials=args.pop("trials"), warm_start=not args.pop("no_warm_start"), **args)
     from search.finish import finish_search

@@ -27,7 +27,7 @@ from search.planning.description import describe, describe_rungs, shortfalls
 from search.planning.forecast import Forecast, forecast, forecast_at
 from search.planning.plan import Plan
 from search.planning.planner import make_plan, plan_without_images
-from search.planning.speed import measure_speed
+from search.planning.speed import Speed, measure_speed
 from search.planning.workers import best_number, devices_to_use, measure_workers
 from search.reporting.screen.terminal import Display, QuietDisplay
 from search.reporting.studies.study_card import write_card
@@ -65,7 +65,7 @@ def run_search(
     Args:
         settings: what to search, where, and for how long.
         display: is shown the plan and the trials; None shows nothing.
-        engine: runs the trials; None runs them on this machine.
+        engine: runs the trials; None is the one that the settings name.
         clock: tells the seconds that the time budget is counted in.
 
     Returns:
@@ -121,7 +121,7 @@ def run_search(
         with lease:
             _prepare(study, space, settings, earlier, lease, display)
             with display.showing(study, plan, space, request.deadline, request.max_trials, clock):
-                (engine or LocalEngine()).run(request, emit)
+                (engine or _engine(settings)).run(request, emit)
     finally:
         refresh(study)
         recover_stale_trials(study, lease, close_paused=True)  # also one that Ctrl-C cut off before it began
@@ -181,7 +181,11 @@ def _problem(plan: Plan, data: PreparedData | None) -> Problem:
 
 
 def _with_workers(settings: SearchSettings, space: SearchSpace, device: Device, display: Display) -> SearchSettings:
-    """The settings with the number of workers measured, where that was asked for and images are trained on."""
+    """The settings with the number of workers: what Ray has room for; or measured, where that was asked for."""
+    if settings.engine == "ray":
+        from search.engine.ray_tune.cluster import trials_at_once
+
+        return replace(settings, workers=trials_at_once(settings))
     devices = len(devices_to_use(settings.device))
     if not (settings.auto_workers and space.uses_images):
         if space.uses_images and settings.workers < devices:
@@ -195,6 +199,24 @@ def _with_workers(settings: SearchSettings, space: SearchSpace, device: Device, 
     each = f", on each of {devices} GPUs" if devices > 1 else ""
     display.say("workers     " + ", ".join(f"{n}: {speed:,.0f} images/s" for n, speed in speeds.items()) + each)
     return replace(settings, workers=chosen * devices)
+
+
+def _speed(settings: SearchSettings, device: Device) -> Speed:
+    """How fast what trains the trials does so: this machine, or a node of the cluster."""
+    if settings.engine == "local":
+        return measure_speed(device)
+    from search.engine.ray_tune.cluster import measured_speed
+
+    return measured_speed(settings)
+
+
+def _engine(settings: SearchSettings) -> Engine:
+    """The engine that the settings name; Ray is loaded for it alone."""
+    if settings.engine == "local":
+        return LocalEngine()
+    from search.engine.ray_tune.engine import RayEngine
+
+    return RayEngine()
 
 
 def _open(
@@ -221,7 +243,7 @@ def _open(
                 display.say(line)
     else:
         display.say("measuring how fast this machine trains ...")
-        speed = measure_speed(device)
+        speed = _speed(settings, device)
         plan = make_plan(settings, data, space.param_budget, speed)
         outlook = forecast(plan, settings, speed)
         for line in describe(plan, outlook, settings, device):

@@ -14,6 +14,7 @@ STUDIES_FOLDER = Path("studies")
 DEFAULT_TRIALS = 50
 SAMPLERS = ("tpe", "random", "qmc", "gp", "cmaes", "nsga2")
 SAMPLER_PACKAGES = {"qmc": "scipy", "gp": "scipy", "cmaes": "cmaes"}  # optional; Optuna imports them when first used
+ENGINES = ("local", "ray")
 PRUNERS = ("promotion", "hyperband", "successive_halving", "median", "none")
 OF_SPACE, NO_PRIOR, OF_STUDY = "space", "none", "study:"  # values of --prior; a study's name follows the last
 
@@ -74,6 +75,16 @@ class SearchSettings:
     """Processes that run trials side by side on this machine."""
     auto_workers: bool = False
     """Whether the number of workers that together train most is measured first, and used."""
+    engine: str = "local"
+    """One of `ENGINES`: processes on this machine, or Ray Tune on a cluster, which takes as many as have room."""
+    address: str | None = None
+    """Of the Ray cluster, host:port, or `auto` for the one that runs on this machine; None starts one of it alone."""
+    cpus_per_trial: float = 1.0
+    """CPUs that Ray keeps for each trial."""
+    gpus_per_trial: float | None = None
+    """GPUs that Ray keeps for each trial, a share of one or a whole number; None is one where the cluster has any."""
+    max_concurrent: int | None = None
+    """Trials that Ray trains side by side, at most; None is as many as have room."""
     prior: str | None = None
     """Where good candidates are expected: `space` (its own), `none`, or `study:NAME`, the best trial of that study;
     None is as the study began, and the space's own for a new one."""
@@ -87,7 +98,7 @@ class SearchSettings:
     """Whether an exact repeat of a candidate is trained again, with another seed, instead of reusing its result."""
 
     def __post_init__(self) -> None:
-        for holds, rule, got, remedy in (*self._numbers(), *self._parameter_limits(), *self._names()):
+        for holds, rule, got, remedy in (*self._numbers(), *self._parameter_limits(), *self._names(), *self._cluster()):
             if not holds:
                 raise StudyError(rule, got=got, remedy=remedy)
 
@@ -149,6 +160,27 @@ class SearchSettings:
         yield _is_plain(name), "a study's name must be a plain folder name", repr(name), "Give another --study"
         known = prior in (OF_SPACE, NO_PRIOR) or (prior.startswith(OF_STUDY) and _is_plain(prior[len(OF_STUDY) :]))
         yield known, "--prior is space, none, or study:NAME", repr(prior), "Try study:resnet_budget5m"
+
+    def _cluster(self) -> Iterator[Check]:
+        """The engine, and what only Ray is told."""
+        yield self.engine in ENGINES, "--engine must be a known engine", self.engine, f"One of {', '.join(ENGINES)}"
+        told = {
+            "address": self.address,
+            "cpus-per-trial": self.cpus_per_trial if self.cpus_per_trial != 1 else None,
+            "gpus-per-trial": self.gpus_per_trial,
+            "max-concurrent": self.max_concurrent,
+        }
+        for option, value in told.items():
+            yield self.engine == "ray" or value is None, f"--{option} needs --engine ray", value, "Add it"
+        measured = "--workers auto is for processes on this machine; Ray takes as many trials as have room"
+        yield not (self.engine == "ray" and self.auto_workers), measured, "auto", "Give --max-concurrent"
+        direct = "--address must be host:port, or auto: a Ray client cannot drive a search"
+        yield "://" not in (self.address or ""), direct, self.address, "Start the command on a node of the cluster"
+        cpus, gpus, most = self.cpus_per_trial, self.gpus_per_trial or 0, self.max_concurrent
+        yield 0 < cpus < math.inf, "--cpus-per-trial must be above 0", cpus, "Try 1"
+        shares = "--gpus-per-trial must be a share of one GPU, such as 0.25, or a whole number"
+        yield 0 <= gpus < 1 or gpus == int(gpus) > 0, shares, self.gpus_per_trial, "Try 1"
+        yield most is None or most >= 1, "--max-concurrent must be 1 or more", most, "Leave it out"
 
     @property
     def reduction(self) -> int:

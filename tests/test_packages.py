@@ -9,7 +9,7 @@ import sys
 import pytest
 
 PACKAGES = ("cifar", "spaces", "search")
-HEAVY = {"torch", "optuna", "pandas", "plotly", "pydantic", "numpy"}
+HEAVY = {"torch", "optuna", "pandas", "plotly", "pydantic", "numpy", "ray"}
 
 
 @pytest.mark.parametrize("name", PACKAGES)

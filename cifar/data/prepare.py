@@ -13,21 +13,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
-from cifar.data.cache import SourceMeta, read_meta, write_arrays, write_meta
+from cifar.data.cache import SourceMeta, cache_errors, read_meta, write_arrays, write_meta
 from cifar.data.forms import ACCEPTED_FORMS, Decoded
 from cifar.data.official import official_source
 from cifar.data.sources import decode, source_key
 from cifar.errors import DataError
 from cifar.runtime.cache_folder import cache_folder
 
+OFFICIAL = "official CIFAR-10"
+"""What is shown as the source where none was given."""
 CACHE_FORMAT = 1
 """Raised whenever decoding or ordering changes, so that older caches are rebuilt."""
 
@@ -73,13 +77,41 @@ def prepare(source: str | Path | None = None, *, cache: Path | None = None) -> P
     meta = read_meta(folder, SourceMeta) or _write_decoded(folder, decode(path, strict=given is None))
     return PreparedData(
         folder=folder,
-        source="official CIFAR-10" if given is None else str(given),
+        source=OFFICIAL if given is None else str(given),
         fingerprint=meta.fingerprint,
         class_names=tuple(meta.class_names),
         train_count=meta.train_count,
         test_count=meta.test_count,
         image_size=meta.image_size,
     )
+
+
+def prepared_here(data: PreparedData) -> PreparedData:
+    """The same images on the machine that this process is on, which may be another than the one that prepared them.
+
+    Where its cache lacks them they are decoded, by one of the processes that ask for them at the same time.
+
+    Raises:
+        DataError: the source is not there, or holds other images than where it was prepared.
+    """
+    if read_meta(data.folder, SourceMeta) is not None:
+        return data
+    root = cache_folder(None)
+    with cache_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(root / "prepare.lock")
+        lock.acquire()
+    try:
+        here = prepare(None if data.source == OFFICIAL else data.source)
+    finally:
+        lock.release()
+    if here.fingerprint != data.fingerprint:
+        raise DataError(
+            "every machine must find the same images",
+            got=f"others in {data.source} on {platform.node()}",
+            remedy="Put the same files there, or give --data on a shared file system",
+        )
+    return here
 
 
 def _write_decoded(folder: Path, decoded: Decoded) -> SourceMeta:

@@ -115,6 +115,7 @@ class Driver:
             study, plan, request.limits, request.clock, pauses=request.pauses, epoch_seconds=request.epoch_seconds
         )
         self.jobs: dict[int, tuple[TrialJob, float]] = {}  # by number, with the time when each began
+        self.ending = False  # whether no epoch may begin, whatever the clock says
 
     def next_job(self) -> TrialJob | Wait | Done:
         """A job for a free worker; `Wait` says to ask again later, `Done` that nothing is left to do.
@@ -156,7 +157,7 @@ class Driver:
     def answer(self, result: EpochResult) -> Verdict:
         """Reports an epoch; the verdict says what its worker does next."""
         job, _ = self.jobs[result.number]
-        return self.ledger.report(job, result, self.scheduler.out_of_time)
+        return self.ledger.report(job, result, self.ending or self.scheduler.out_of_time)
 
     def end(self, end: JobEnd) -> None:
         """Records the end of a job.
@@ -169,6 +170,10 @@ class Driver:
         if end.error is not None:
             raise end.error
         self.scheduler.note(ended, self.clock() - began, worker_lost=end.kind is JobEndKind.WORKER_LOST)
+
+    def begin_no_epoch(self) -> None:
+        """From now on trials end with the epoch that they train, as at the deadline."""
+        self.ending = True
 
     def interrupt(self) -> None:
         """Puts back every trial whose job has not ended."""

@@ -153,6 +153,12 @@ def ready_processes(workers: Sequence[ProcessWorker], seconds: float) -> list[Pr
     return [worker for worker in workers if worker.connection in ready]
 
 
+def could_not_begin(job: TrialJob, error: Exception) -> JobEnd:
+    """How a job ends whose worker lacks what it needs."""
+    mendable = error if isinstance(error, UserError) else None
+    return JobEnd(job.number, JobEndKind.WORKER_LOST, f"its worker could not begin: {described(error)}", mendable)
+
+
 def serve(connection: Connection[Message, TrialJob | Verdict], setup: WorkerSetup, threads: int) -> None:
     """The life of a worker's process: runs jobs until the driver closes the connection, or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the driver decides
@@ -165,9 +171,7 @@ def serve(connection: Connection[Message, TrialJob | Verdict], setup: WorkerSetu
             try:
                 runner = runner or setup.runner()
             except Exception as error:
-                reason = f"its worker could not begin: {described(error)}"
-                mendable = error if isinstance(error, UserError) else None
-                connection.send(JobEnd(job.number, JobEndKind.WORKER_LOST, reason, mendable))
+                connection.send(could_not_begin(job, error))
                 return
             _run(connection, runner, job)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from search.engine.driver import Emit, SearchRequest
@@ -73,6 +74,17 @@ class InterleavedEngine:
         study = require_study(request.settings)
         space = space_for(request.settings.space, request.problem, request.plan.param_budgets)
         run_inline(study, space, request, emit, workers=request.settings.workers)
+
+
+class OnRay:
+    """Ray on this machine, with as many trials side by side as the settings have workers."""
+
+    def run(self, request: SearchRequest, emit: Emit) -> None:
+        """See `Engine.run`."""
+        from search.engine.ray_tune.engine import RayEngine
+
+        settings = replace(request.settings, engine="ray", max_concurrent=request.settings.workers)
+        RayEngine().run(replace(request, settings=settings), emit)
 
 
 class Watched:

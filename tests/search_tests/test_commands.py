@@ -75,8 +75,8 @@ def test_documented_commands_parse(line: str) -> None:
 
 
 NAMED_OPTION = re.compile(r"(?<![\w(-])--[a-z]+(?:-[a-z]+)*")
-FOREIGN = {"--upgrade", "--logdir", "--dereference", "--hard-dereference", "--only"}
-"""Options of pip, TensorBoard, tar and a benchmark."""
+FOREIGN = {"--upgrade", "--logdir", "--dereference", "--hard-dereference", "--only", "--head"}
+"""Options of pip, TensorBoard, tar, a benchmark and Ray."""
 WITH_OPTIONS = [  # documents and code; not pages, whose CSS has names of that form too
     *(ROOT / "docs").rglob("*.md"),
     ROOT / "README.md",

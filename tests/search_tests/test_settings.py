@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from search.settings import SearchSettings, StudyError
@@ -42,3 +44,22 @@ def test_contradictory_limits_are_refused() -> None:
         SearchSettings(param_budgets=(5, 0))
     with pytest.raises(StudyError, match="only one of the two can be given; got 7 and 5,9"):
         SearchSettings(param_budget=7, param_budgets=(5, 9))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"engine": "spark"}, "--engine must be a known engine; got spark. One of local, ray."),
+        ({"address": "auto"}, "--address needs --engine ray; got auto. Add it."),
+        ({"cpus_per_trial": 2.0}, "--cpus-per-trial needs --engine ray; got 2.0. Add it."),
+        ({"engine": "ray", "auto_workers": True}, "Give --max-concurrent."),
+        ({"engine": "ray", "address": "ray://head:10001"}, "a Ray client cannot drive a search; got ray://head:10001"),
+        ({"engine": "ray", "gpus_per_trial": 1.5}, "a share of one GPU, such as 0.25, or a whole number; got 1.5"),
+        ({"engine": "ray", "cpus_per_trial": 0.0}, "--cpus-per-trial must be above 0; got 0.0. Try 1."),
+        ({"engine": "ray", "max_concurrent": 0}, "--max-concurrent must be 1 or more; got 0. Leave it out."),
+    ],
+)
+def test_what_only_ray_is_told(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(StudyError) as raised:
+        SearchSettings(**changes)
+    assert message in str(raised.value)

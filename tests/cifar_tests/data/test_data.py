@@ -15,6 +15,7 @@ import tarfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -34,7 +35,7 @@ from cifar.data import prepare as preparation
 from cifar.data import sources
 from cifar.data.forms import CIFAR10_CLASSES, META_BATCH, OFFICIAL_FILES, TRAIN_BATCHES
 from cifar.data.images import channel_statistics
-from cifar.data.prepare import PreparedData, prepare
+from cifar.data.prepare import PreparedData, prepare, prepared_here
 from cifar.data.splits import load_test, load_training_split, stratified_order
 from cifar.errors import ConfigError, DataError
 
@@ -364,6 +365,20 @@ def test_processes_may_start_together(tmp_path: Path, cache: Path) -> None:
     assert [worker.returncode for worker in workers] == [0, 0, 0]
     assert len(found) == 1
     assert not list(cache.rglob("*.tmp"))
+
+
+def test_images_are_decoded_anew_on_a_machine_without_them(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own"))
+    prepared = prepare(tree(tmp_path / "tree"), cache=cache)
+    assert prepared_here(prepared) is prepared
+    shutil.rmtree(cache)  # as on another machine, whose cache is its own
+    here = prepared_here(prepared)
+    assert here == replace(prepared, folder=here.folder)
+    assert here.folder.is_relative_to(tmp_path / "own")
+    with pytest.raises(DataError, match="every machine must find the same images"):
+        prepared_here(replace(prepared, fingerprint="of others"))
 
 
 def test_cache_folder_that_cannot_be_written(tmp_path: Path, cache: Path) -> None:

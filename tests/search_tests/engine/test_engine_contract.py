@@ -22,9 +22,13 @@ from search.study.recovery import KILLED, claim
 from search.study.study import require_study
 from search.study.trials import counted, distinct, is_paused, reached
 from tests.search_tests.conftest import Command
-from tests.search_tests.logged_space import CountingClock, InterleavedEngine, Watched, logged_space, trained
+from tests.search_tests.logged_space import CountingClock, InterleavedEngine, OnRay, Watched, logged_space, trained
 
-ENGINES: list[tuple[Callable[[], Engine], int]] = [(LocalEngine, 1), (InterleavedEngine, 2)]
+ENGINES = [
+    (LocalEngine, 1),
+    (InterleavedEngine, 2),
+    pytest.param(OnRay, 2, marks=[pytest.mark.ray, pytest.mark.slow]),
+]
 FIXED_PRUNERS = ("promotion", "hyperband", "none")
 
 every_engine = pytest.mark.parametrize(("engine", "workers"), ENGINES)

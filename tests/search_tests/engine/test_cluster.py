@@ -1,0 +1,77 @@
+"""How many trials a cluster has room for, and what is said where there is no Ray, or another one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import ray
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.engine.ray_tune.cluster import ClusterError, trials_at_once, trials_on
+from search.settings import SearchSettings
+from tests.search_tests.conftest import Command
+from tests.search_tests.logged_space import logged_space
+
+nodes = st.lists(st.fixed_dictionaries({"CPU": st.integers(0, 64), "GPU": st.integers(0, 8)}), max_size=5)
+
+
+@pytest.mark.parametrize(
+    ("node", "cpus", "gpus", "trials"),
+    [
+        ({"CPU": 8.0}, 2, 0, 4),
+        ({"CPU": 8.0}, 3, 0, 2),
+        ({"CPU": 8.0}, 0.1, 0, 80),
+        ({"CPU": 8.0}, 1, 1, 0),
+        ({"CPU": 8.0, "GPU": 2.0}, 1, 1, 2),
+        ({"CPU": 8.0, "GPU": 2.0}, 2, 0.25, 4),
+        ({"CPU": 8.0, "GPU": 2.0}, 1, 0.4, 4),
+        ({"CPU": 8.0, "GPU": 5.0}, 1, 2, 2),
+        ({"GPU": 5.0}, 1, 1, 0),
+    ],
+)
+def test_trials_that_fit_on_a_node(node: dict[str, float], cpus: float, gpus: float, trials: int) -> None:
+    assert trials_on([node], cpus, gpus) == trials
+
+
+@given(nodes=nodes, cpus=st.integers(1, 8), share=st.integers(1, 10))
+def test_no_resource_is_promised_twice(nodes: list[dict[str, int]], cpus: int, share: int) -> None:
+    fitting = trials_on(nodes, cpus, 1 / share)
+    assert fitting * cpus <= sum(node["CPU"] for node in nodes)
+    assert fitting <= share * sum(node["GPU"] for node in nodes)
+    assert fitting == sum(min(node["CPU"] // cpus, node["GPU"] * share) for node in nodes)
+
+
+@pytest.mark.parametrize(
+    ("version", "got"), [(None, "No module named 'ray.tune'"), ("2.9.3", "2.9.3"), ("1.13.0", "1.13.0")]
+)
+def test_a_missing_or_old_ray_is_one_line(
+    version: str | None, got: str, workplace: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = workplace / "elsewhere" / "ray"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(f"__version__ = {version!r}\n")
+    if version:
+        (package / "tune.py").touch()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(package.parent), os.environ.get("PYTHONPATH", "")]))
+    result = command("run", "--space", logged_space(workplace), "--engine", "ray")
+    assert result.returncode == 2
+    assert result.stderr == (
+        f"error: --engine ray needs Ray Tune 2.60 or newer; got {got}. Install it: pip install 'ray[tune]>=2.60'.\n"
+    )
+
+
+@pytest.mark.parametrize(("address", "reason"), [("127.0.0.1:1", "Connection refused"), ("head", "invalid literal")])
+def test_an_address_without_a_cluster_is_told(address: str, reason: str, workplace: Path) -> None:
+    ray.shutdown()  # which another test of this process may have started
+    settings = SearchSettings(space=logged_space(workplace), engine="ray", address=address)
+    with pytest.raises(ClusterError, match=f"--address must be that of a cluster .*; got {address} .*{reason}"):
+        trials_at_once(settings)
+
+
+def test_workers_are_not_for_ray(workplace: Path, command: Command) -> None:
+    result = command("run", "--engine", "ray", "--workers", "2")
+    assert result.returncode == 2
+    assert "got 2. Give --max-concurrent instead." in result.stderr
