@@ -24,6 +24,7 @@ from search.planning.plan import Plan
 from search.reporting.runs.run_report import write_run_report
 from search.reporting.screen.terminal import Display, QuietDisplay
 from search.reporting.studies.standing_section import verdict
+from search.reporting.study_page.page import write_study_page
 from search.retraining.candidates import choose, final_folder
 from search.retraining.final_evaluation import Outcome
 from search.retraining.retrainer import retrain
@@ -64,7 +65,9 @@ def finish_search(
         progress = replace(progress_of(study, settings), winner=winner)
         progress = replace(progress, training=progress.left)
         store_progress(study, progress)
-    return _trained(progress, settings, data, display)
+    outcome = _trained(progress, settings, data, display)
+    write_study_page(study, settings.folder)
+    return outcome
 
 
 def _trained(progress: Progress, settings: SearchSettings, data: PreparedData, display: Display) -> Outcome:

@@ -52,14 +52,18 @@ def report_study(name: str, storage: str | None, out: Path | None) -> list[Path]
     from rich.console import Console
 
     from search.reporting.studies.study_files import write_study_report
-    from search.reporting.studies.study_report import study_report
+    from search.reporting.studies.study_report import require_trained, study_report
     from search.reporting.studies.study_sections import sections
+    from search.reporting.study_page.page import write_study_page
     from search.reporting.tables import print_sections
     from search.study.study import require_study
 
     settings = SearchSettings(study=name, storage=storage)
-    report = study_report(require_study(settings), settings.folder)
+    study = require_study(settings)
+    require_trained(study)
+    report = study_report(study, settings.folder)
     paths = write_study_report(out or settings.folder, report)
+    paths.append(write_study_page(study, settings.folder, report, out=out))
     print_sections(sections(report), Console(highlight=False))
     print()
     return paths

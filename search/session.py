@@ -30,6 +30,7 @@ from search.planning.speed import measure_speed
 from search.planning.workers import best_number, measure_workers
 from search.reporting.screen.terminal import Display, QuietDisplay
 from search.reporting.studies.study_card import write_card
+from search.reporting.study_page.live_page import LivePage
 from search.settings import DEFAULT_TRIALS, SearchSettings, StudyError
 from search.study.attributes import BASELINE, WARM_START
 from search.study.cached_storage import refresh
@@ -105,8 +106,11 @@ def run_search(
     )
     key, call = open_call(study, plan, outlook, settings, resumes=can_resume(space))
 
+    page = LivePage(study, settings.folder, clock)
+
     def emit(event: Event) -> None:
         display.event(event)
+        page.event(event)
         if isinstance(event, TrialEnded):
             count_time()
 
@@ -123,6 +127,7 @@ def run_search(
         write_trials_csv(study, settings)
         write_card(study, settings, plan, device)
         count_time()
+        page.finish()
     return study
 
 
