@@ -80,7 +80,7 @@ def _trained(progress: Progress, settings: SearchSettings, data: PreparedData, d
     asked = RetrainSettings(time_budget=progress.training, val_size=0)
     display.say(f"training    trial {trial} on all {data.train_count:,} images, in {folder}")
     result = retrain(named.candidate, named.title, folder, data, asked, device, display.say, longer=named.longer)
-    write_run_report(result)
+    write_run_report(result, named.origin)
     return result.outcome
 
 

@@ -132,7 +132,7 @@ def _train(
             tensorboard=args.tensorboard,
             compile=args.compile,
         )
-        write_run_report(result)
+        write_run_report(result, one.origin)
         earlier[run.seed] = result.outcome
         (print_briefly if args.seeds > 1 else print_outcome)(result.outcome)
         _record_reference(args, result.outcome)

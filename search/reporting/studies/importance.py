@@ -22,6 +22,9 @@ from search.reporting.studies.rank_correlation import Values
 
 FEWEST_TRIALS = 20
 """Fewest trials at a rung of which importances are given: below that the best tenth is a trial or two."""
+ENOUGH_TRIALS = 50
+"""Trials that are better compared after a longer training than more trials after a shorter one: the best tenth of them
+are five, the fewest that Optuna recommends (documentation of `PedAnovaImportanceEvaluator`)."""
 FEWEST_WITH = 10
 """Fewest of these trials that must have a parameter: of a few it would tell where they happened to lie."""
 
@@ -35,7 +38,7 @@ class Importance:
     """How much the parameters mattered."""
 
     rung: int
-    """Epochs after which the trials are compared: the highest rung that `FEWEST_TRIALS` reached."""
+    """Epochs after which the trials are compared: the highest rung that `ENOUGH_TRIALS` reached, else the first."""
     shares: tuple[tuple[str, float], ...]
     """Share of each parameter that enough trials have, in [0, 1], the largest first; together 1."""
     trials: Mapping[str, int]
@@ -56,11 +59,11 @@ def importance(trials: Sequence[FrozenTrial], values: Values, rungs: Sequence[in
         values: their values at the rungs, larger being better.
         rungs: the study's rungs.
     """
-    reached = {rung: [number for number, at in values.items() if rung in at] for rung in rungs}
-    rung = max((rung for rung, numbers in reached.items() if len(numbers) >= FEWEST_TRIALS), default=None)
-    if rung is None:
+    counted = {rung: sum(rung in at for at in values.values()) for rung in rungs}
+    rung = max((rung for rung, count in counted.items() if count >= ENOUGH_TRIALS), default=rungs[0])
+    if counted[rung] < FEWEST_TRIALS:
         return None
-    compared = [trial for trial in trials if trial.number in reached[rung]]
+    compared = [trial for trial in trials if rung in values.get(trial.number, ())]
     counts = Counter(name for trial in compared for name in trial.params)
     held = {name: count for name, count in sorted(counts.items()) if count >= FEWEST_WITH}
     if not held:

@@ -15,7 +15,7 @@ from cifar.files import write_text
 from cifar.runtime.device import Device
 from search.format import format_count, format_duration, format_limits, format_lr
 from search.planning.plan import Plan
-from search.reporting.studies.candidate_words import parts, shape
+from search.reporting.candidate_words import parts, shape
 from search.reporting.studies.pareto import best_by_limit, costed_trials
 from search.reporting.studies.pareto_sections import front_section, limits_section
 from search.reporting.studies.resource_usage import training_seconds

@@ -11,7 +11,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from search.planning.plan import Plan
-from search.reporting.studies.candidate_words import in_short
+from search.reporting.candidate_words import in_short
 from search.study.attributes import BASELINE, record
 from search.study.trials import distinct, is_feasible, is_paused
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from optuna.trial import FrozenTrial
 
 from search.format import format_count, format_duration, format_limits, format_points, format_points_range, format_value
+from search.reporting.candidate_words import in_short, in_words
 from search.reporting.pages import html
 from search.reporting.pages.html import interval, percent
-from search.reporting.studies.candidate_words import in_short, in_words
 from search.reporting.studies.standing_section import standing_section
 from search.reporting.studies.study_report import StudyReport
 from search.reporting.studies.trial_rows import Fate

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +21,9 @@ from search.reporting.pages.gallery import errors, strips, successes
 from search.reporting.pages.run_figures import CURVE_POINTS, MOST_CURVES
 from search.reporting.pages.run_page import RunPage, write_run_page
 from tests.browser import Browser
+from tests.search_tests.reporting.elements import HOSTILE, Elements, figures
 
 NAMES = ("airplane", "automobile", "bird", "cat")
-HOSTILE = (
-    "</script><script>document.title='pwned'</script>",
-    '<a href="https://elsewhere.example/">link</a>',
-    '"><img src=x onerror="document.title=\'pwned\'">',
-    "<!--<script>",
-)
 
 
 def predictions(classes: int = len(NAMES), strength: float = 2.0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -84,48 +77,10 @@ def run_page(**changes: Any) -> RunPage:
     return dataclasses.replace(page, **changes)
 
 
-class Elements(HTMLParser):
-    """Every start tag, and the text outside scripts and styles."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[str] = []
-        self.text = ""
-        self._inside = ""
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self._inside = tag
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._inside = ""
-
-    def handle_data(self, data: str) -> None:
-        if self._inside == "script":
-            self.scripts[-1] += data
-        elif self._inside != "style":
-            self.text += data
-
-    def ids(self) -> set[str]:
-        return {str(attributes["id"]) for _, attributes in self.tags if "id" in attributes}
-
-    def count(self, tag: str) -> int:
-        return sum(name == tag for name, _ in self.tags)
-
-
 def written(folder: Path, page: RunPage) -> Elements:
     path = folder / "page.html"
     write_run_page(path, page)
     return Elements(path.read_text(encoding="utf-8"))
-
-
-def figures(elements: Elements) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads(elements.scripts[0])
-    return result
 
 
 def test_the_page_shows_the_numbers(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from search.study.attributes import CONTINUES, FORECAST, LAST_JOB, REPEAT_OF
 from search.study.session_log import calls
 from search.study.study import stored_plan
 from search.study.trials import distinct
+from tests.search_tests.reporting.elements import Elements, figures
 
 Settings = Callable[..., SearchSettings]
 
@@ -183,6 +184,9 @@ def test_the_report_of_a_search_on_images(toy_search: Settings, capsys: pytest.C
     assert float(actual["seconds"]) > 0
     assert int(actual["epochs_saved_by_resuming"]) > 0
 
+    drawn = figures(Elements(Path("studies/toy/report.html").read_text()))
+    assert {"history", "curves", "parameters", "macs", "timeline"} <= drawn.keys()
+
     table = pd.read_csv("studies/toy/pareto.csv")
     complete = [t for t in study.trials if t.state is TrialState.COMPLETE]
     assert sorted(table["trial"]) == sorted(t.number for t in complete)
@@ -208,12 +212,14 @@ def test_a_study_without_cost_has_no_front(curves: str, tmp_path: Path) -> None:
     assert run_command(main, ["--study", "curves", "--out", str(tmp_path / "there")]) == 0
     assert sorted(path.name for path in (tmp_path / "there").iterdir()) == [
         "bill.csv",
+        "curves.csv",
+        "report.html",
         "report.md",
         "rung_agreement.csv",
     ]
     assert "Pareto" not in (tmp_path / "there" / "report.md").read_text()
     assert "Pareto" not in Path("studies/curves/README.md").read_text()
-    assert not list(Path("studies/curves").glob("report*"))
+    assert not list(Path("studies/curves").glob("report.md"))
     assert costed_trials(study) == []
 
 
