@@ -148,9 +148,10 @@ def _ends(history: Sequence[Epoch], quantity: str, written: Callable[[float], st
 
 
 def _loss_caption(candidate: Mapping[str, object]) -> str:
-    smoothed = "label smoothing" if parts(candidate)[1].get("label_smoothing") else ""
-    included = " and ".join(filter(None, ("augmentation", "mixing" * bool(_mixing(candidate)), smoothed)))
-    return f"Mean cross entropy of each epoch, in nats. The training loss includes {included}; validation has none."
+    mixed, smoothed = bool(_mixing(candidate)), bool(parts(candidate)[1].get("label_smoothing"))
+    harder = ["are augmented", *["mixed"] * mixed, *["have smoothed labels"] * smoothed]
+    words = " and ".join(filter(None, (", ".join(harder[:-1]), harder[-1])))
+    return f"Mean cross entropy of each epoch, in nats. Training images {words}; validation images are plain."
 
 
 def _accuracy_caption(candidate: Mapping[str, object]) -> str:

@@ -98,7 +98,7 @@ def runs(found: Sequence[RunHeadline], address: str) -> str:
     if not found:
         return ""
     columns = ("run", "test accuracy", "95 % interval", "weakest classes", "parameters", "passes", "time", "images")
-    rows = [(run.record.title, *_cells(run)) for run in found]
+    rows = [(f"{run.record.title}, seed {run.record.identity.settings.seed}", *_cells(run)) for run in found]
     links = [f"{address}{run.folder}/{PAGE}" if run.has_page else "" for run in found]
     note = "A run's name leads to its own page: curves, every class, confusions, images."
     table = html.table("On the test images, which nothing is chosen by.", columns, rows, kind="runs", links=links)
