@@ -1,6 +1,6 @@
 """`python -m search.report`: what a study tells, or, with `--compare`, finished runs side by side.
 
-In the terminal, as CSV files, and as Markdown or an HTML page.
+In the terminal, as CSV files, as Markdown and as an HTML page.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def report_study(name: str, storage: str | None, out: Path | None) -> list[Path]
 
     settings = SearchSettings(study=name, storage=storage)
     study = require_study(settings)
-    require_trained(study)
     report = study_report(study, settings.folder)
+    require_trained(report)
     paths = write_study_report(out or settings.folder, report)
     paths.append(write_study_page(study, settings.folder, report, out=out))
     print_sections(sections(report), Console(highlight=False))

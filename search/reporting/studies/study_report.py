@@ -26,7 +26,7 @@ from search.settings import StudyError
 from search.study.session_log import calls
 from search.study.standing import Standing, standing
 from search.study.study import stored_plan
-from search.study.trials import distinct, is_feasible, reached
+from search.study.trials import distinct, is_feasible
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,16 @@ class StudyReport:
     """When the jobs of trials ran; none of a study made before that was recorded."""
 
 
-def require_trained(study: optuna.Study) -> None:
-    """Refuses a study of which nothing can be told yet.
+def require_trained(report: StudyReport) -> None:
+    """Refuses the report of a study of which nothing can be told yet.
 
     Raises:
         StudyError: no trial was trained for an epoch.
     """
-    if not any(reached(trial) for trial in study.get_trials(deepcopy=False)):
+    if not any(row.values for row in report.trials):
         raise StudyError(
             "a report needs a trial that was trained for an epoch",
-            got=f"none in study {study.study_name!r}",
+            got=f"none in study {report.name!r}",
             remedy="Run search.run longer",
         )
 
