@@ -64,11 +64,11 @@ def study_facts(study: optuna.Study, plan: Plan) -> dict[str, str]:
     """What was asked of a study, and how much of it was done, by name."""
     trials, attributes = study.get_trials(deepcopy=False), study.user_attrs
     return {
-        "space": str(attributes[SPACE]),
+        "space": str(attributes.get(SPACE, "unknown")),
         "data": _data(plan, attributes.get(SOURCE)),
         "limits": f"{_limit(plan)} parameters, {_number(plan.mac_budget)} multiply-accumulates an image",
         "rungs": f"{', '.join(map(str, plan.rungs))} epochs, eta {plan.eta}",
-        "seed": str(attributes[SEED]),
+        "seed": str(attributes.get(SEED, "unknown")),
         "prior": attributes.get(PRIOR, {}).get("name", "none"),
         "trials": _counts(trials),
         "training time": f"about {format_duration(training_seconds(trials))}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 SHADES = 5
-"""Shades of `page.css`, --s0 to --s4: from the shortest training to the longest, from the worst value to the best."""
+"""Shades of `page.css`, s0 to s4: from the shortest training to the longest, from the worst value to the best."""
+MANY = 300
+"""Marks in a figure above which they are drawn smaller."""
+POWERS = 2.5
+"""Powers of ten from which an axis has no room for marks between them."""
 WORDS_LENGTH = 70
 """Most characters of a candidate in a figure; the table of trials shows all of them."""
 
@@ -32,6 +37,17 @@ def show(report: StudyReport, value: float | None) -> str:
 def name_values(figure: go.Figure, report: StudyReport) -> None:
     """Makes the vertical axis that of the values."""
     figure.update_yaxes(title_text=value_name(report), tickformat=".0%" if report.percent else "~g")
+
+
+def mark_size(count: int) -> int:
+    """Diameter in pixels of each of so many marks in a figure."""
+    return 9 if count <= MANY else 6
+
+
+def log_axis(values: Sequence[float]) -> dict[str, object]:
+    """An axis of logarithms: marks at 1, 2 and 5 of each power of ten, over many powers only at 1."""
+    powers = math.log10(max(values) / min(values))
+    return {"type": "log", "dtick": "D2" if powers < POWERS else 1}
 
 
 def shade(place: int, count: int) -> str:

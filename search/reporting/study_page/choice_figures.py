@@ -13,7 +13,7 @@ from search.reporting.pages import html
 from search.reporting.pages.html import plot_text
 from search.reporting.studies.importance import FEWEST_TRIALS, FEWEST_WITH, Importance
 from search.reporting.studies.study_report import StudyReport
-from search.reporting.study_page.axes import SHADES, hover, name_values, show
+from search.reporting.study_page.axes import SHADES, hover, log_axis, mark_size, name_values, show
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -116,13 +116,14 @@ def _slice(report: StudyReport, found: Importance, name: str) -> go.Figure:
         x=[_named(row.params[name]) if choice else row.params[name] for row in rows],
         y=[found.values[row.number] for row in rows],
         mode="markers",
-        marker={"size": 8, "color": "var(--c0)", "opacity": 0.7},
+        marker={"size": mark_size(len(rows)), "color": "var(--c0)", "opacity": 0.7},
         customdata=[hover(report, row) for row in rows],
         hovertemplate="%{x}<br>%{customdata}<extra></extra>",
     )
     figure.update_layout(showlegend=False)
     kinds: dict[str, dict[str, Any]] = {"choice": {"type": "category"}, "linear": {"nticks": 6}}
-    kinds["log"] = {"type": "log", "dtick": "D2", "tickformat": ".2~g"}
+    if found.scales[name] == "log":
+        kinds["log"] = log_axis([row.params[name] for row in rows]) | {"tickformat": ".2~g"}
     figure.update_xaxes(title_text=plot_text(name, 40), tickangle=0, **kinds[found.scales[name]])
     name_values(figure, report)
     return figure

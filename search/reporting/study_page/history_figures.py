@@ -10,7 +10,7 @@ from search.format import format_epochs
 from search.reporting.pages import html
 from search.reporting.studies.study_report import StudyReport
 from search.reporting.studies.trial_rows import Fate, TrialRow
-from search.reporting.study_page.axes import hover, name_values, rung_name, rung_shade, show
+from search.reporting.study_page.axes import hover, mark_size, name_values, rung_name, rung_shade, show
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -82,7 +82,7 @@ def _history(report: StudyReport) -> go.Figure:
             name=rung_name(rung),
             mode="markers",
             marker={
-                "size": 9,
+                "size": mark_size(len(by_rung)),
                 "color": rung_shade(rung, rungs),
                 "symbol": [SYMBOLS[row.fate] for row in members],
                 "line": {"width": 2, "color": rung_shade(rung, rungs)},

@@ -18,7 +18,10 @@ PACKAGES = ("cifar-budget-search", "torch", "torchvision", "optuna", "numpy", "p
 
 def section(study: optuna.Study, plan: Plan) -> str:
     """The commands and facts."""
-    facts = {"seed": study.user_attrs[SEED], "fingerprint of the data": study.user_attrs.get(DATA) or "no images"}
+    facts = {
+        "seed": study.user_attrs.get(SEED, "unknown"),
+        "fingerprint of the data": study.user_attrs.get(DATA) or "no images",
+    }
     facts |= {"python": platform.python_version(), "system": f"{platform.system()}, {platform.machine()}"}
     facts |= {name: found for name in PACKAGES if (found := _version(name))}
     table = html.table("As this page was written.", ("", ""), [(k, str(v)) for k, v in facts.items()], kind="facts")
@@ -40,10 +43,10 @@ def _command(study: optuna.Study, plan: Plan) -> str:
     held = study.user_attrs
     limits = plan.param_budgets or tuple(filter(None, (plan.param_budget,)))
     options: dict[str, object] = {
-        "space": held[SPACE],
+        "space": held.get(SPACE),
         "study": f"{study.study_name}-again",
         "data": held.get(SOURCE),
-        "seed": held[SEED],
+        "seed": held.get(SEED),
         "min-epochs": plan.min_epochs,
         "max-epochs": plan.max_epochs,
         "eta": plan.eta,

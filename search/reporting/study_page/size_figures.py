@@ -12,7 +12,7 @@ from search.reporting.studies.pareto import CostedTrial
 from search.reporting.studies.pareto_sections import front_section, limits_section
 from search.reporting.studies.study_report import StudyReport
 from search.reporting.studies.trial_rows import Fate, TrialRow
-from search.reporting.study_page.axes import hover, name_values, rung_name, rung_shade, show
+from search.reporting.study_page.axes import hover, log_axis, mark_size, name_values, rung_name, rung_shade, show
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -98,16 +98,16 @@ def _is_near(report: StudyReport, size: Size, limit: int) -> bool:
 
 
 def _figure(report: StudyReport, size: Size) -> go.Figure:
-    figure, rungs = html.new_figure(), report.plan.rungs
-    for rung, rows in groupby(sorted(_drawn(report), key=lambda row: row.rung), key=lambda row: row.rung):
-        members = list(rows)
+    figure, rungs, rows = html.new_figure(), report.plan.rungs, _drawn(report)
+    for rung, at_rung in groupby(sorted(rows, key=lambda row: row.rung), key=lambda row: row.rung):
+        members = list(at_rung)
         figure.add_scatter(
             x=[size.of(row) for row in members],
             y=[row.value for row in members],
             name=rung_name(rung),
             mode="markers",
             marker={
-                "size": 9,
+                "size": mark_size(len(rows)),
                 "color": rung_shade(rung, rungs),
                 "symbol": ["circle" if row.fate is Fate.COMPLETE else "circle-open" for row in members],
                 "line": {"width": 2, "color": rung_shade(rung, rungs)},
@@ -125,6 +125,6 @@ def _figure(report: StudyReport, size: Size) -> go.Figure:
             line = {"color": "var(--fail)", "width": 1.5, "dash": "dash"}
             figure.add_vline(x=limit, line=line, name=f"limit {limit:,}", showlegend=True)
     figure.update_layout(showlegend=True)
-    figure.update_xaxes(title_text=size.title, type="log", tickformat=".3~s", dtick="D2")
+    figure.update_xaxes(title_text=size.title, tickformat=".3~s", **log_axis([*map(size.of, rows)]))
     name_values(figure, report)
     return figure
