@@ -30,7 +30,7 @@ from search.retraining.final_evaluation import Outcome
 from search.retraining.retrainer import retrain
 from search.retraining.settings import RetrainSettings
 from search.session import run_search
-from search.settings import SearchSettings
+from search.settings import FINALS, SearchSettings
 from search.study.attributes import BASELINE, CANDIDATE, FINALIST, given
 from search.study.progress import Progress, progress_of, store_progress
 from search.study.standing import Standing, choose_trials, standing
@@ -121,7 +121,7 @@ def _finals(
     study: optuna.Study, settings: SearchSettings, data: PreparedData, display: Display
 ) -> SearchSettings | None:
     """Settings of the finals' study, made where it does not exist; None where there are to be none."""
-    name = f"{settings.study_name}-finals"
+    name = f"{settings.study_name}{FINALS}"
     finals = replace(settings, study=name, retrain=False, max_trials=FINALISTS, pruner="promotion")
     finals = replace(finals, epoch_budget=None, min_epochs=None, max_epochs=None, train_size=None, eta=None)
     held = find_study(finals)

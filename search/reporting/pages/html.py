@@ -165,6 +165,11 @@ def paragraph(text: str) -> str:
     return f"<p>{escape(text)}</p>"
 
 
+def link(words: str, address: str) -> str:
+    """A paragraph that leads to another page, whose address is relative to this one."""
+    return f'<p><a href="{escape(quote(address))}">{escape(words)}</a></p>'
+
+
 def block(text: str) -> str:
     """Commands, each on a line of its own, which scrolls and never breaks."""
     return f"<pre class=block tabindex=0>{escape(text)}</pre>"

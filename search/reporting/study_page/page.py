@@ -55,7 +55,7 @@ def write_study_page(
             _top(report, runs, live=live),
             [
                 *_sections(study, report),
-                html.section("Finalists", run_sections.finalists(folder)),
+                html.section("Finalists", run_sections.finals(folder, address) + run_sections.finalists(folder)),
                 html.section("Trained in full", run_sections.runs(runs, address)),
                 html.section("To repeat this", reproduce.section(study, report.plan)),
             ],

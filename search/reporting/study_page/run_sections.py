@@ -15,6 +15,7 @@ from search.format import format_duration, format_percent, format_points, format
 from search.reporting.pages import html
 from search.reporting.pages.html import interval, percent
 from search.retraining.run_record import RUN, RunRecord
+from search.settings import FINALS
 
 METRICS = "test_metrics.json"
 PAGE = "report.html"
@@ -74,6 +75,19 @@ def finalists(folder: Path) -> str:
         "choose nothing."
     )
     return html.table("Candidates trained in full with several seeds, best first.", columns, rows) + html.note(note)
+
+
+def finals(folder: Path, address: str) -> str:
+    """A link to the page of the study of the finals; empty where there is none.
+
+    Args:
+        folder: the study's folder.
+        address: the study's folder as seen from the page; empty where the page lies in it.
+    """
+    name = f"{folder.name}{FINALS}"
+    if not (folder.parent / name / PAGE).exists():
+        return ""
+    return html.link(f"The best were trained for longer in study {name}", f"{address}../{name}/{PAGE}")
 
 
 def _finalist(one: dict[Any, Any]) -> tuple[str, ...]:

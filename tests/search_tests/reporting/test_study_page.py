@@ -257,18 +257,20 @@ def a_run(folder: Path, title: str) -> None:
 
 
 def test_finished_runs_are_told_and_linked(workplace: Path) -> None:
-    study, folder = a_study(many_trials(10)), workplace / "studies/built"
+    study, folder, pages = a_study(many_trials(10)), workplace / "studies/built", ["the finals' page", "its page"]
     best = study_report(study, folder).standing
     assert best is not None
     a_run(folder / "runs/a run", f"trial {best.best.number} of study built")
     (folder / "runs/a run/report.html").write_text("its page")
     (folder / "runs/begun").mkdir()
     (folder / "runs/begun/run.json").write_text("{}")
+    (workplace / "studies/built-finals").mkdir()
+    (workplace / "studies/built-finals/report.html").write_text("the finals' page")
     for out in (None, workplace / "elsewhere"):
         path = write_study_page(study, folder, out=out)
         elements = Elements(path.read_text())
         links = [str(attributes["href"]) for tag, attributes in elements.tags if tag == "a"]
-        assert [(path.parent / link.replace("%20", " ")).read_text() for link in links] == ["its page"]
+        assert [(path.parent / link.replace("%20", " ")).read_text() for link in links] == pages
         assert "Its test accuracy" in elements.text or "its test accuracy" in elements.text
         assert "cat 50\u00a0%" in elements.text
         assert "1 min 30 s" in elements.text
