@@ -24,12 +24,13 @@ from search.planning.plan import Plan
 from search.reporting.runs.run_report import write_run_report
 from search.reporting.screen.terminal import Display, QuietDisplay
 from search.reporting.studies.standing_section import verdict
+from search.reporting.study_page.page import write_study_page
 from search.retraining.candidates import choose, final_folder
 from search.retraining.final_evaluation import Outcome
 from search.retraining.retrainer import retrain
 from search.retraining.settings import RetrainSettings
 from search.session import run_search
-from search.settings import SearchSettings
+from search.settings import FINALS, SearchSettings
 from search.study.attributes import BASELINE, CANDIDATE, FINALIST, given
 from search.study.cached_storage import refresh
 from search.study.exclusion import exclusive
@@ -66,7 +67,9 @@ def finish_search(
         progress = replace(progress_of(study, settings), winner=winner)
         progress = replace(progress, training=progress.left)
         store_progress(study, progress)
-    return _trained(progress, settings, data, display)
+    outcome = _trained(progress, settings, data, display)
+    write_study_page(study, settings.folder)
+    return outcome
 
 
 def _trained(progress: Progress, settings: SearchSettings, data: PreparedData, display: Display) -> Outcome:
@@ -79,7 +82,7 @@ def _trained(progress: Progress, settings: SearchSettings, data: PreparedData, d
     asked = RetrainSettings(time_budget=progress.training, val_size=0)
     display.say(f"training    trial {trial} on all {data.train_count:,} images, in {folder}")
     result = retrain(named.candidate, named.title, folder, data, asked, device, display.say, longer=named.longer)
-    write_run_report(result)
+    write_run_report(result, named.origin)
     return result.outcome
 
 
@@ -120,7 +123,7 @@ def _finals(
     study: optuna.Study, settings: SearchSettings, data: PreparedData, display: Display
 ) -> SearchSettings | None:
     """Settings of the finals' study, made where it does not exist; None where there are to be none."""
-    name = f"{settings.study_name}-finals"
+    name = f"{settings.study_name}{FINALS}"
     finals = replace(settings, study=name, retrain=False, max_trials=FINALISTS, pruner="promotion")
     finals = replace(finals, epoch_budget=None, min_epochs=None, max_epochs=None, train_size=None, eta=None)
     held = find_whole_study(finals)

@@ -1,6 +1,6 @@
 """`python -m search.report`: what a study tells, or, with `--compare`, finished runs side by side.
 
-In the terminal, as CSV files, and as Markdown or an HTML page.
+In the terminal, as CSV files, as Markdown and as an HTML page.
 """
 
 from __future__ import annotations
@@ -52,16 +52,18 @@ def report_study(name: str, storage: str | None, out: Path | None) -> list[Path]
     from rich.console import Console
 
     from search.reporting.studies.study_files import write_study_report
-    from search.reporting.studies.study_report import study_report
+    from search.reporting.studies.study_report import require_trained, study_report
     from search.reporting.studies.study_sections import sections
+    from search.reporting.study_page.page import write_study_page
     from search.reporting.tables import print_sections
-    from search.study.checkpoints import checkpoint_folder
     from search.study.study import require_study
 
     settings = SearchSettings(study=name, storage=storage)
     study = require_study(settings)
-    report = study_report(study, checkpoint_folder(study, settings))
+    report = study_report(study, settings.folder)
+    require_trained(report)
     paths = write_study_report(out or settings.folder, report)
+    paths.append(write_study_page(study, settings.folder, report, out=out))
     print_sections(sections(report), Console(highlight=False))
     print()
     return paths

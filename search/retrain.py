@@ -103,6 +103,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     outcomes = _train(args, runs, data, settings, device)
     if len(runs) > 1:
         _report_finals(args, chosen, outcomes)
+    if not chosen.by_recipe:
+        _update_page(args)
 
 
 def _train(
@@ -130,7 +132,7 @@ def _train(
             tensorboard=args.tensorboard,
             compile=args.compile,
         )
-        write_run_report(result)
+        write_run_report(result, one.origin)
         earlier[run.seed] = result.outcome
         (print_briefly if args.seeds > 1 else print_outcome)(result.outcome)
         _record_reference(args, result.outcome)
@@ -182,6 +184,16 @@ def _report_finals(args: Namespace, chosen: Chosen, outcomes: Mapping[str, Mappi
             stem, title = f"finalists-{chosen.candidates[0].name}", f"Seeds of {finals.leader.name}"
         paths = write_finals(args.out or chosen.folder, stem, title, finals)
         print(f"wrote   {', '.join(map(str, paths))}")
+
+
+def _update_page(args: Namespace) -> None:
+    """Writes the study's page again, with the runs that are finished."""
+    from search.reporting.study_page.page import write_study_page
+    from search.settings import SearchSettings
+    from search.study.study import require_study
+
+    settings = SearchSettings(study=args.study, storage=args.storage)
+    print(f"page    {write_study_page(require_study(settings), settings.folder)}")
 
 
 def _say(line: str) -> None:

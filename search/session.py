@@ -31,10 +31,11 @@ from search.planning.speed import Speed, measure_speed
 from search.planning.workers import best_number, devices_to_use, measure_workers
 from search.reporting.screen.terminal import Display, QuietDisplay
 from search.reporting.studies.study_card import write_card
+from search.reporting.study_page.live_page import LivePage
 from search.settings import DEFAULT_TRIALS, SearchSettings, StudyError
 from search.study.attributes import BASELINE, WARM_START
 from search.study.cached_storage import refresh
-from search.study.checkpoints import checkpoint_folder, settle_checkpoint_folder
+from search.study.checkpoints import checkpoint_folder_of, settle_checkpoint_folder
 from search.study.exclusion import exclusive
 from search.study.leases import Lease
 from search.study.prior import earlier_best, prior_start, settle_prior
@@ -95,7 +96,7 @@ def run_search(
     problem = _problem(plan, data)
     space = space_for(settings.space, problem, plan.param_budgets)
     lease = Lease(study, settings.folder)
-    settled = settle_checkpoint_folder if data and can_resume(space) else checkpoint_folder
+    settled = settle_checkpoint_folder if data and can_resume(space) else checkpoint_folder_of
     checkpoints = settled(study, settings)
     request = SearchRequest(
         settings,
@@ -112,8 +113,11 @@ def run_search(
     )
     key, call = open_call(study, plan, outlook, settings, resumes=can_resume(space))
 
+    page = LivePage(study, settings.folder, clock)
+
     def emit(event: Event) -> None:
         display.event(event)
+        page.event(event)
         if isinstance(event, TrialEnded):
             count_time()
 
@@ -131,6 +135,7 @@ def run_search(
         write_trials_csv(study, settings)
         write_card(study, settings, plan, device)
         count_time()
+        page.finish()
     return study
 
 

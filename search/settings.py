@@ -10,6 +10,8 @@ from pathlib import Path
 
 from cifar.errors import UserError
 
+FINALS = "-finals"
+"""Ending of the name of the study in which the best trials of another one are trained for longer."""
 STUDIES_FOLDER = Path("studies")
 DEFAULT_TRIALS = 50
 SAMPLERS = ("tpe", "random", "qmc", "gp", "cmaes", "nsga2")

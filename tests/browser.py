@@ -20,7 +20,6 @@ FLAGS = (
     "--disable-sync",
     "--no-first-run",
     "--enable-logging=stderr",
-    "--window-size=1280,1000",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # no network
     "--virtual-time-budget=15000",  # of the page's own time, in milliseconds: it passes as fast as the page can work
     "--dump-dom",
@@ -55,9 +54,9 @@ class Browser:
     profile: Path
     """Folder of its settings."""
 
-    def open(self, page: str | Path) -> OpenedPage:
-        """Opens an address on this machine, or a file."""
+    def open(self, page: str | Path, width: int = 1280) -> OpenedPage:
+        """Opens an address on this machine, or a file, in a window of this width in pixels; 500 is the least."""
         address = page if isinstance(page, str) else page.resolve().as_uri()
-        line = [self.program, *FLAGS, f"--user-data-dir={self.profile}", address]
+        line = [self.program, *FLAGS, f"--window-size={width},1000", f"--user-data-dir={self.profile}", address]
         done = subprocess.run(line, capture_output=True, text=True, check=True)
         return OpenedPage(done.stdout, done.stderr)

@@ -17,6 +17,8 @@ from search.settings import STUDIES_FOLDER, SearchSettings, StudyError
 from search.study.attributes import MAC_BUDGET_PROPOSED, RECIPE, SOURCE, record
 from search.study.standing import choose_trials
 from search.study.study import require_study, stored_plan
+from search.study.trials import reached
+from spaces.multi_limit import LIMIT
 
 RECIPES_STUDY = "reference"
 """Study that runs of recipes belong to."""
@@ -25,6 +27,20 @@ RECIPES_STUDY = "reference"
 def final_folder(settings: SearchSettings) -> Path:
     """The folder of the final training of `search.run --retrain`."""
     return settings.folder / "runs" / "final"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the search asked of a trial, and what it found."""
+
+    value: float | None
+    """The trial's value in the search; None before the first."""
+    epochs: int
+    """Epochs after which it had this value."""
+    full_epochs: int
+    """Epochs of a full trial of the search."""
+    param_budget: int | None
+    """Most parameters that the trial could have; None is no limit."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +55,8 @@ class NamedCandidate:
     """What is trained."""
     longer: tuple[Variant, ...] = ()
     """What is trained instead where a time budget allows more."""
+    origin: Origin | None = None
+    """The trial that it is; None for a recipe."""
 
     def run_name(self, seed: int) -> str:
         """Name of the folder of its run with a seed."""
@@ -130,9 +148,15 @@ def _of_trials(wanted: str, study_name: str, storage: str | None, space: str | N
         assert described is not None  # of every trial that can be chosen
         candidate = Candidate.from_dict(described, where=title)
         longer = _longer(study, trial, candidate)
-        named.append(NamedCandidate(f"trial-{trial.number}", title, candidate, longer))
+        named.append(NamedCandidate(f"trial-{trial.number}", title, candidate, longer, _origin(study, trial)))
     source = study.user_attrs.get(SOURCE)
     return Chosen(tuple(named), study_name, None if source == "official CIFAR-10" else source)
+
+
+def _origin(study: optuna.Study, trial: FrozenTrial) -> Origin:
+    plan, epochs = stored_plan(study), reached(trial)
+    limit = trial.params.get(LIMIT, plan.param_budget)
+    return Origin(trial.intermediate_values.get(epochs), epochs, plan.max_epochs, limit)
 
 
 def _longer(study: optuna.Study, trial: FrozenTrial, candidate: Candidate) -> tuple[Variant, ...]:

@@ -122,7 +122,8 @@ def retrain(
         else:
             seconds = settings.time_budget and settings.time_budget * TRAINED_SHARE - (clock() - began)
             history = train(training, folder, record, say, events, compile, seconds, clock)
-            record = replace(record, history=history, epochs=round(training.length, 2))
+            ended = time.strftime("%Y-%m-%d %H:%M")
+            record = replace(record, history=history, epochs=round(training.length, 2), ended=ended)
             model = _saved_model(training, candidate, folder)
         result = _evaluated(training, model, record, folder, test, tta=settings.tta)
         (folder / CHECKPOINT).unlink(missing_ok=True)

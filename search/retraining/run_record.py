@@ -71,6 +71,8 @@ class RunRecord:
     """Results of the epochs; empty until the run is finished, since the checkpoint holds them until then."""
     cost: Cost | None = None
     """Parameters and multiply-accumulates of the network; None until the run is finished."""
+    ended: str | None = None
+    """Local date and time when training ended, such as `2026-11-21 19:45`; None until then, and of older runs."""
 
     @property
     def finished(self) -> bool:
@@ -117,6 +119,8 @@ class RunRecord:
         }
         if self.longer is not None:  # as files of before this key
             began["longer"] = self.longer
+        if self.ended is not None:
+            began["ended"] = self.ended
         if self.cost is None:
             return began
         ended = {"finished": True, "parameters": self.cost.parameters, "macs": self.cost.macs, "seconds": self.seconds}
@@ -142,6 +146,7 @@ class RunRecord:
             longer=data.get("longer"),
             history=tuple(EpochResult(**epoch) for epoch in data["history"]),
             cost=Cost(data["parameters"], data["macs"]) if data.get("finished") else None,
+            ended=data.get("ended"),
         )
 
     @classmethod

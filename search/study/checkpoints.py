@@ -44,11 +44,24 @@ def remove_checkpoints(folder: Path, seed: int, but: int | None = None) -> None:
             path.unlink(missing_ok=True)
 
 
-def checkpoint_folder(study: optuna.Study, settings: SearchSettings) -> Path:
-    """The folder of the study's checkpoints, as far as this machine sees it; else where it would be."""
+def checkpoint_folder(study: optuna.Study, folder: Path, named: Path | None = None) -> Path:
+    """The folder of the study's checkpoints, as far as this machine sees it; else where it would be.
+
+    Args:
+        study: the study.
+        folder: the study's folder.
+        named: the folder that the settings name instead.
+    """
     held = study.user_attrs.get(CHECKPOINT_FOLDER, {})
-    places = list(_places(held, settings))
+    places = list(_places(held, folder, named))
     return next((place for place in places if _mark(place) == held.get("id")), places[0])
+
+
+def checkpoint_folder_of(study: optuna.Study, settings: SearchSettings) -> Path:
+    """`checkpoint_folder` by the settings of a call."""
+    # one folder may serve many studies, whose trials have equal seeds
+    named = Path(settings.checkpoints) / settings.study_name if settings.checkpoints else None
+    return checkpoint_folder(study, settings.folder, named)
 
 
 def settle_checkpoint_folder(study: optuna.Study, settings: SearchSettings) -> Path:
@@ -58,7 +71,7 @@ def settle_checkpoint_folder(study: optuna.Study, settings: SearchSettings) -> P
         StudyError: trials of the study have their checkpoints in a folder that this machine does not see.
     """
     with exclusive(study):
-        held, folder = study.user_attrs.get(CHECKPOINT_FOLDER), checkpoint_folder(study, settings)
+        held, folder = study.user_attrs.get(CHECKPOINT_FOLDER), checkpoint_folder_of(study, settings)
         if held is not None and _mark(folder) == held["id"]:
             return folder
         if held is not None and _is_needed(study):
@@ -73,11 +86,11 @@ def settle_checkpoint_folder(study: optuna.Study, settings: SearchSettings) -> P
     return folder
 
 
-def _places(held: dict[str, str], settings: SearchSettings) -> Iterator[Path]:
-    if settings.checkpoints:  # one folder may serve many studies, whose trials have equal seeds
-        yield Path(settings.checkpoints) / settings.study_name
+def _places(held: dict[str, str], folder: Path, named: Path | None) -> Iterator[Path]:
+    if named:
+        yield named
         return
-    yield settings.folder / CHECKPOINTS
+    yield folder / CHECKPOINTS
     if held:
         yield Path(held["folder"])
 

@@ -10,6 +10,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import zip_longest
 
 import torch
 import torch.nn.functional as F
@@ -57,6 +58,8 @@ class Strip:
     """What a reader without the pictures needs to know."""
     uris: tuple[str, ...]
     """PNGs as data URIs; the first is the image itself."""
+    words: tuple[str, ...] = ()
+    """Classes of each version but the image itself, with their shares where it is mixed; empty where none is."""
 
 
 # ---- test images
@@ -153,6 +156,7 @@ def strips(
             name,
             f"A training image, {name}, and {VERSIONS} augmented versions: {', '.join(word[k] for word in words)}",
             (png(images[k]), *(png(version[k]) for version in versions)),
+            tuple(word[k] for word in words) if augmentation.mixes else (),
         )
         for k, name in enumerate(names)
     ]
@@ -198,7 +202,11 @@ def strips_html(heading: str, caption: str, rows: Sequence[Strip]) -> str:
 
 def _strip_items(rows: Sequence[Strip]) -> Iterator[str]:
     for row in rows:
-        pictures = "".join(f'<img src="{uri}" alt="">' for uri in row.uris)
+        words = ("", *row.words)
+        pictures = "".join(
+            f'<span><img src="{uri}" alt="">{escape(text)}</span>'
+            for uri, text in zip_longest(row.uris, words, fillvalue="")
+        )
         yield f'<li><b>{escape(row.label)}</b><div role=img aria-label="{escape(row.alt)}">{pictures}</div></li>'
 
 

@@ -13,9 +13,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
+from itertools import zip_longest
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
-from search.reporting.tables import Table
+from search.reporting.tables import Section, Table
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -26,13 +28,14 @@ COLOURS = 10
 """Colours of data that `page.css` defines, as `--c0` to `--c9`."""
 
 
-def document(title: str, body: str, figures: Mapping[str, go.Figure]) -> str:
+def document(title: str, body: str, figures: Mapping[str, go.Figure], *, refresh: int | None = None) -> str:
     """The whole page.
 
     Args:
         title: title of the page, as plain text.
         body: HTML in which every text is escaped.
         figures: figures by the key of their place in the body, see `figure`.
+        refresh: seconds after which a browser reads the file again; None is never.
     """
     from plotly.offline import get_plotlyjs
 
@@ -40,6 +43,7 @@ def document(title: str, body: str, figures: Mapping[str, go.Figure]) -> str:
     allowed = f"img-src data: blob:; style-src 'unsafe-inline'; script-src {library[0]} {drawing[0]}"
     plots = {name: json.loads(plot.to_json(engine="json")) for name, plot in figures.items()}
     data = json.dumps(plots, separators=(",", ":")).replace("<", "\\u003c")
+    again = f'<meta http-equiv="refresh" content="{refresh}">\n' if refresh else ""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -47,7 +51,7 @@ def document(title: str, body: str, figures: Mapping[str, go.Figure]) -> str:
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; {allowed}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>{escape(title)}</title>
+{again}<title>{escape(title)}</title>
 <style>{_resource("page.css")}</style>
 </head>
 <body>
@@ -112,18 +116,21 @@ def figure(key: str, heading: str, caption: str, *, kind: str = "", height: int 
     )
 
 
-def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, kind: str = "") -> str:
-    """A table whose first column names the rows; without column names it has no head."""
-    return table_of(caption, Table(tuple(columns), tuple(tuple(row) for row in rows)), kind=kind)
+def table(
+    caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, kind: str = "", links: Sequence[str] = ()
+) -> str:
+    """A table whose first column names the rows; without column names it has no head; see `table_of`."""
+    return table_of(caption, Table(tuple(columns), tuple(tuple(row) for row in rows)), kind=kind, links=links)
 
 
-def table_of(caption: str, table: Table, *, kind: str = "") -> str:
+def table_of(caption: str, table: Table, *, kind: str = "", links: Sequence[str] = ()) -> str:
     """The table of a report, its columns of words aligned left; without column names it has no head.
 
     Args:
         caption: stands above the table and names it where it is read aloud.
         table: its first column names the rows.
         kind: class in the style sheet, such as `tall`, which scrolls, or `facts`, whose cells are words.
+        links: addresses that the names of the rows lead to, relative to the page; empty for none.
     """
     styles = [" class=words" if index in table.words else "" for index in range(len(table.columns))][1:]
     names = table.columns if any(table.columns) else ()
@@ -131,7 +138,7 @@ def table_of(caption: str, table: Table, *, kind: str = "") -> str:
         f"<th scope=col{style}>{escape(name)}</th>" if name else "<td></td>"
         for name, style in zip(names, ["", *styles], strict=False)
     )
-    body = "".join(_row(row, styles) for row in table.rows)
+    body = "".join(_row(row, styles, link) for row, link in zip_longest(table.rows, links, fillvalue=""))
     thead = f"<thead><tr>{head}</tr></thead>" if head else ""
     title = escape(caption)
     return (
@@ -140,10 +147,32 @@ def table_of(caption: str, table: Table, *, kind: str = "") -> str:
     )
 
 
-def _row(row: Sequence[str], styles: Sequence[str]) -> str:
+def _row(row: Sequence[str], styles: Sequence[str], link: str) -> str:
     first, *cells = row
+    name = f'<a href="{escape(quote(link))}">{escape(first)}</a>' if link else escape(first)
     figures = "".join(f"<td{style}>{escape(cell)}</td>" for cell, style in zip(cells, styles, strict=True))
-    return f"<tr><th scope=row>{escape(first)}</th>{figures}</tr>"
+    return f"<tr><th scope=row>{name}</th>{figures}</tr>"
+
+
+def report_parts(report: Section, caption: str) -> str:
+    """The sentences, tables and notes of a report's section, without its heading; `caption` names the tables."""
+    parts = [table_of(caption, part) if isinstance(part, Table) else paragraph(part) for part in report.parts]
+    return "\n".join([*parts, *map(note, report.notes)])
+
+
+def paragraph(text: str) -> str:
+    """A sentence or more."""
+    return f"<p>{escape(text)}</p>"
+
+
+def link(words: str, address: str) -> str:
+    """A paragraph that leads to another page, whose address is relative to this one."""
+    return f'<p><a href="{escape(quote(address))}">{escape(words)}</a></p>'
+
+
+def block(text: str) -> str:
+    """Commands, each on a line of its own, which scrolls and never breaks."""
+    return f"<pre class=block tabindex=0>{escape(text)}</pre>"
 
 
 def details(summary: str, content: str) -> str:

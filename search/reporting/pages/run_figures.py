@@ -19,6 +19,8 @@ ANNOTATED_CLASSES = 20
 """Most classes whose confusion matrix still has room for counts."""
 MOST_CURVES = 10
 """ROC curves in the figure: those of the smallest areas."""
+DARK_SHARE = 0.4
+"""Share of a true class above which a cell of the confusion matrix is dark; in a dark page, light."""
 CURVE_POINTS = 500
 """Most points of a drawn ROC curve; the area is that of all points."""
 
@@ -158,7 +160,6 @@ def _heat_map(result: Evaluation) -> go.Figure:
         xgap=1,
         ygap=1,
         text=[[str(count) for count in row] for row in result.confusion],
-        texttemplate="%{text}" if len(names) <= ANNOTATED_CLASSES else None,
         customdata=[
             [
                 f"true {true}, predicted {predicted}: {count:,} ({percent(share)})"
@@ -168,9 +169,25 @@ def _heat_map(result: Evaluation) -> go.Figure:
         ],
         hovertemplate="%{customdata}<extra></extra>",
     )
+    if len(names) <= ANNOTATED_CLASSES:
+        _add_counts(figure, result, shares)
     figure.update_xaxes(**name_axis(names), title_text="predicted", showgrid=False, tickangle=-45)
     figure.update_yaxes(**name_axis(names), title_text="true", showgrid=False, autorange="reversed")
     return figure
+
+
+def _add_counts(figure: go.Figure, result: Evaluation, shares: list[list[float]]) -> None:
+    """Writes each count in a colour that stands out from its cell's."""
+    places = range(len(shares))
+    figure.add_scatter(
+        x=[column for _ in places for column in places],
+        y=[row for row in places for _ in places],
+        mode="text",
+        text=[str(count) for row in result.confusion for count in row],
+        textfont={"color": [f"var(--{'card' if share > DARK_SHARE else 'text'})" for row in shares for share in row]},
+        hoverinfo="skip",
+        showlegend=False,
+    )
 
 
 def _roc(curves: Sequence[RocCurve]) -> go.Figure:

@@ -14,6 +14,7 @@ from cifar.files import write_text
 from cifar.networks.receptive_field import LayerRow
 from cifar.stats.roc import RocCurve
 from search.format import format_lr, format_percent
+from search.reporting.candidate_words import mixing_words, parts
 from search.reporting.pages import html
 from search.reporting.pages import run_predictions as predictions
 from search.reporting.pages.gallery import Picture, Strip, strips_html
@@ -57,6 +58,8 @@ class RunPage:
     """Training images with augmented versions of them."""
     layers: Sequence[LayerRow] = ()
     """The network, layer by layer."""
+    limit: int | None = None
+    """Most parameters that were allowed; None where nothing limited them."""
 
     def __post_init__(self) -> None:
         if not self.evaluations:
@@ -73,8 +76,8 @@ def _body(page: RunPage) -> str:
     name, main = next(iter(page.evaluations.items()))
     sections = (
         html.section("Results", _results(page.evaluations)),
-        html.section("Training", _training(page.history)),
-        html.section("What the network sees", _augmented(page.strips)),
+        html.section("Training", _training(page.history, page.candidate)),
+        html.section("What the network sees", _augmented(page.strips, page.candidate)),
         html.section("Classes", predictions.classes(name, main, page.curves)),
         html.section("Confusion", predictions.confusion(name, main)),
         html.section("Images", predictions.images(page.errors, page.successes)),
@@ -91,7 +94,8 @@ def _headline(page: RunPage) -> str:
         for name, result in list(page.evaluations.items())[:2]
     ]
     tiles[0] = (f"{tiles[0][0]} accuracy", *tiles[0][1:])
-    tiles += [(key, value, "") for key, value in page.facts.items() if key.lower() == "parameters"]
+    limit = "" if page.limit is None else f"of at most {page.limit:,}"
+    tiles += [(key, value, limit) for key, value in page.facts.items() if key.lower() == "parameters"]
     return html.tiles(tiles)
 
 
@@ -114,19 +118,59 @@ def _results(evaluations: Mapping[str, Evaluation]) -> str:
         "Loss is the mean cross entropy in nats; precision, recall and F1 are means over classes. Intervals "
         "(Wilson's score interval) cover the draw of the images, not the spread between training seeds."
     )
-    return html.table("All evaluations.", columns, rows) + html.note(note)
+    return html.table("Accuracy on the test images, which no choice was made by.", columns, rows) + html.note(note)
 
 
-def _training(history: Sequence[Epoch]) -> str:
+def _training(history: Sequence[Epoch], candidate: Mapping[str, object]) -> str:
     if not history:
         return ""
     curves = [
-        html.figure("loss", "Loss", "Mean loss of each epoch."),
-        html.figure("accuracy", "Accuracy", "Share of images classified correctly in each epoch."),
+        html.figure("loss", _ends(history, "loss", "{:.3f}".format), _loss_caption(candidate)),
+        html.figure("accuracy", _ends(history, "accuracy", format_percent), _accuracy_caption(candidate)),
     ]
     if any("lr" in epoch for epoch in history):
-        curves.append(html.figure("lr", "Learning rate", "Learning rate of each epoch.", kind="wide", height=220))
+        peak = max(epoch["lr"] for epoch in history if "lr" in epoch)
+        caption = "The rate of the last step of each epoch."
+        title = f"The learning rate peaks at {format_lr(peak)}"
+        curves.append(html.figure("lr", title, caption, kind="wide", height=220))
     return f"<div class=grid>{''.join(curves)}</div>\n{_epoch_table(history)}"
+
+
+def _ends(history: Sequence[Epoch], quantity: str, written: Callable[[float], str]) -> str:
+    """Where the curves of a quantity end, as a title."""
+    names = {"train": "training", "val": "validation"}
+    last = [
+        f"{written(value)} in {name}"
+        for split, name in names.items()
+        if (value := history[-1].get(f"{split}_{quantity}")) is not None
+    ]
+    return f"{quantity.capitalize()} ends at {' and '.join(last)}" if last else quantity.capitalize()
+
+
+def _loss_caption(candidate: Mapping[str, object]) -> str:
+    mixed, smoothed = bool(_mixing(candidate)), bool(parts(candidate)[1].get("label_smoothing"))
+    harder = ["are augmented", *["mixed"] * mixed, *["have smoothed labels"] * smoothed]
+    words = " and ".join(filter(None, (", ".join(harder[:-1]), harder[-1])))
+    return f"Mean cross entropy of each epoch, in nats. Training images {words}; validation images are plain."
+
+
+def _accuracy_caption(candidate: Mapping[str, object]) -> str:
+    words = (
+        "Share of images classified correctly in each epoch. Training images count as they were trained on, augmented "
+        "and before their step; validation images are plain."
+    )
+    mixing = _mixing(candidate)
+    if not mixing:
+        return words
+    return (
+        f"{words} Images were mixed by {mixing}: only the class of the image itself counts, so this training accuracy "
+        "stays far below that on plain images and does not compare with the validation's."
+    )
+
+
+def _mixing(candidate: Mapping[str, object]) -> str:
+    """The ways of mixing images in words; empty for none."""
+    return mixing_words(parts(candidate)[1].get("augmentation", {}))
 
 
 def _epoch_table(history: Sequence[Epoch]) -> str:
@@ -143,13 +187,18 @@ def _cell(value: float | None, written: Callable[[float], str]) -> str:
     return "\u2013" if value is None else written(value)
 
 
-def _augmented(strips: Sequence[Strip]) -> str:
+def _augmented(strips: Sequence[Strip], candidate: Mapping[str, object]) -> str:
     if not strips:
         return ""
     caption = (
         "A training image of each class (framed), and versions of it as the recipe's augmentation draws them anew "
         "in every epoch; the seed of these draws is fixed."
     )
+    if mixing := _mixing(candidate):
+        caption += (
+            f" Images are also mixed, by {mixing}: below a mixed version stand the classes that it is made of, which "
+            "are its target."
+        )
     return strips_html("Training images after augmentation", caption, strips)
 
 
@@ -179,6 +228,12 @@ def _network(layers: Sequence[LayerRow]) -> str:
 
 
 def _run(page: RunPage) -> str:
-    facts = html.table("What was run.", ("", ""), list(page.facts.items()), kind="facts") if page.facts else ""
+    caption = "How the network was trained, and on what."
+    rows = [(key, value if key != "parameters" else _limited(value, page.limit)) for key, value in page.facts.items()]
+    facts = html.table(caption, ("", ""), rows, kind="facts") if rows else ""
     settings = escape(json.dumps(page.candidate, indent=2, default=str, ensure_ascii=False))
     return facts + html.details("Network and recipe (JSON)", f"<pre tabindex=0>{settings}</pre>")
+
+
+def _limited(count: str, limit: int | None) -> str:
+    return count if limit is None else f"{count} of at most {limit:,}"

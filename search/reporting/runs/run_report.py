@@ -13,34 +13,44 @@ from cifar.evaluate import Evaluation
 from cifar.networks.complexity import thop_parameters
 from cifar.networks.receptive_field import LayerRow, layer_rows, write_layers
 from cifar.stats.roc import roc_curves
-from search.format import format_duration, format_lr, format_percent, format_range
+from search.format import format_duration, format_epochs, format_percent, format_range
+from search.reporting.candidate_words import in_words
 from search.reporting.pages import gallery
 from search.reporting.pages.run_page import RunPage, write_run_page
 from search.reporting.tables import write_csv
+from search.retraining.candidates import Origin
 from search.retraining.final_evaluation import PLAIN, Outcome, RetrainResult
 from search.retraining.run_record import RunRecord
 
 PAGE = "report.html"
 
 
-def write_run_report(result: RetrainResult) -> None:
-    """Writes the tables and the page of a finished run into its folder."""
+def write_run_report(result: RetrainResult, origin: Origin | None = None) -> None:
+    """Writes the tables and the page of a finished run into its folder.
+
+    Args:
+        result: the run.
+        origin: the trial that was trained; None for a recipe.
+    """
     folder, history = result.outcome.folder, [asdict(epoch) for epoch in result.outcome.record.history]
     layers = _layers(result.model.candidate)
     write_csv(folder / "history.csv", history)
     write_layers(folder / "layers.csv", layers)
-    write_run_page(folder / PAGE, _page(result, history, layers))
+    write_run_page(folder / PAGE, _page(result, origin, history, layers))
 
 
-def _page(result: RetrainResult, history: Sequence[dict[str, float]], layers: Sequence[LayerRow]) -> RunPage:
+def _page(
+    result: RetrainResult, origin: Origin | None, history: Sequence[dict[str, float]], layers: Sequence[LayerRow]
+) -> RunPage:
     outcome, candidate, names = result.outcome, result.model.candidate, result.model.class_names
     test, plain = result.test, result.probabilities[PLAIN]
     return RunPage(
         outcome.record.title,
-        _facts(candidate, outcome.record),
+        _facts(candidate, outcome.record) | _searched(origin),
         history,
         outcome.evaluations,
         candidate.to_dict(),
+        limit=origin.param_budget if origin else None,
         curves=roc_curves(plain, test.labels, names),
         errors=gallery.errors(test, plain, names),
         successes=gallery.successes(test, plain, names),
@@ -71,14 +81,23 @@ def _facts(candidate: Candidate, record: RunRecord) -> dict[str, str]:
         "multiply-accumulates an image": f"{cost.macs:,}",
         "epochs": f"{len(record.history)} ({record.epochs:g} passes)",
         "training time": format_duration(record.seconds),
-        "peak learning rate": format_lr(recipe.optimizer.peak_lr),
+        **in_words(candidate.to_dict()),
         "training images": f"{record.train_images:,}",
         "validation images": f"{record.val_images:,}",
         "weights": f"{weights}, {'best by ' + recipe.monitor if recipe.keep == 'best' else 'last epoch'}",
         "data": record.source,
         "hardware": record.device,
         "seed": str(record.identity.settings.seed),
+        "trained until": record.ended or "not recorded",
     }
+
+
+def _searched(origin: Origin | None) -> dict[str, str]:
+    """What the search had found of the trial; nothing of a recipe."""
+    if origin is None or origin.value is None:
+        return {}
+    after = f"after {origin.epochs} of {format_epochs(origin.full_epochs)}"
+    return {"value in the search": f"{format_percent(origin.value)} of its validation images, {after}"}
 
 
 # ---- terminal

@@ -10,6 +10,7 @@ from search.engine.kept_models import model_folder
 from search.format import format_percent, format_value
 from search.reporting.studies.standing_section import level, verdict
 from search.reporting.studies.study_card import card_path
+from search.reporting.study_page.page import PAGE
 from search.retraining.final_evaluation import Outcome
 from search.settings import SearchSettings
 from search.study.attributes import record
@@ -41,6 +42,7 @@ def closing_lines(study: optuna.Study, settings: SearchSettings, arguments: Sequ
         + (f", {size:,} parameters" if size is not None else ""),
         *(f"           {sentence}" for sentence in (verdict(stands), *level(stands))),
         f"trials     {card_path(settings).parent / 'trials.csv'}, summary in {card_path(settings)}",
+        f"page       {settings.folder / PAGE}, which opens in a browser",
         f"report     python -m search.report{option}",
         f"look       python -m search.dashboard{option}   or: optuna-dashboard {shown_url(settings)}",
         *_next(settings, best.number, option, arguments),

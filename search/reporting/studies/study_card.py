@@ -13,8 +13,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from cifar.files import write_text
 from cifar.runtime.device import Device
-from search.format import format_count, format_duration, format_limits
+from search.format import format_count, format_duration, format_limits, format_lr
 from search.planning.plan import Plan
+from search.reporting.candidate_words import parts, shape
 from search.reporting.studies.pareto import best_by_limit, costed_trials
 from search.reporting.studies.pareto_sections import front_section, limits_section
 from search.reporting.studies.resource_usage import training_seconds
@@ -47,21 +48,31 @@ def _lines(study: optuna.Study, settings: SearchSettings, plan: Plan, device: De
 
 
 def _facts(study: optuna.Study, settings: SearchSettings, plan: Plan, device: Device) -> Table:
-    trials, attributes = study.get_trials(deepcopy=False), study.user_attrs
+    asked = study_facts(study, plan)
     facts = {
-        "space": f"`{attributes[SPACE]}`",
-        "data": _data(plan, attributes.get(SOURCE)),
-        "limits": f"{_limit(plan)} parameters, {_number(plan.mac_budget)} multiply-accumulates an image",
-        "rungs": f"{', '.join(map(str, plan.rungs))} epochs, eta {plan.eta}",
-        "sampler and pruner": f"{settings.sampler}, {settings.pruner}; seed {attributes[SEED]}",
-        "prior": attributes.get(PRIOR, {}).get("name", "none"),
-        "trials": _counts(trials),
-        "training time": f"about {format_duration(training_seconds(trials))}",
+        "space": f"`{asked.pop('space')}`",
+        **asked,
+        "sampler and pruner": f"{settings.sampler}, {settings.pruner}",
         "hardware": f"{device.describe()} ({platform.machine()}, {platform.system()})",
         "written": time.strftime("%Y-%m-%d %H:%M"),
         "storage": f"`{shown_url(settings)}`",
     }
     return Table(("", ""), tuple(facts.items()), words=(0, 1))
+
+
+def study_facts(study: optuna.Study, plan: Plan) -> dict[str, str]:
+    """What was asked of a study, and how much of it was done, by name."""
+    trials, attributes = study.get_trials(deepcopy=False), study.user_attrs
+    return {
+        "space": str(attributes.get(SPACE, "unknown")),
+        "data": _data(plan, attributes.get(SOURCE)),
+        "limits": f"{_limit(plan)} parameters, {_number(plan.mac_budget)} multiply-accumulates an image",
+        "rungs": f"{', '.join(map(str, plan.rungs))} epochs, eta {plan.eta}",
+        "seed": str(attributes.get(SEED, "unknown")),
+        "prior": attributes.get(PRIOR, {}).get("name", "none"),
+        "trials": _counts(trials),
+        "training time": f"about {format_duration(training_seconds(trials))}",
+    }
 
 
 def _best_section(study: optuna.Study) -> Section:
@@ -104,18 +115,11 @@ def _row(trial: FrozenTrial) -> tuple[str, ...]:
 
 def _described(candidate: Mapping[str, Any]) -> tuple[str, str, str]:
     """Network, optimizer and schedule of a stored candidate; empty where it has no such part."""
-    network, recipe = candidate.get("network", {}), candidate.get("recipe", {})
-    if not (isinstance(network, dict) and isinstance(recipe, dict) and "optimizer" in recipe):
+    network, recipe = parts(candidate)
+    if "optimizer" not in recipe:
         return "", "", ""
-    return _shape(network), f"{recipe['optimizer']['name']} {recipe['optimizer']['lr']:.3g}", recipe["schedule"]["name"]
-
-
-def _shape(network: Mapping[str, Any]) -> str:
-    """Widths, where a stored network has some, and what it is."""
-    if "blocks" in network:
-        widths = f"{'-'.join(map(str, network['blocks']))} x {'-'.join(map(str, network['channels']))}"
-        return f"{widths} {network['block']}"
-    return f"{'-'.join(map(str, network.get('widths', ())))} {network.get('kind', '')}".strip()
+    lr = format_lr(recipe["optimizer"]["lr"])
+    return shape(network), f"{recipe['optimizer']['name']} {lr}", recipe["schedule"]["name"]
 
 
 def _counts(trials: list[FrozenTrial]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cifar.files import write_text
+from search.reporting.studies.importance import Importance
 from search.reporting.studies.pareto import CostedTrial
 from search.reporting.studies.rank_correlation import RankCorrelation
 from search.reporting.studies.resource_usage import ResourceUsage
@@ -16,12 +17,19 @@ Row = dict[str, object]
 
 
 def write_study_report(folder: Path, report: StudyReport) -> list[Path]:
-    """Writes report.md, rung_agreement.csv, bill.csv and, where there is a cost, pareto.csv; returns their paths."""
+    """Writes report.md and the figures as CSV files, those that there are; returns their paths."""
     title = [f"# Report of study `{report.name}`", "", "Written by `python -m search.report`.", ""]
     pairs = dict.fromkeys((*report.correlations, *report.winner_history))
     tables = {"rung_agreement.csv": [_correlation_row(pair) for pair in pairs], "bill.csv": _usage_rows(report.usage)}
     if report.costed:
         tables["pareto.csv"] = [_costed_row(trial) for trial in report.costed]
+    tables["curves.csv"] = [
+        {"trial": row.number, "epoch": epoch, "value": value, "fate": row.fate.value}
+        for row in report.trials
+        for epoch, value in row.values.items()
+    ]
+    if report.importance:
+        tables["importance.csv"] = _importance_rows(report.importance)
     write_text(folder / "report.md", "\n".join([*title, *markdown(sections(report))]).rstrip() + "\n")
     for name, rows in tables.items():
         write_csv(folder / name, rows)
@@ -64,6 +72,13 @@ def _usage_rows(usage: ResourceUsage) -> list[Row]:
         ("epochs_lost", None, usage.lost_epochs),
     ]
     return [{"what": what, "planned": planned, "actual": actual} for what, planned, actual in rows]
+
+
+def _importance_rows(found: Importance) -> list[Row]:
+    return [
+        {"parameter": name, "share": share, "trials": found.trials[name], "epochs": found.rung}
+        for name, share in found.shares
+    ]
 
 
 def _costed_row(trial: CostedTrial) -> Row:

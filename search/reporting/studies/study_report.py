@@ -15,14 +15,18 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.planning.plan import Plan
+from search.reporting.studies.importance import Importance, importance
+from search.reporting.studies.job_log import JOBS, Job, read_jobs
 from search.reporting.studies.pareto import CostedTrial, best_by_limit, costed_trials
 from search.reporting.studies.rank_correlation import RankCorrelation, Values, rank_correlations, winner_history
 from search.reporting.studies.resource_usage import ResourceUsage, resource_usage
+from search.reporting.studies.trial_rows import TrialRow, trial_rows
 from search.settings import StudyError
+from search.study.checkpoints import checkpoint_folder
 from search.study.session_log import calls
 from search.study.standing import Standing, standing
 from search.study.study import stored_plan
-from search.study.trials import distinct, is_feasible, reached
+from search.study.trials import distinct, is_feasible
 
 
 @dataclass(frozen=True)
@@ -47,26 +51,43 @@ class StudyReport:
     """The best complete trial within each limit, where the study has several."""
     percent: bool
     """Whether values are accuracies."""
+    maximize: bool
+    """Whether larger values are better."""
+    trials: tuple[TrialRow, ...]
+    """All trials, how each ended, and their values."""
+    importance: Importance | None
+    """Which parameters mattered; None with too few trials."""
+    jobs: tuple[Job, ...]
+    """When the jobs of trials ran; none of a study made before that was recorded."""
 
 
-def study_report(study: optuna.Study, checkpoints: Path) -> StudyReport:
+def require_trained(report: StudyReport) -> None:
+    """Refuses the report of a study of which nothing can be told yet.
+
+    Raises:
+        StudyError: no trial was trained for an epoch.
+    """
+    if not any(row.values for row in report.trials):
+        raise StudyError(
+            "a report needs a trial that was trained for an epoch",
+            got=f"none in study {report.name!r}",
+            remedy="Run search.run longer",
+        )
+
+
+def study_report(study: optuna.Study, folder: Path) -> StudyReport:
     """The report of a study.
 
     Args:
         study: a study made by `search.run`.
-        checkpoints: folder of its checkpoints.
+        folder: the study's folder.
 
     Raises:
-        StudyError: not made by `search.run`, or nothing was trained yet.
+        StudyError: not made by `search.run`.
     """
     plan, trials = stored_plan(study), study.get_trials(deepcopy=False)
-    if not any(reached(trial) for trial in trials):
-        raise StudyError(
-            "a report needs a trial that was trained for an epoch",
-            got=f"none in study {study.study_name!r}",
-            remedy="Run search.run longer",
-        )
-    values = rung_values(trials, plan, maximize=study.direction is StudyDirection.MAXIMIZE)
+    maximize = study.direction is StudyDirection.MAXIMIZE
+    values = rung_values(trials, plan, maximize=maximize)
     costed = costed_trials(study)
     return StudyReport(
         name=study.study_name,
@@ -74,10 +95,14 @@ def study_report(study: optuna.Study, checkpoints: Path) -> StudyReport:
         correlations=tuple(rank_correlations(values, plan.rungs)),
         winner_history=tuple(winner_history(values, plan.rungs)),
         standing=standing(study),
-        usage=resource_usage(trials, plan, calls(study), _bytes(checkpoints)),
+        usage=resource_usage(trials, plan, calls(study), _bytes(checkpoint_folder(study, folder))),
         costed=tuple(costed),
         best=tuple(best_by_limit(costed, plan.param_budgets)),
         percent=plan.train_size > 0,
+        maximize=maximize,
+        trials=tuple(trial_rows(trials, plan)),
+        importance=importance(trials, values, plan.rungs),
+        jobs=tuple(read_jobs(folder / JOBS)),
     )
 
 

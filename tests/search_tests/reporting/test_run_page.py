@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from cifar.candidate import Candidate
 from cifar.data.images import ImageSet
 from cifar.evaluate import Evaluation, evaluate
 from cifar.networks.receptive_field import layer_rows
 from cifar.networks.resnet import ResNetConfig
-from cifar.recipe import Augmentation
+from cifar.recipe import Augmentation, Recipe
 from cifar.stats.roc import RocCurve, roc_curves
 from search.reporting.pages.gallery import errors, strips, successes
 from search.reporting.pages.run_figures import CURVE_POINTS, MOST_CURVES
 from search.reporting.pages.run_page import RunPage, write_run_page
 from tests.browser import Browser
+from tests.search_tests.reporting.elements import HOSTILE, Elements, figures
 
 NAMES = ("airplane", "automobile", "bird", "cat")
-HOSTILE = (
-    "</script><script>document.title='pwned'</script>",
-    '<a href="https://elsewhere.example/">link</a>',
-    '"><img src=x onerror="document.title=\'pwned\'">',
-    "<!--<script>",
-)
 
 
 def predictions(classes: int = len(NAMES), strength: float = 2.0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -84,48 +78,10 @@ def run_page(**changes: Any) -> RunPage:
     return dataclasses.replace(page, **changes)
 
 
-class Elements(HTMLParser):
-    """Every start tag, and the text outside scripts and styles."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[str] = []
-        self.text = ""
-        self._inside = ""
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self._inside = tag
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._inside = ""
-
-    def handle_data(self, data: str) -> None:
-        if self._inside == "script":
-            self.scripts[-1] += data
-        elif self._inside != "style":
-            self.text += data
-
-    def ids(self) -> set[str]:
-        return {str(attributes["id"]) for _, attributes in self.tags if "id" in attributes}
-
-    def count(self, tag: str) -> int:
-        return sum(name == tag for name, _ in self.tags)
-
-
 def written(folder: Path, page: RunPage) -> Elements:
     path = folder / "page.html"
     write_run_page(path, page)
     return Elements(path.read_text(encoding="utf-8"))
-
-
-def figures(elements: Elements) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads(elements.scripts[0])
-    return result
 
 
 def test_the_page_shows_the_numbers(tmp_path: Path) -> None:
@@ -163,7 +119,8 @@ def test_the_figures_hold_the_numbers(tmp_path: Path) -> None:
     assert [a + b for a, b in zip(bars["x"], bars["error_x"]["array"], strict=True)] == pytest.approx(
         [row.high for row in main.classes]
     )
-    heat = shown["confusion"]["data"][0]
+    heat, counts = shown["confusion"]["data"]
+    assert [int(count) for count in counts["text"]] == [count for row in main.confusion for count in row]
     assert [[int(count) for count in row] for row in heat["text"]] == [list(row) for row in main.confusion]
 
 
@@ -219,6 +176,28 @@ def test_missing_history_leaves_figures_out(
     assert "validation" not in elements.scripts[0]
 
 
+def test_mixed_images_are_named_and_explain_the_training_accuracy(tmp_path: Path) -> None:
+    mixing = Augmentation(cutmix=1.0)
+    shown = ImageSet(torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8), torch.arange(4))
+    candidate = Candidate(recipe=Recipe(augmentation=mixing, label_smoothing=0.1)).to_dict()
+    rows = strips(shown, NAMES, mixing, fill=(0, 0, 0))
+    text = written(tmp_path, run_page(candidate=candidate, strips=rows)).text
+    assert "Images were mixed by CutMix (alpha 1): only the class of the image itself counts" in text
+    assert "Training images are augmented, mixed and have smoothed labels" in text
+    mixed = [words for row in rows for words in row.words if "%" in words]
+    assert mixed
+    assert all(words in text for words in mixed)
+    plain = written(tmp_path, run_page()).text
+    assert "mixed by" not in plain
+    assert not any(row.words for row in strips(shown, NAMES, Augmentation(), fill=(0, 0, 0)))
+
+
+def test_parameters_stand_beside_their_limit(tmp_path: Path) -> None:
+    text = written(tmp_path, run_page(limit=5_000_000)).text
+    assert text.count("of at most 5,000,000") == 2  # headline and table
+    assert "at most" not in written(tmp_path, run_page()).text
+
+
 def test_a_diverged_epoch_leaves_a_gap(tmp_path: Path) -> None:
     history = [
         {"epoch": 1.0, "train_loss": 1.0},
@@ -239,7 +218,7 @@ def test_a_perfect_network_has_no_confusions(tmp_path: Path) -> None:
 def test_many_classes_of_one_name_stay_apart(tmp_path: Path) -> None:
     shown = figures(written(tmp_path, run_page(evaluations={"test": evaluation(("same",) * 25)})))
     assert len(shown["classes"]["data"][0]["y"]) == 25
-    assert "texttemplate" not in shown["confusion"]["data"][0]  # no room for counts
+    assert len(shown["confusion"]["data"]) == 1  # no room for counts
 
 
 def test_pictures_and_the_network_are_shown(tmp_path: Path) -> None:

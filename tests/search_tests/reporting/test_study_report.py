@@ -35,6 +35,7 @@ from search.study.attributes import CONTINUES, FORECAST, LAST_JOB, REPEAT_OF
 from search.study.session_log import calls
 from search.study.study import stored_plan
 from search.study.trials import distinct
+from tests.search_tests.reporting.elements import Elements, figures
 
 Settings = Callable[..., SearchSettings]
 
@@ -82,7 +83,7 @@ def test_a_space_that_trains_from_the_start_saves_nothing_by_resuming(curves: st
     study = run_search(SearchSettings(space=curves, max_trials=24))
     usage = usage_of(study)
     assert usage.resumed > 0 == usage.saved_by_resuming
-    report = study_report(study, Path("studies/curves/checkpoints"))
+    report = study_report(study, Path("studies/curves"))
     assert "none saved an epoch, since this space trains from the start" in "\n".join(markdown(sections(report)))
 
 
@@ -114,7 +115,7 @@ def test_every_pruner_has_its_resource_usage(curves: str, pruner: str) -> None:
     assert (usage.saved_by_stopping == 0) == (pruner == "none")
     assert bool(usage.resumed) == (pruner == "promotion")
     assert usage.planned_trials == 18
-    assert study_report(study, Path("studies/curves/checkpoints")).correlations
+    assert study_report(study, Path("studies/curves")).correlations
 
 
 def test_repeats_are_no_trials_of_their_own(workplace: Path, curves: str) -> None:
@@ -146,7 +147,7 @@ def test_values_at_rungs_are_turned_so_that_larger_is_better(curves: str) -> Non
     values = rung_values(study.trials, stored_plan(study), maximize=False)
     for number, of in values.items():
         assert of == {rung: -study.trials[number].intermediate_values[rung] for rung in of}
-    report = study_report(study, Path("studies/curves/checkpoints"))
+    report = study_report(study, Path("studies/curves"))
     assert (
         report.winner_history[0].winner
         == min((t for t in study.trials if t.state is TrialState.COMPLETE), key=lambda t: t.value or 0).number
@@ -177,11 +178,14 @@ def test_the_report_of_a_search_on_images(toy_search: Settings, capsys: pytest.C
 
     planned, actual = usage_columns(Path("studies/toy/bill.csv"))
     assert planned["trials_started"] == actual["trials_started"] == "8"
-    size = sum(path.stat().st_size for path in Path("studies/toy/checkpoints").glob("*.pt"))
+    size = sum(path.stat().st_size for path in Path("studies/toy").glob("*.pt"))
     assert int(actual["checkpoint_bytes"]) == size > 0
     assert float(planned["seconds_an_epoch"]) > 0
     assert float(actual["seconds"]) > 0
     assert int(actual["epochs_saved_by_resuming"]) > 0
+
+    drawn = figures(Elements(Path("studies/toy/report.html").read_text()))
+    assert {"history", "curves", "parameters", "macs", "timeline"} <= drawn.keys()
 
     table = pd.read_csv("studies/toy/pareto.csv")
     complete = [t for t in study.trials if t.state is TrialState.COMPLETE]
@@ -196,7 +200,7 @@ def test_the_report_of_a_search_on_images(toy_search: Settings, capsys: pytest.C
 
 def test_the_estimate_of_a_checkpoint_is_near_the_file(toy_search: Settings) -> None:
     study = run_search(toy_search(max_trials=6, max_epochs=4, train_size=64))
-    sizes = [path.stat().st_size for path in Path("studies/toy/checkpoints").glob("*.pt")]
+    sizes = [path.stat().st_size for path in Path("studies/toy").glob("*.pt")]
     mean = sum(t.user_attrs["parameters"] for t in study.trials) / len(study.trials)
     expected = disk(stored_plan(study), "promotion", 6, mean)
     assert expected is not None
@@ -208,12 +212,14 @@ def test_a_study_without_cost_has_no_front(curves: str, tmp_path: Path) -> None:
     assert run_command(main, ["--study", "curves", "--out", str(tmp_path / "there")]) == 0
     assert sorted(path.name for path in (tmp_path / "there").iterdir()) == [
         "bill.csv",
+        "curves.csv",
+        "report.html",
         "report.md",
         "rung_agreement.csv",
     ]
     assert "Pareto" not in (tmp_path / "there" / "report.md").read_text()
     assert "Pareto" not in Path("studies/curves/README.md").read_text()
-    assert not list(Path("studies/curves").glob("report*"))
+    assert not list(Path("studies/curves").glob("report.md"))
     assert costed_trials(study) == []
 
 
@@ -262,7 +268,7 @@ def test_a_study_of_an_older_version_is_reported_without_a_plan(curves: str) -> 
         if not key.startswith(FORECAST):
             old.set_user_attr(key, value)
     old.add_trials(study.trials)
-    report = study_report(old, Path("studies/old/checkpoints"))
+    report = study_report(old, Path("studies/old"))
     assert (report.usage.planned_trials, report.usage.planned_epochs, report.usage.seconds) == (None, None, None)
     assert "No plan of trials is recorded" in "\n".join(markdown(sections(report)))
     write_study_report(Path("old"), report)
@@ -278,7 +284,7 @@ def test_the_best_within_a_limit_may_have_drawn_a_smaller_one(toy_search: Settin
         within = [s.value for s in found if s.parameters <= limit]
         assert (standing.value if standing else None) == max(within, default=None)
     assert best[1][1] == found[0]
-    report = study_report(study, Path("studies/toy/checkpoints"))
+    report = study_report(study, Path("studies/toy"))
     assert "## Best trial within each limit" in "\n".join(markdown(sections(report)))
 
 

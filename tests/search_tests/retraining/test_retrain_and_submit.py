@@ -30,6 +30,8 @@ from search.retrain import main as retrain_main
 from search.retraining import run_length, training_loop
 from search.session import run_search
 from search.settings import SearchSettings
+from search.study.standing import choose_trials
+from search.study.study import require_study
 from search.submit import main as submit_main
 from tests.search_tests.conftest import Command
 
@@ -65,6 +67,12 @@ def test_retrain_writes_a_whole_report(study: SearchSettings, toy: Path, capsys:
     assert (RUN / "test_tta_metrics.json").exists()
     page = (RUN / "report.html").read_text()
     assert f"{100 * metrics['accuracy']:.2f}" in page
+    assert "of at most 30,000" in page
+    best = choose_trials(require_study(study), "best")[0]
+    assert f"{100 * (best.value or 0):.2f} % of its validation images, after 3 of 3 epochs" in page
+    assert json.loads((RUN / "run.json").read_text())["ended"] in page
+    assert "page    studies/toy/report.html" in printed
+    assert f"{RUN.relative_to('studies/toy')}/report.html" in Path("studies/toy/report.html").read_text()
     assert not (RUN / "checkpoint.pt").exists()
     model = load_model(RUN)
     assert len(model.class_names) == 4
@@ -83,7 +91,7 @@ def test_retraining_again_reports_the_same_run(study: SearchSettings, capsys: py
 def test_a_run_interrupted_before_its_report_gets_it_from_the_same_command(
     study: SearchSettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(result: object) -> None:
+    def interrupted(result: object, origin: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -13,7 +13,7 @@ from search.session import run_search
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import CONTINUES, PAUSED, SEED
 from search.study.checkpoints import (
-    checkpoint_folder,
+    checkpoint_folder_of,
     checkpoint_of,
     remove_checkpoints,
     saved_checkpoint,
@@ -68,7 +68,7 @@ def test_a_study_continues_with_the_folder_that_it_was_given(
     study = run_search(replace(settings, checkpoints=None, epoch_budget=None))
     (resumed,) = (t for t in study.trials if CONTINUES in t.user_attrs)
     assert reached(resumed) == 2
-    assert checkpoint_folder(study, replace(settings, checkpoints=None)) == workplace / "shared/toy"
+    assert checkpoint_folder_of(study, replace(settings, checkpoints=None)) == workplace / "shared/toy"
     assert not list((workplace / "shared/toy").glob("*.pt"))  # nothing is paused any more
 
 
