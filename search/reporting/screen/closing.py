@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 import optuna
@@ -33,7 +34,7 @@ def closing_lines(study: optuna.Study, settings: SearchSettings, arguments: Sequ
     best, full = stands.best, stored_plan(study).max_epochs
     size = record(best).parameters
     option = "" if settings.study is None and settings.space == "resnet_budget5m" else f" --study {settings.study_name}"
-    option += "" if settings.storage is None else f" --storage {shown_url(settings)}"
+    option += "" if settings.storage is None else f" --storage {shlex.quote(shown_url(settings))}"
     part = "in the search, " if settings.retrain else ""
     return [
         "",
@@ -55,7 +56,7 @@ def _next(settings: SearchSettings, best: int, option: str, arguments: Sequence[
     model = model_folder(settings.folder, best)
     if model.exists():
         yield f"submit     python -m search.submit --model {model} --pkl FILE.pkl --out submission.csv"
-    yield f"continue   the same command again: {' '.join(['python -m search.run', *arguments])}"
+    yield f"continue   the same command again: {shlex.join(['python', '-m', 'search.run', *arguments])}"
 
 
 def final_line(study: optuna.Study, outcome: Outcome) -> str:

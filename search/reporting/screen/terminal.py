@@ -115,15 +115,17 @@ class LiveDisplay(Display):
         self.console = console or Console()
 
     def say(self, line: str) -> None:
-        """Shows one line above the table."""
-        self.console.print(line, markup=False, highlight=False)
+        """Shows one line above the table; what is longer than the terminal is wide stays one line to copy."""
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def event(self, event: Event) -> None:
         """Takes the event into the table."""
         self.board.update(event)
 
     def _drawing(self) -> AbstractContextManager[object]:
-        return Live(get_renderable=lambda: render(self.board), console=self.console, refresh_per_second=4)
+        return Live(
+            get_renderable=lambda: render(self.board, self.console.width), console=self.console, refresh_per_second=4
+        )
 
 
 def choose_display(quiet: bool) -> Display:

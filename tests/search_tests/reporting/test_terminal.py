@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -108,13 +109,56 @@ def test_plain_lines() -> None:
 
 def test_the_live_table_shows_every_outcome() -> None:
     assert set(STYLES) == {None, *TrialOutcome}
-    made, stream = board(), io.StringIO()
+    made = board()
     feed(made, *(trial(number, [0.5], outcome) for number, outcome in enumerate([*TrialOutcome, None])))
-    Console(file=stream, width=100).print(render(made))
-    lines = stream.getvalue().splitlines()
+    lines = drawn(made, 100)
     assert lines[0].split() == ["trial", "state", "epochs", "value", "parameters", "MACs", "candidate"]
     assert lines[1].split() == ["6", "running", "1/4", "50.00", "%", "20,000", "40.5M", "candidate", "6"]
-    assert "best so far: trial 0, 50.00 % after 1 of 4 epochs" in stream.getvalue()
+    assert "best so far: trial 0, 50.00 % after 1 of 4 epochs" in lines
+
+
+def drawn(made: Board, width: int) -> list[str]:
+    """Lines of the live table in a terminal of so many columns."""
+    stream = io.StringIO()
+    Console(file=stream, width=width).print(render(made, width))
+    return [line.rstrip() for line in stream.getvalue().splitlines()]
+
+
+WORDS = "resnet 16-72-72 basic, sgd one_cycle 0.375, batch 512, crop flip cutout 8, label smoothing 0.2, EMA 0.99"
+
+
+@pytest.mark.parametrize("width", [60, 80, 89, 90, 100, 140])
+def test_a_narrow_terminal_cuts_the_candidate_and_nothing_else(width: int) -> None:
+    made = board()
+    for event in trial(1234, [0.5, 0.25], TrialOutcome.INFEASIBLE):
+        made.update(replace(event, summary=WORDS, parameters=4_999_999) if isinstance(event, TrialStarted) else event)
+    head, row = drawn(made, width)[:2]
+    macs = ["MACs"] if width >= 90 else []
+    assert head.split() == ["trial", "state", "epochs", "value", "parameters", *macs, "candidate"]
+    figures = ["1234", "infeasible", "2/4", "25.00", "%", "4,999,999", *(["40.5M"] if macs else [])]
+    assert row.split()[: len(figures)] == figures
+    candidate = row[head.index("candidate") :]
+    assert candidate.startswith("resnet 16-7")
+    assert candidate == WORDS or candidate.endswith("\N{HORIZONTAL ELLIPSIS}")
+    assert len(row) == min(width, head.index("candidate") + len(WORDS))
+
+
+def test_a_printed_command_stays_on_one_line() -> None:
+    stream = io.StringIO()
+    command = "continue   the same command again: python -m search.run --data 'my images' " + "--study a-long-name " * 6
+    LiveDisplay(Console(file=stream, width=60, force_terminal=True)).say(command)
+    assert stream.getvalue() == f"{command}\n"
+
+
+def test_the_live_table_stays_on_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    stream = io.StringIO()
+    display = LiveDisplay(Console(file=stream, width=100, force_terminal=True, color_system=None))
+    display.board = board()
+    with display._drawing():
+        for event in trial(3, [0.5], TrialOutcome.PAUSED):
+            display.event(event)
+    assert "paused" in stream.getvalue().rpartition("\x1b[2K")[2]
 
 
 def test_the_display_is_chosen_by_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
