@@ -50,7 +50,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     check_range(args.low, args.high, args.steps)
     device = choose_device(args.device)
-    chosen = choose(recipe=args.recipe, trial=args.trial, study=args.study, storage=args.storage, space=args.space)
+    chosen = choose(
+        recipe=args.recipe,
+        trial=args.trial,
+        study=args.study,
+        storage=args.storage,
+        space=args.space,
+        in_folder=args.out is None,
+    )
     one = chosen.only("a range test")
     data = prepare(args.data or chosen.source)
     val_size = args.val_size

@@ -55,10 +55,14 @@ def report_study(name: str, storage: str | None, out: Path | None) -> list[Path]
     from search.reporting.studies.study_report import study_report
     from search.reporting.studies.study_sections import sections
     from search.reporting.tables import print_sections
+    from search.study.folder import claim_folder
     from search.study.study import require_study
 
     settings = SearchSettings(study=name, storage=storage)
-    report = study_report(require_study(settings), settings.folder)
+    study = require_study(settings)
+    if out is None:
+        claim_folder(settings, study)
+    report = study_report(study, settings.folder)
     paths = write_study_report(out or settings.folder, report)
     print_sections(sections(report), Console(highlight=False))
     print()

@@ -141,7 +141,14 @@ def _chosen(args: Namespace) -> Chosen:
     """The candidates that the options name."""
     from search.retraining.candidates import choose
 
-    chosen = choose(recipe=args.recipe, trial=args.trial, study=args.study, storage=args.storage, space=args.space)
+    chosen = choose(
+        recipe=args.recipe,
+        trial=args.trial,
+        study=args.study,
+        storage=args.storage,
+        space=args.space,
+        in_folder=args.out is None,
+    )
     return chosen.transferred(args.weights, args.unfreeze)
 
 

@@ -33,6 +33,7 @@ from search.reporting.studies.study_card import write_card
 from search.settings import DEFAULT_TRIALS, SearchSettings, StudyError
 from search.study.attributes import BASELINE, WARM_START
 from search.study.cached_storage import refresh
+from search.study.folder import claim_folder
 from search.study.prior import earlier_best, prior_start, settle_prior
 from search.study.progress import describe_progress, progress_of, time_counter
 from search.study.recovery import close_paused_trials, recover_stale_trials
@@ -80,6 +81,7 @@ def run_search(
     data = prepare(settings.data) if space.uses_images else None
     started = clock()
     held, whole = find_study(settings), settings
+    claim_folder(settings, held)
     if held is not None:
         check_continues(held, settings, data.fingerprint if data else None)
     part = _part(held, whole, display)
@@ -87,6 +89,7 @@ def run_search(
         return require_study(whole)
     settings = _with_workers(part, space, device, display)
     study, plan, outlook = _open(held, settings, space, data, device, display)
+    claim_folder(settings, study)
     count_time = time_counter(study, whole, clock, started)
     problem = _problem(plan, data)
     space = space_for(settings.space, problem, plan.param_budgets)

@@ -18,7 +18,7 @@ ENOUGH_TRIALS = 16
 TELLING_IMAGES = 200_000
 """Training images of a full trial below which it says little of a training many times as long. In ten minutes on
 two cores, with 49,600 images a full trial, the default stayed 7.5 points ahead of the best of 21 other trials
-(studies/resnet_budget5m/README.md)."""
+(docs/example_study/README.md)."""
 
 
 def describe(plan: Plan, outlook: Forecast, settings: SearchSettings, device: Device) -> list[str]:

@@ -15,6 +15,7 @@ from search.retraining.growth import grown_variants
 from search.retraining.models import register_networks
 from search.settings import STUDIES_FOLDER, SearchSettings, StudyError
 from search.study.attributes import MAC_BUDGET_PROPOSED, RECIPE, SOURCE, record
+from search.study.folder import claim_folder
 from search.study.standing import choose_trials
 from search.study.study import require_study, stored_plan
 
@@ -97,7 +98,9 @@ class Chosen:
         )
 
 
-def choose(*, recipe: str | None, trial: str, study: str, storage: str | None, space: str | None) -> Chosen:
+def choose(
+    *, recipe: str | None, trial: str, study: str, storage: str | None, space: str | None, in_folder: bool = True
+) -> Chosen:
     """The candidates that a command's options name.
 
     Args:
@@ -106,11 +109,12 @@ def choose(*, recipe: str | None, trial: str, study: str, storage: str | None, s
         study: name of the study.
         storage: Optuna storage of the study; None is its own database.
         space: the space that defines the study's own network classes, if it has one.
+        in_folder: whether files are to be written into the study's folder.
 
     Raises:
-        UserError: no such recipe, study, trial or space.
+        UserError: no such recipe, study, trial or space; the study's folder belongs to another one.
     """
-    return _of_trials(trial, study, storage, space) if recipe is None else _of_recipe(recipe)
+    return _of_trials(trial, study, storage, space, in_folder) if recipe is None else _of_recipe(recipe)
 
 
 def _of_recipe(recipe: str) -> Chosen:
@@ -120,9 +124,12 @@ def _of_recipe(recipe: str) -> Chosen:
     return Chosen((named,), RECIPES_STUDY, by_recipe=True)
 
 
-def _of_trials(wanted: str, study_name: str, storage: str | None, space: str | None) -> Chosen:
+def _of_trials(wanted: str, study_name: str, storage: str | None, space: str | None, in_folder: bool) -> Chosen:
     register_networks(space)
-    study = require_study(SearchSettings(study=study_name, storage=storage))
+    settings = SearchSettings(study=study_name, storage=storage)
+    study = require_study(settings)
+    if in_folder:
+        claim_folder(settings, study)
     named = []
     for trial in choose_trials(study, wanted):
         title = f"trial {trial.number} of study {study_name}"

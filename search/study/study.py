@@ -18,7 +18,8 @@ from cifar.config import from_dict
 from cifar.files import atomic_write
 from search.planning.plan import Plan
 from search.settings import SearchSettings, StudyError
-from search.study.attributes import CANDIDATE, DATA, MAC_BUDGET_PROPOSED, PLAN, SEED, SOURCE, SPACE, WORKER
+from search.study.attributes import CANDIDATE, DATA, IDENTITY, MAC_BUDGET_PROPOSED, PLAN, SEED, SOURCE, SPACE, WORKER
+from search.study.folder import new_identity
 from search.study.storage import exists, open_storage, shown_url
 from search.study.trials import reached
 
@@ -81,6 +82,7 @@ def create_study(
         study.set_metric_names(["validation accuracy" if fingerprint else "objective"])
     for key, value in (
         (PLAN, asdict(plan)),
+        (IDENTITY, new_identity()),
         (SPACE, settings.space),
         (DATA, fingerprint),
         (SOURCE, source),
