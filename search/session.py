@@ -21,6 +21,7 @@ from search.engine.driver import SearchRequest
 from search.engine.engine import Engine, LocalEngine
 from search.engine.events import Event, TrialEnded
 from search.engine.kept_models import keep_models, trains_on_images
+from search.engine.outcomes import counts_of
 from search.engine.scheduler import Clock
 from search.planning.description import describe, describe_rungs, shortfalls
 from search.planning.forecast import Forecast, forecast, forecast_at
@@ -179,7 +180,7 @@ def _open(
     """The study, continued or new, and its plan, both announced; what this call is expected to take, where known."""
     if study is not None:
         plan = stored_plan(study)
-        display.say(f"continuing study {settings.study_name!r} with its {len(study.trials)} trials")
+        display.say(f"continuing study {settings.study_name!r} with its {counts_of(study.get_trials(deepcopy=False))}")
         stale = recover_stale_trials(study)
         if stale:
             display.say(f"{stale} trial{'s' * (stale > 1)} of a process that was killed will be run again")

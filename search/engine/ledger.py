@@ -28,6 +28,7 @@ from search.planning.plan import Plan
 from search.study.attributes import (
     BASELINE,
     CANDIDATE,
+    CONTINUES,
     EPOCH_SECONDS,
     FINGERPRINT,
     LAST_JOB,
@@ -36,7 +37,9 @@ from search.study.attributes import (
     PAUSED,
     REASON,
     REPEAT_OF,
+    RETRY_OF,
     SEED,
+    SUMMARY,
     WORKER,
     given,
     record,
@@ -148,7 +151,8 @@ class Ledger:
 
     def _job(self, trial: Trial, attributes: Mapping[str, Any], candidate: Proposal, start: int, end: int) -> TrialJob:
         seed = trial.user_attrs[SEED]
-        self.emit(TrialStarted(trial.number, candidate.summary, *_cost(candidate)))
+        replaces = trial.user_attrs.get(CONTINUES, trial.user_attrs.get(RETRY_OF))
+        self.emit(TrialStarted(trial.number, candidate.summary, *_cost(candidate), start, replaces))
         path = self.checkpoint(seed)
         epochs_done, read_from = 0, None
         if start and self.resumable:
@@ -165,6 +169,7 @@ class Ledger:
         """Records what the candidate is and costs; ends the trial untrained if it breaks a limit."""
         described = candidate.to_dict()
         trial.set_user_attr(CANDIDATE, described)
+        trial.set_user_attr(SUMMARY, candidate.summary)
         trial.set_user_attr(FINGERPRINT, fingerprint(described))
         trial.set_user_attr(SEED, derive_seed(self.seed, "trial", trial.number))
         broken = []
@@ -296,7 +301,7 @@ class Ledger:
         if opened.start:
             opened.trial.set_user_attr(PAUSED, opened.start)
             return self._told(TrialEnded(number, TrialOutcome.PAUSED, None, opened.start, reason))
-        ended = self._end(opened.trial, TrialState.FAIL, TrialOutcome.FAILED, reason)
+        ended = self._end(opened.trial, TrialState.FAIL, TrialOutcome.QUEUED, reason)
         requeue(self.study, self.study.trials[number])
         return ended
 

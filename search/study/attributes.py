@@ -38,6 +38,8 @@ FORECAST = "forecast "
 
 CANDIDATE = "candidate"
 """The candidate's JSON form."""
+SUMMARY = "summary"
+"""The candidate in a few words."""
 FINGERPRINT = "fingerprint"
 """Hash of the candidate: equal for equal networks and recipes."""
 PARAMETERS = "parameters"
@@ -72,7 +74,7 @@ FINALIST = "finalist"
 """In the study of the finals: number of the trial, in the study that was searched, that is trained for longer."""
 
 _WRITTEN = frozenset(
-    {CANDIDATE, FINGERPRINT, SEED, PARAMETERS, MACS, WORKER, PAUSED, LAST_JOB, EPOCH_SECONDS}
+    {CANDIDATE, SUMMARY, FINGERPRINT, SEED, PARAMETERS, MACS, WORKER, PAUSED, LAST_JOB, EPOCH_SECONDS}
     | {PROPOSED_BY, REASON, CONTINUES, REPEAT_OF, RETRY_OF}
 )
 
@@ -88,6 +90,8 @@ class TrialRecord:
 
     candidate: Mapping[str, Any] | None
     """The candidate's JSON form; None before it was proposed."""
+    summary: str
+    """The candidate in a few words; empty before it was proposed, and in studies made before this was kept."""
     fingerprint: str | None
     """Hash of the candidate; None before it was proposed."""
     seed: int | None
@@ -122,6 +126,7 @@ def record(trial: FrozenTrial) -> TrialRecord:
     start, end = held.get(LAST_JOB) or (0, None)
     return TrialRecord(
         candidate=held.get(CANDIDATE),
+        summary=held.get(SUMMARY, ""),
         fingerprint=held.get(FINGERPRINT),
         seed=held.get(SEED),
         parameters=held.get(PARAMETERS),

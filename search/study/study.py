@@ -21,7 +21,7 @@ from search.settings import SearchSettings, StudyError
 from search.study.attributes import CANDIDATE, DATA, IDENTITY, MAC_BUDGET_PROPOSED, PLAN, SEED, SOURCE, SPACE, WORKER
 from search.study.folder import new_identity
 from search.study.storage import exists, open_storage, shown_url
-from search.study.trials import reached
+from search.study.trials import last_ones, reached
 
 
 def find_study(settings: SearchSettings) -> optuna.Study | None:
@@ -123,7 +123,10 @@ def _refuse(study: optuna.Study, option: str, held: object, asked: object) -> No
 
 
 def write_trials_csv(study: optuna.Study, settings: SearchSettings) -> None:
-    """Writes `trials.csv`: one row a trial, with its parameters, figures and candidate as JSON, through pandas."""
+    """Writes `trials.csv`: one row a trial, with its parameters, figures and candidate as JSON, through pandas.
+
+    A trial that was closed while paused, or failed, and goes on as another one is in that one's row.
+    """
     table: pd.DataFrame = study.trials_dataframe(
         attrs=("number", "state", "value", "datetime_start", "duration", "user_attrs", "params")
     )
@@ -133,6 +136,7 @@ def write_trials_csv(study: optuna.Study, settings: SearchSettings) -> None:
     if CANDIDATE in table:
         table[CANDIDATE] = table[CANDIDATE].map(lambda value: json.dumps(value) if isinstance(value, dict) else value)
     table["epochs"] = [reached(t) for t in study.get_trials(deepcopy=False)]
+    table = table[table["number"].isin([t.number for t in last_ones(study.get_trials(deepcopy=False))])]
     table = table.drop(columns=[name for name in (WORKER,) if name in table])
     with atomic_write(settings.folder / "trials.csv") as file:
         table.to_csv(file, index=False)

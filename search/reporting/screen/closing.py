@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import optuna
 
 from search.engine.kept_models import model_folder
+from search.engine.outcomes import counts_of
 from search.format import format_percent, format_value
 from search.reporting.studies.standing_section import level, verdict
 from search.reporting.studies.study_card import card_path
@@ -36,12 +37,15 @@ def closing_lines(study: optuna.Study, settings: SearchSettings, arguments: Sequ
     option = "" if settings.study is None and settings.space == "resnet_budget5m" else f" --study {settings.study_name}"
     option += "" if settings.storage is None else f" --storage {shlex.quote(shown_url(settings))}"
     part = "in the search, " if settings.retrain else ""
+    value = format_value(best.value, percent=stored_plan(study).train_size > 0)
+    counted = counts_of(study.get_trials(deepcopy=False))
     return [
         "",
-        f"{part}best trial {best.number}: {best.value:.4f} after {reached(best)} of {full} epochs"
+        f"{part}best trial {best.number}: {value} after {reached(best)} of {full} epochs"
         + (f", {size:,} parameters" if size is not None else ""),
         *(f"           {sentence}" for sentence in (verdict(stands), *level(stands))),
-        f"trials     {card_path(settings).parent / 'trials.csv'}, summary in {card_path(settings)}",
+        f"trials     {counted}",
+        f"files      {card_path(settings).parent / 'trials.csv'}, summary in {card_path(settings)}",
         f"report     python -m search.report{option}",
         f"look       python -m search.dashboard{option}   or: optuna-dashboard {shown_url(settings)}",
         *_next(settings, best.number, option, arguments),

@@ -17,6 +17,7 @@ STYLES = {
     TrialOutcome.COMPLETE: "green",
     TrialOutcome.PAUSED: "",
     TrialOutcome.PRUNED: "dim",
+    TrialOutcome.QUEUED: "dim",
     TrialOutcome.REPEATED: "dim",
     TrialOutcome.FAILED: "red",
     TrialOutcome.INFEASIBLE: "red",

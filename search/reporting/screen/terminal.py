@@ -14,11 +14,14 @@ from rich.console import Console
 from rich.live import Live
 
 from search.engine.events import EpochDone, Event, TrialEnded, TrialOutcome, TrialStarted
+from search.engine.outcomes import outcomes
+from search.format import format_epochs
 from search.planning.plan import Plan
 from search.reporting.screen.board import Board, Row
 from search.reporting.screen.live import render
+from search.reporting.summary import summary_of
 from search.study.attributes import record
-from search.study.trials import ranked, reached
+from search.study.trials import reached
 from spaces.base import SearchSpace
 
 
@@ -57,7 +60,8 @@ class Display(ABC):
             clock: tells the time in seconds.
         """
         self.board = Board(plan, space.uses_images, space.direction == "maximize", deadline, max_trials, clock)
-        self.board.rows |= {trial.number: _earlier(trial) for trial in ranked(study)}
+        earlier = outcomes(study.get_trials(deepcopy=False))
+        self.board.rows |= {trial.number: _earlier(trial, outcome) for trial, outcome in earlier}
         with self._drawing():
             yield
 
@@ -66,10 +70,11 @@ class Display(ABC):
         return nullcontext()
 
 
-def _earlier(trial: optuna.trial.FrozenTrial) -> Row:
-    """The row of a trial that an earlier call closed."""
-    held, outcome = record(trial), TrialOutcome(trial.state.name.lower())
-    return Row(trial.number, "(earlier)", held.parameters, held.macs, outcome, reached(trial), trial.value)
+def _earlier(trial: optuna.trial.FrozenTrial, outcome: TrialOutcome | None) -> Row:
+    """The row of a trial of an earlier call, or of one that runs elsewhere."""
+    held, epochs = record(trial), reached(trial)
+    value = trial.intermediate_values.get(epochs)
+    return Row(trial.number, summary_of(trial), held.parameters, held.macs, outcome, epochs, value)
 
 
 class LineDisplay(Display):
@@ -87,8 +92,7 @@ class LineDisplay(Display):
         board = self.board
         row = board.update(event)
         if isinstance(event, TrialStarted):
-            size = f", {event.parameters:,} parameters" if event.parameters is not None else ""
-            self.say(f"trial {row.number:<3} starts    {row.summary}{size}")
+            self.say(f"trial {row.number:<3} {_beginning(event, board):<9} {_described(event)}")
         elif isinstance(event, EpochDone):
             self.say(f"trial {row.number:<3} epoch {event.epoch:<3} {board.show(event.value)}  ({event.seconds:.1f} s)")
         elif isinstance(event, TrialEnded):
@@ -96,6 +100,23 @@ class LineDisplay(Display):
             best = board.best()
             if best:
                 self.say(f"          best so far: trial {best.number}, {board.show(best.value)}; {board.status()}")
+
+
+def _beginning(event: TrialStarted, board: Board) -> str:
+    """What begins: a new trial, its promotion beyond a rung, or what a stop had cut off."""
+    return "promoted" if board.is_promotion(event) else "resumed" if event.start else "starts"
+
+
+def _described(event: TrialStarted) -> str:
+    """The candidate, its size, and what of it was trained before."""
+    parts = [event.summary]
+    if event.parameters is not None:
+        parts.append(f"{event.parameters:,} parameters")
+    if event.start:
+        parts.append(f"after {format_epochs(event.start)}")
+    if event.replaces is not None:
+        parts.append(f"until now trial {event.replaces}")
+    return ", ".join(parts)
 
 
 class QuietDisplay(Display):

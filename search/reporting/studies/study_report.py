@@ -15,6 +15,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.engine.kept_models import CHECKPOINTS
+from search.engine.outcomes import counts_of
 from search.planning.plan import Plan
 from search.reporting.studies.pareto import CostedTrial, best_by_limit, costed_trials
 from search.reporting.studies.rank_correlation import RankCorrelation, Values, rank_correlations, winner_history
@@ -40,6 +41,8 @@ class StudyReport:
     """Where the trial that is best at the highest rung reached stood at each earlier one."""
     standing: Standing | None
     """The best trial against the baseline; None where no trial has a value."""
+    counts: str
+    """How many trials there are, by what became of them."""
     usage: ResourceUsage
     """Plan against actual."""
     costed: tuple[CostedTrial, ...]
@@ -75,6 +78,7 @@ def study_report(study: optuna.Study, folder: Path) -> StudyReport:
         correlations=tuple(rank_correlations(values, plan.rungs)),
         winner_history=tuple(winner_history(values, plan.rungs)),
         standing=standing(study),
+        counts=counts_of(trials),
         usage=resource_usage(trials, plan, calls(study), _checkpoint_bytes(folder)),
         costed=tuple(costed),
         best=tuple(best_by_limit(costed, plan.param_budgets)),

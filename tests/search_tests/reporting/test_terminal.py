@@ -73,7 +73,9 @@ def test_counts_name_every_outcome() -> None:
     made = board()
     assert made.counts() == "no trials yet"
     feed(made, *(trial(number, [0.5], outcome) for number, outcome in enumerate([*TrialOutcome, None])))
-    assert made.counts() == ("7 trials: 1 complete, 1 pruned, 1 paused, 1 running, 1 repeated, 1 infeasible, 1 failed")
+    assert made.counts() == (
+        "8 trials: 1 complete, 1 pruned, 1 paused, 1 running, 1 queued, 1 repeated, 1 infeasible, 1 failed"
+    )
 
 
 def test_a_trial_that_is_resumed_runs_again() -> None:
@@ -82,12 +84,27 @@ def test_a_trial_that_is_resumed_runs_again() -> None:
     assert (made.rows[0].state, made.rows[0].epoch, made.rows[0].value) == ("running", 1, 0.5)
 
 
+def test_a_trial_of_an_earlier_call_goes_on_in_its_row() -> None:
+    made, stream = board(), io.StringIO()
+    display = LineDisplay(stream)
+    display.board = made
+    feed(made, trial(5, [0.5, 0.6], TrialOutcome.PAUSED))
+    for number, start, before in ((9, 2, 5), (9, 3, None)):
+        display.event(TrialStarted(number, "candidate 5", 20_000, None, start, before))
+    assert {number: (row.epoch, row.value) for number, row in made.rows.items()} == {9: (2, 0.6)}
+    assert made.status() == "1 trial: 1 running · 1 promotion"
+    assert stream.getvalue().splitlines() == [
+        "trial 9   promoted  candidate 5, 20,000 parameters, after 2 epochs, until now trial 5",
+        "trial 9   resumed   candidate 5, 20,000 parameters, after 3 epochs",
+    ]
+
+
 def test_the_status_tells_speed_and_time_left() -> None:
     clock = Clock()
     made = board(deadline=1090.0, clock=clock)
     feed(made, trial(0, [0.5, 0.6], None))
     clock.now += 20
-    assert made.status() == "1 trials: 1 running · 5 images/s · 1 min 10 s left"
+    assert made.status() == "1 trial: 1 running · 5 images/s · 1 min 10 s left"
     clock.now += 1000
     assert made.status().endswith("0 s left")
     assert board(max_trials=9).status() == "no trials yet · until 9 trials"
@@ -104,7 +121,7 @@ def test_plain_lines() -> None:
         "trial 7   epoch 1   12.50 %  (2.0 s)",
         "trial 7   paused    12.50 %  a reason",
     ]
-    assert "best so far: trial 7, 12.50 %; 1 trials: 1 paused" in shown.getvalue()
+    assert "best so far: trial 7, 12.50 %; 1 trial: 1 paused" in shown.getvalue()
 
 
 def test_the_live_table_shows_every_outcome() -> None:
@@ -113,7 +130,7 @@ def test_the_live_table_shows_every_outcome() -> None:
     feed(made, *(trial(number, [0.5], outcome) for number, outcome in enumerate([*TrialOutcome, None])))
     lines = drawn(made, 100)
     assert lines[0].split() == ["trial", "state", "epochs", "value", "parameters", "MACs", "candidate"]
-    assert lines[1].split() == ["6", "running", "1/4", "50.00", "%", "20,000", "40.5M", "candidate", "6"]
+    assert lines[1].split() == ["7", "running", "1/4", "50.00", "%", "20,000", "40.5M", "candidate", "7"]
     assert "best so far: trial 0, 50.00 % after 1 of 4 epochs" in lines
 
 
