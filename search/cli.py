@@ -46,6 +46,15 @@ class Parser(argparse.ArgumentParser):
         """
         self.add_argument("--space", help=f"space that defines {networks} (a Python file or module)")
 
+    def add_split_option(self) -> None:
+        """Adds --split."""
+        self.add_argument(
+            "--split",
+            type=share,
+            help="for images in <class>/ alone: share of each class for training, such as 0.8; the rest, the same "
+            "images every time, is for the test (default: as the study began, else the source is split already)",
+        )
+
     def add_device_option(self) -> None:
         """Adds --device."""
         self.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps")
@@ -117,6 +126,14 @@ def positive(text: str) -> float:
         value = 0.0
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"a number above 0 is needed; got {text!r}")
+    return value
+
+
+def share(text: str) -> float:
+    """A number between 0 and 1."""
+    value = positive(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"a share is a number between 0 and 1; got {text!r}")
     return value
 
 

@@ -22,6 +22,7 @@ def parser() -> Parser:
     p.add_study_options()
     p.add_space_option("the study's own network classes")
     p.add_argument("--data", help="images, as for search.run (default: the study's)")
+    p.add_split_option()
     p.add_argument(
         "--val-size",
         type=non_negative_count,
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parses, tests, writes the files, prints the suggestion."""
     args = parser().parse_args(argv)
     from cifar.data.prepare import prepare
-    from cifar.data.splits import load_training_split
+    from cifar.data.splits import fitting_val_size, load_training_split
     from cifar.lr_range import check_range, range_test
     from cifar.runtime.device import choose_device
     from search.reporting.pages.lr_range_page import RangePage, write_range_test
@@ -59,10 +60,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         in_folder=args.out is None,
     )
     one = chosen.only("a range test")
-    data = prepare(args.data or chosen.source)
+    data = prepare(args.data or chosen.source, split=args.split or chosen.split)
     val_size = args.val_size
     if val_size is None:
-        val_size = one.candidate.recipe.val_size if chosen.by_recipe else 0
+        val_size = fitting_val_size(one.candidate.recipe.val_size, data.train_count) if chosen.by_recipe else 0
     split = load_training_split(data, val_size=val_size, train_size=args.train_size)
     candidate = one.candidate.for_data(len(data.class_names), data.image_size)
     print(f"{one.title}: {candidate.cost.parameters:,} parameters, on {device.describe()}", flush=True)

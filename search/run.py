@@ -22,6 +22,7 @@ def parser() -> Parser:
         help="images: official folder or archive, image-folder tree or archive of one, or .npz "
         "(default: CIFAR_DATA, else official CIFAR-10, downloaded once)",
     )
+    p.add_split_option()
     p.add_argument(
         "--time-budget",
         type=duration,
@@ -66,7 +67,11 @@ def parser() -> Parser:
         type=natural,
         help="training images an epoch, a fixed stratified subset (default: planned)",
     )
-    p.add_argument("--val-size", type=natural, default=5000, help="training images kept for validation")
+    p.add_argument(
+        "--val-size",
+        type=natural,
+        help="training images kept for validation (default: a tenth, 5,000 at most; a fifth below 5,000 images)",
+    )
     p.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="how trials are proposed")
     p.add_argument("--pruner", choices=PRUNERS, default="promotion", help="which trials are trained beyond a rung")
     p.add_argument(

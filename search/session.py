@@ -79,7 +79,8 @@ def run_search(
     space = space_for(settings.space, problem, settings.param_budgets)  # a wrong space is told before data is fetched
     _require_trainable(settings, space)
     earlier = earlier_best(settings)
-    data = prepare(settings.data) if space.uses_images else None
+    data = prepare(settings.data, split=settings.split) if space.uses_images else None
+    _tell_split(data, settings, display)
     started = clock()
     held, whole = find_study(settings), settings
     claim_folder(settings, held)
@@ -138,6 +139,13 @@ def _require_trainable(settings: SearchSettings, space: SearchSpace) -> None:
             got=settings.space,
             remedy="Leave --retrain out",
         )
+
+
+def _tell_split(data: PreparedData | None, settings: SearchSettings, display: Display) -> None:
+    """Says how images were split that were not."""
+    if data is not None and settings.split is not None:
+        counts = f"{data.train_count:,} images for training and validation, {data.test_count:,} for the test"
+        display.say(f"split       {counts}: {settings.split:g} of each class, the same ones every time")
 
 
 def _part(study: optuna.Study | None, settings: SearchSettings, display: Display) -> SearchSettings | None:

@@ -9,12 +9,13 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from cifar.candidate import Candidate, RecipeFile, Variant
+from cifar.data.prepare import OFFICIAL
 from cifar.networks.imagenet import with_options
 from cifar.recipe import recipe_names
 from search.retraining.growth import grown_variants
 from search.retraining.models import register_networks
 from search.settings import STUDIES_FOLDER, SearchSettings, StudyError
-from search.study.attributes import MAC_BUDGET_PROPOSED, RECIPE, SOURCE, record
+from search.study.attributes import MAC_BUDGET_PROPOSED, RECIPE, SOURCE, SPLIT, record
 from search.study.folder import claim_folder
 from search.study.standing import choose_trials
 from search.study.study import require_study, stored_plan
@@ -56,6 +57,8 @@ class Chosen:
     """Name of the study that runs and files belong to."""
     source: str | None = None
     """Data source of the study; None for recipes, and for official CIFAR-10."""
+    split: float | None = None
+    """Share of each class that the study trains on, of a source that is not split; else None."""
     by_recipe: bool = False
     """Whether a recipe was named, not a trial."""
 
@@ -139,7 +142,8 @@ def _of_trials(wanted: str, study_name: str, storage: str | None, space: str | N
         longer = _longer(study, trial, candidate)
         named.append(NamedCandidate(f"trial-{trial.number}", title, candidate, longer))
     source = study.user_attrs.get(SOURCE)
-    return Chosen(tuple(named), study_name, None if source == "official CIFAR-10" else source)
+    known = None if source == OFFICIAL else source
+    return Chosen(tuple(named), study_name, known, study.user_attrs.get(SPLIT))
 
 
 def _longer(study: optuna.Study, trial: FrozenTrial, candidate: Candidate) -> tuple[Variant, ...]:

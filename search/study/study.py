@@ -18,7 +18,18 @@ from cifar.config import from_dict
 from cifar.files import atomic_write
 from search.planning.plan import Plan
 from search.settings import SearchSettings, StudyError
-from search.study.attributes import CANDIDATE, DATA, IDENTITY, MAC_BUDGET_PROPOSED, PLAN, SEED, SOURCE, SPACE, WORKER
+from search.study.attributes import (
+    CANDIDATE,
+    DATA,
+    IDENTITY,
+    MAC_BUDGET_PROPOSED,
+    PLAN,
+    SEED,
+    SOURCE,
+    SPACE,
+    SPLIT,
+    WORKER,
+)
 from search.study.folder import new_identity
 from search.study.storage import exists, open_storage, shown_url
 from search.study.trials import last_ones, reached
@@ -86,6 +97,7 @@ def create_study(
         (SPACE, settings.space),
         (DATA, fingerprint),
         (SOURCE, source),
+        (SPLIT, settings.split),
         (SEED, settings.seed),
         (MAC_BUDGET_PROPOSED, bool(fingerprint and plan.mac_budget and settings.mac_budget is None)),
     ):

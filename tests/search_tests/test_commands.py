@@ -112,6 +112,8 @@ BAD_INPUT = [
     ("run --device abacus --data {toy}", "a device is auto, cpu, cuda"),
     ("run --no-such-option", "unrecognized arguments"),
     ("run --study a/b", "plain folder name"),
+    ("run --split 1.5", "a share is a number between 0 and 1; got '1.5'"),
+    ("run --split 0.5 --data {toy}", "--split is for images that are not split yet"),
     ("run --val-size 400 --data {toy}", "--val-size must leave images to train on"),
     ("run --storage nonsense://x --data {toy}", "--storage must be a reachable"),
     ("retrain --study none", "the study must exist; got 'none'"),
