@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 from cifar.errors import UserError
@@ -60,9 +61,17 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps")
 
     def error(self, message: str) -> NoReturn:
-        """Prints one line that names the help, and exits with status 2."""
-        print(f"error: {message}. See {self.prog} --help.", file=sys.stderr)
+        """Prints one line that names the help and, for an unknown option, the nearest one; exits with status 2."""
+        unknown = re.search(r"unrecognized arguments: (--[^\s=]+)", message)
+        meant = nearest(unknown[1], self._option_string_actions) if unknown else ""
+        print(f"error: {message}.{meant} See {self.prog} --help.", file=sys.stderr)
         raise SystemExit(2)
+
+
+def nearest(given: str, known: Iterable[str]) -> str:
+    """A question after the known name that is most like the one given, to stand after a sentence; empty without one."""
+    found = difflib.get_close_matches(given, known, n=1)
+    return f" Did you mean {found[0]}?" if found else ""
 
 
 def run_command(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> int:

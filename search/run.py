@@ -6,21 +6,23 @@ import sys
 from collections.abc import Sequence
 
 from search.cli import Parser, counts, duration, natural, non_negative_count, run_command
-from search.settings import PRUNERS, SAMPLERS, SearchSettings
+from search.settings import DEFAULT_SPACE, PRUNERS, SAMPLERS, SearchSettings
 
 
 def parser() -> Parser:
     """The command's options."""
     p = Parser("run", "Search networks and training settings under hard limits; the same command again continues.")
     p.add_argument(
-        "--space", default="resnet_budget5m", help="built-in name, package.module:attribute, or a Python file"
+        "--space",
+        help=f"built-in name, package.module:attribute, or a Python file (default: the study's; {DEFAULT_SPACE} for a "
+        "new one)",
     )
     p.add_argument("--study", help="name of the study (default: after the space)")
     p.add_argument("--storage", help="Optuna storage URL or journal file (default: studies/<study>/study.db)")
     p.add_argument(
         "--data",
         help="images: official folder or archive, image-folder tree or archive of one, or .npz "
-        "(default: CIFAR_DATA, else official CIFAR-10, downloaded once)",
+        "(default: the study's, else CIFAR_DATA, else official CIFAR-10, downloaded once)",
     )
     p.add_split_option()
     p.add_argument(
@@ -92,7 +94,10 @@ def parser() -> Parser:
     p.add_argument(
         "--replicate", action="store_true", help="train an exact repeat again, with another seed, not reuse its result"
     )
-    p.add_argument("--quiet", action="store_true", help="print only errors")
+    shown = p.add_mutually_exclusive_group()
+    shown.add_argument("-q", "--quiet", action="store_true", help="print only the result, in one line, and errors")
+    shown.add_argument("-v", "--verbose", action="store_true", help="print a line an epoch in a terminal too, no table")
+    shown.add_argument("--json", action="store_true", help="print a JSON object a line, for programs")
     return p
 
 
@@ -103,30 +108,30 @@ def workers(text: str) -> int | None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses, searches, prints the best trial and what to do next."""
-    args = vars(parser().parse_args(argv))
-    quiet, limits = args.pop("quiet"), args.pop("param_budget") or ()
+    arguments = sys.argv[1:] if argv is None else argv
+    args = vars(parser().parse_args(arguments))
+    shown = {name: args.pop(name) for name in ("quiet", "verbose", "json")}
+    space, limits = args.pop("space"), args.pop("param_budget") or ()
     args |= {"param_budgets": limits} if len(limits) > 1 else {"param_budget": next(iter(limits), None)}
     auto = args["workers"] is None
     args |= {"auto_workers": auto, "workers": args["workers"] or 1}
-    settings = SearchSettings(max_trials=args.pop("trials"), warm_start=not args.pop("no_warm_start"), **args)
+    settings = SearchSettings(
+        max_trials=args.pop("trials"), warm_start=not args.pop("no_warm_start"), **args, space=space or DEFAULT_SPACE
+    )
     from search.finish import finish_search
-    from search.reporting.runs.run_report import print_outcome
-    from search.reporting.screen.closing import closing_lines, final_line
     from search.reporting.screen.terminal import choose_display
     from search.session import run_search
+    from search.study.study import as_begun
 
-    display = choose_display(quiet)
+    settings = as_begun(settings, space=space is None and settings.study is not None)
+    display = choose_display(**shown)
     try:
         study = run_search(settings, display)
         outcome = finish_search(study, settings, display) if settings.retrain else None
     except KeyboardInterrupt:
         display.say("stopped; nothing is lost, and the same command continues")
         raise
-    if outcome is not None and not quiet:
-        print_outcome(outcome)
-        display.say(final_line(study, outcome))
-    for line in closing_lines(study, settings, sys.argv[1:]):
-        display.say(line)
+    display.end(study, settings, arguments, outcome)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 from cifar.errors import UserError
 
 STUDIES_FOLDER = Path("studies")
+DEFAULT_SPACE = "resnet_budget5m"
 DEFAULT_TRIALS = 50
 SAMPLERS = ("tpe", "random", "qmc", "gp", "cmaes", "nsga2")
 SAMPLER_PACKAGES = {"qmc": "scipy", "gp": "scipy", "cmaes": "cmaes"}  # optional; Optuna imports them when first used
@@ -29,7 +30,7 @@ class StudyError(UserError):
 class SearchSettings:
     """What one call of the search is asked to do; None leaves the choice to the plan."""
 
-    space: str = "resnet_budget5m"
+    space: str = DEFAULT_SPACE
     """Built-in name, `package.module:attribute`, or path of a Python file."""
     study: str | None = None
     """Name of the study; None names it after the space."""

@@ -24,6 +24,7 @@ from cifar.runtime.seeds import derive_seed
 from search.engine.events import EpochDone, Event, TrialEnded, TrialOutcome, TrialStarted
 from search.engine.kept_models import checkpoint_of, trains_on_images
 from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, TrialJob, Verdict, candidate_of, described
+from search.format import format_epochs
 from search.planning.plan import Plan
 from search.study.attributes import (
     BASELINE,
@@ -245,14 +246,14 @@ class Ledger:
 
     def _paused(self, opened: OpenTrial, job: TrialJob, out_of_time: bool) -> Verdict:
         if opened.epoch >= job.end:
-            opened.pausing = f"waits at {opened.epoch} epochs"
+            opened.pausing = f"waits at {format_epochs(opened.epoch)}"
         elif out_of_time:
             opened.pausing = "time budget spent"
         return Verdict.SAVE if opened.pausing else Verdict.TRAIN_ON
 
     def _pruned(self, opened: OpenTrial, job: TrialJob, out_of_time: bool) -> Verdict:
         if opened.trial.should_prune():
-            reason = f"not among the best at {opened.epoch} epochs"
+            reason = f"not among the best at {format_epochs(opened.epoch)}"
         elif out_of_time or opened.epoch >= job.end:
             reason = "time budget spent" if out_of_time else "epoch budget spent"
         else:

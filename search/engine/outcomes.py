@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from optuna.trial import FrozenTrial, TrialState
 
 from search.engine.events import TrialOutcome
+from search.format import format_trials
 from search.study.attributes import REPEAT_OF, RETRY_OF
 from search.study.trials import is_feasible, is_paused, last_ones
 
@@ -61,7 +62,7 @@ def counts(found: Iterable[TrialOutcome | None]) -> str:
     if not all_of_them:
         return "no trials yet"
     parts = [f"{all_of_them.count(outcome)} {word(outcome)}" for outcome in ORDER if outcome in all_of_them]
-    return f"{len(all_of_them)} trial{'s' * (len(all_of_them) > 1)}: {', '.join(parts)}"
+    return f"{format_trials(len(all_of_them))}: {', '.join(parts)}"
 
 
 def counts_of(trials: Iterable[FrozenTrial]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from search.format import format_epochs
 from search.study.attributes import CONTINUES, PAUSED, REASON, RETRY_OF, WORKER, given, record
 from search.study.cached_storage import refresh, refreshed_trial
 from search.study.optuna_internals import live_trial, set_attribute
@@ -103,7 +104,7 @@ def is_claimed(study: optuna.Study, trial: FrozenTrial) -> bool:
 
 
 def _waited(trial: FrozenTrial) -> str:
-    return f"waited at {record(trial).paused} epochs for promotion"
+    return f"waited at {format_epochs(record(trial).paused)} for promotion"
 
 
 def _tell(study: optuna.Study, trial: FrozenTrial, state: TrialState, reason: str) -> None:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 import optuna
 import pandas as pd
 
 from cifar.config import from_dict
+from cifar.data.prepare import OFFICIAL
 from cifar.files import atomic_write
 from search.planning.plan import Plan
-from search.settings import SearchSettings, StudyError
+from search.settings import STUDIES_FOLDER, SearchSettings, StudyError
 from search.study.attributes import (
     CANDIDATE,
     DATA,
@@ -31,7 +32,7 @@ from search.study.attributes import (
     WORKER,
 )
 from search.study.folder import new_identity
-from search.study.storage import exists, open_storage, shown_url
+from search.study.storage import DATABASE, exists, open_storage, shown_url
 from search.study.trials import last_ones, reached
 
 
@@ -57,12 +58,38 @@ def require_study(settings: SearchSettings) -> optuna.Study:
     """
     study = find_study(settings)
     if study is None:
+        known = ", ".join(study_names(settings))
         raise StudyError(
             "the study must exist",
             got=f"{settings.study_name!r} in {shown_url(settings)}",
-            remedy="Start it with python -m search.run, or give --study and --storage as there",
+            remedy=f"Known studies: {known}" if known else "Start it with python -m search.run",
         )
     return study
+
+
+def study_names(settings: SearchSettings) -> list[str]:
+    """Names of the studies that there are: in the storage or, where none is given, in folders of their own."""
+    if settings.storage is None:
+        return sorted(path.parent.name for path in STUDIES_FOLDER.glob(f"*/{DATABASE}"))
+    return sorted(optuna.get_all_study_names(open_storage(settings))) if exists(settings) else []
+
+
+def as_begun(settings: SearchSettings, *, space: bool) -> SearchSettings:
+    """The settings with what the study began with, if it exists, where they leave it open.
+
+    Args:
+        settings: what the user asked for; data source and split may be open.
+        space: whether the space is open too.
+    """
+    held = find_study(settings)
+    if held is None:
+        return settings
+    attributes = held.user_attrs
+    if settings.data is None and attributes.get(SOURCE) != OFFICIAL:
+        settings = replace(settings, data=attributes.get(SOURCE))
+    if settings.split is None:
+        settings = replace(settings, split=attributes.get(SPLIT))
+    return replace(settings, space=attributes.get(SPACE, settings.space)) if space else settings
 
 
 def stored_plan(study: optuna.Study) -> Plan:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from search.engine.events import EpochDone, Event, TrialOutcome, TrialStarted
 from search.engine.outcomes import counts, word
-from search.format import format_duration, format_value
+from search.format import format_duration, format_trials, format_value
 from search.planning.plan import Plan
 
 
@@ -119,5 +119,5 @@ class Board:
         if self.deadline is not None:
             parts.append(f"{format_duration(max(0.0, self.deadline - now))} left")
         elif self.max_trials is not None:
-            parts.append(f"until {self.max_trials} trials")
+            parts.append(f"until {format_trials(self.max_trials)}")
         return " · ".join(parts)

@@ -9,7 +9,7 @@ import optuna
 
 from search.engine.kept_models import model_folder
 from search.engine.outcomes import counts_of
-from search.format import format_percent, format_value
+from search.format import format_epochs, format_percent, format_value
 from search.reporting.studies.standing_section import level, verdict
 from search.reporting.studies.study_card import card_path
 from search.retraining.final_evaluation import Outcome
@@ -19,6 +19,22 @@ from search.study.standing import standing
 from search.study.storage import shown_url
 from search.study.study import stored_plan
 from search.study.trials import reached
+
+NO_VALUE = "no trial has a value yet: give it more time with the same command"
+
+
+def best_line(study: optuna.Study, settings: SearchSettings) -> str:
+    """The best trial, its value and its size."""
+    stands, plan = standing(study), stored_plan(study)
+    if stands is None:
+        return NO_VALUE
+    best, size = stands.best, record(stands.best).parameters
+    value = format_value(best.value, percent=plan.train_size > 0)
+    part = "in the search, " if settings.retrain else ""
+    parameters = "" if size is None else f", {size:,} parameters"
+    return (
+        f"{part}best trial {best.number}: {value} after {reached(best)} of {format_epochs(plan.max_epochs)}{parameters}"
+    )
 
 
 def closing_lines(study: optuna.Study, settings: SearchSettings, arguments: Sequence[str]) -> list[str]:
@@ -31,18 +47,14 @@ def closing_lines(study: optuna.Study, settings: SearchSettings, arguments: Sequ
     """
     stands = standing(study)
     if stands is None:
-        return ["no trial has a value yet: give it more time with the same command"]
-    best, full = stands.best, stored_plan(study).max_epochs
-    size = record(best).parameters
+        return [NO_VALUE]
+    best = stands.best
     option = "" if settings.study is None and settings.space == "resnet_budget5m" else f" --study {settings.study_name}"
     option += "" if settings.storage is None else f" --storage {shlex.quote(shown_url(settings))}"
-    part = "in the search, " if settings.retrain else ""
-    value = format_value(best.value, percent=stored_plan(study).train_size > 0)
     counted = counts_of(study.get_trials(deepcopy=False))
     return [
         "",
-        f"{part}best trial {best.number}: {value} after {reached(best)} of {full} epochs"
-        + (f", {size:,} parameters" if size is not None else ""),
+        best_line(study, settings),
         *(f"           {sentence}" for sentence in (verdict(stands), *level(stands))),
         f"trials     {counted}",
         f"files      {card_path(settings).parent / 'trials.csv'}, summary in {card_path(settings)}",

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.engine.events import TrialOutcome
-from search.format import format_count, format_millions
+from search.format import format_count, format_epochs, format_millions
 from search.reporting.screen.board import Board, Row
 
 ROWS = 12  # trials shown at once
@@ -41,7 +41,7 @@ def _headline(board: Board) -> Text:
         return Text("searching", "bold")
     headline = Text(f"best so far: trial {best.number}, {board.show(best.value)}", "bold")
     if best.epoch < board.plan.max_epochs:
-        headline.append(f" after {best.epoch} of {board.plan.max_epochs} epochs", "not bold")
+        headline.append(f" after {best.epoch} of {format_epochs(board.plan.max_epochs)}", "not bold")
     return headline
 
 

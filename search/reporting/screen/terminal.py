@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TextIO
 
@@ -17,9 +17,14 @@ from search.engine.events import EpochDone, Event, TrialEnded, TrialOutcome, Tri
 from search.engine.outcomes import outcomes
 from search.format import format_epochs
 from search.planning.plan import Plan
+from search.reporting.runs.run_report import print_outcome
 from search.reporting.screen.board import Board, Row
+from search.reporting.screen.closing import best_line, closing_lines, final_line
+from search.reporting.screen.json_lines import event_line, message_line, result_line
 from search.reporting.screen.live import render
 from search.reporting.summary import summary_of
+from search.retraining.final_evaluation import Outcome
+from search.settings import SearchSettings
 from search.study.attributes import record
 from search.study.trials import reached
 from spaces.base import SearchSpace
@@ -38,6 +43,23 @@ class Display(ABC):
     @abstractmethod
     def event(self, event: Event) -> None:
         """Shows what happened; only within `showing`."""
+
+    def end(
+        self, study: optuna.Study, settings: SearchSettings, arguments: Sequence[str], outcome: Outcome | None
+    ) -> None:
+        """Shows what came out, and what to do next.
+
+        Args:
+            study: the study that was searched.
+            settings: what the search was asked to do.
+            arguments: the command's arguments.
+            outcome: what the final training gave; None without one.
+        """
+        if outcome is not None:
+            print_outcome(outcome)
+            self.say(final_line(study, outcome))
+        for line in closing_lines(study, settings, arguments):
+            self.say(line)
 
     @contextmanager
     def showing(
@@ -119,14 +141,38 @@ def _described(event: TrialStarted) -> str:
     return ", ".join(parts)
 
 
+class JsonDisplay(Display):
+    """Prints JSON objects, one a line, see `search.reporting.screen.json_lines`."""
+
+    def say(self, line: str) -> None:
+        """Prints a message."""
+        print(message_line(line), flush=True)
+
+    def event(self, event: Event) -> None:
+        """Prints what happened."""
+        print(event_line(event), flush=True)
+
+    def end(
+        self, study: optuna.Study, settings: SearchSettings, arguments: Sequence[str], outcome: Outcome | None
+    ) -> None:
+        """Prints the result."""
+        print(result_line(study, outcome), flush=True)
+
+
 class QuietDisplay(Display):
-    """Shows nothing."""
+    """Shows nothing but what came out."""
 
     def say(self, line: str) -> None:
         """Shows nothing."""
 
     def event(self, event: Event) -> None:
         """Shows nothing."""
+
+    def end(
+        self, study: optuna.Study, settings: SearchSettings, arguments: Sequence[str], outcome: Outcome | None
+    ) -> None:
+        """Prints the result in one line."""
+        print(best_line(study, settings) if outcome is None else final_line(study, outcome))
 
 
 class LiveDisplay(Display):
@@ -149,8 +195,8 @@ class LiveDisplay(Display):
         )
 
 
-def choose_display(quiet: bool) -> Display:
-    """Live in a terminal, plain lines elsewhere, or nothing."""
-    if quiet:
-        return QuietDisplay()
-    return LiveDisplay() if sys.stdout.isatty() else LineDisplay()
+def choose_display(*, quiet: bool = False, verbose: bool = False, json: bool = False) -> Display:
+    """Live in a terminal, plain lines elsewhere or where they are asked for, JSON lines, or the result alone."""
+    if quiet or json:
+        return QuietDisplay() if quiet else JsonDisplay()
+    return LiveDisplay() if sys.stdout.isatty() and not verbose else LineDisplay()

@@ -102,24 +102,26 @@ def usage_section(report: StudyReport) -> Section:
 
 
 def _savings(usage: ResourceUsage) -> list[str]:
-    full = f"Training every trial in full would have taken {usage.full_epochs:,} epochs"
+    full = f"Training every trial in full would have taken {format_epochs(usage.full_epochs)}"
     if usage.full_seconds >= 1:
         spent = format_duration(usage.training_seconds)
         full += f", about {format_duration(usage.full_seconds)} instead of {spent} of training"
     lines = [
         f"{full}.",
-        f"Saved by stopping {usage.unfinished} trials early: {usage.saved_by_stopping:,} epochs.",
+        f"Saved by stopping {usage.unfinished} trials early: {format_epochs(usage.saved_by_stopping)}.",
     ]
     if usage.resumed:
         lines.append(
-            f"Saved by resuming from a checkpoint, {usage.resumed} times: {usage.saved_by_resuming:,} epochs."
+            f"Saved by resuming from a checkpoint, {usage.resumed} times: {format_epochs(usage.saved_by_resuming)}."
             if usage.saved_by_resuming
             else f"{usage.resumed} promotions: none saved an epoch, since this space trains from the start each time."
         )
     if usage.repeats:
-        lines.append(f"Saved by {usage.repeats} repeats, whose result was reused: {usage.saved_by_repeats:,} epochs.")
+        lines.append(
+            f"Saved by {usage.repeats} repeats, whose result was reused: {format_epochs(usage.saved_by_repeats)}."
+        )
     if usage.lost_epochs:
-        lines.append(f"Lost in trials that failed or were interrupted: {usage.lost_epochs:,} epochs.")
+        lines.append(f"Lost in trials that failed or were interrupted: {format_epochs(usage.lost_epochs)}.")
     return lines
 
 

@@ -12,7 +12,7 @@ from search.engine.events import EpochDone, Event, TrialEnded, TrialOutcome, Tri
 from search.planning.plan import Plan
 from search.reporting.screen.board import Board
 from search.reporting.screen.live import STYLES, render
-from search.reporting.screen.terminal import LineDisplay, LiveDisplay, QuietDisplay, choose_display
+from search.reporting.screen.terminal import JsonDisplay, LineDisplay, LiveDisplay, QuietDisplay, choose_display
 
 PLAN = Plan(1, 4, 2, 1000, 100, 100, 300_000, None, from_top=True)
 
@@ -181,6 +181,8 @@ def test_the_live_table_stays_on_the_screen(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_display_is_chosen_by_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(choose_display(quiet=True), QuietDisplay)
     monkeypatch.setattr("sys.stdout", io.StringIO())
-    assert isinstance(choose_display(quiet=False), LineDisplay)
+    assert isinstance(choose_display(), LineDisplay)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    assert isinstance(choose_display(quiet=False), LiveDisplay)
+    assert isinstance(choose_display(), LiveDisplay)
+    assert isinstance(choose_display(verbose=True), LineDisplay)
+    assert isinstance(choose_display(json=True), JsonDisplay)
