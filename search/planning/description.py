@@ -91,9 +91,10 @@ def _short(plan: Plan, outlook: Forecast, settings: SearchSettings) -> Iterator[
         held["--time-budget"] = settings.time_budget * settings.workers / outlook.epoch_seconds / plan.max_epochs
     option = min(held, key=lambda name: held[name], default=None)
     if option is not None and held[option] < 1:
+        full = f"one full trial of {format_epochs(plan.max_epochs)}"
         yield (
-            f"short       {option} holds {held[option]:.2g} of one full trial of {format_epochs(plan.max_epochs)}, so none "
-            "is sure to be complete; raise it, or lower --max-epochs"
+            f"short       {option} holds {held[option]:.2g} of {full}, so none is "
+            "sure to be complete; raise it, or lower --max-epochs"
         )
 
 

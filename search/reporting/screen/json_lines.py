@@ -53,7 +53,7 @@ def result_line(study: optuna.Study, outcome: Outcome | None) -> str:
         best = {"trial": trial.number, "value": trial.value, "epochs": reached(trial)}
         best |= {"parameters": held.parameters, "macs": held.macs}
     counted = Counter(word(found) for _, found in outcomes(study.get_trials(deepcopy=False)))
-    test = {"test": None, "folder": None}
+    test: dict[str, object] = {"test": None, "folder": None}
     if outcome is not None:
         test = {"test": outcome.test.accuracy, "folder": str(outcome.folder)}
     return _line("result", {"study": study.study_name, "trials": dict(counted), "best": best, **test})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.format import format_bytes, format_count, format_duration, format_epochs, format_ordinal
+from search.format import format_bytes, format_count, format_duration, format_epochs, format_ordinal, format_trials
 from search.reporting.studies.pareto_sections import front_section, limits_section
 from search.reporting.studies.rank_correlation import FEWEST, RankCorrelation
 from search.reporting.studies.resource_usage import ResourceUsage
@@ -108,7 +108,7 @@ def _savings(usage: ResourceUsage) -> list[str]:
         full += f", about {format_duration(usage.full_seconds)} instead of {spent} of training"
     lines = [
         f"{full}.",
-        f"Saved by stopping {usage.unfinished} trials early: {format_epochs(usage.saved_by_stopping)}.",
+        f"Saved by stopping {format_trials(usage.unfinished)} early: {format_epochs(usage.saved_by_stopping)}.",
     ]
     if usage.resumed:
         lines.append(
