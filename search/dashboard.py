@@ -49,13 +49,16 @@ def make_server(settings: SearchSettings, host: str, port: int) -> tuple[WSGISer
     """
     import optuna_dashboard
 
+    from search.reporting.dashboard_view import DashboardView
     from search.study.storage import open_storage
     from search.study.study import require_study
 
     name = require_study(settings).study_name
     storage = open_storage(settings)
-    server = _listen(host, port, guarded(optuna_dashboard.wsgi(storage), only_loopback=host in LOOPBACK))
-    return server, f"http://{host}:{server.server_port}/dashboard/studies/{storage.get_study_id_from_name(name)}"
+    number = storage.get_study_id_from_name(name)
+    application = optuna_dashboard.wsgi(DashboardView(storage, number))
+    server = _listen(host, port, guarded(application, only_loopback=host in LOOPBACK))
+    return server, f"http://{host}:{server.server_port}/dashboard/studies/{number}"
 
 
 def guarded(application: Application, *, only_loopback: bool) -> Application:

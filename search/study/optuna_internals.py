@@ -13,7 +13,16 @@ from optuna.storages import BaseStorage
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial
 
-__all__ = ["FrozenStudy", "id_of_study", "id_of_trial", "live_trial", "set_attribute", "storage_of", "was_queued"]
+__all__ = [
+    "FrozenStudy",
+    "id_of_frozen_study",
+    "id_of_study",
+    "id_of_trial",
+    "live_trial",
+    "set_attribute",
+    "storage_of",
+    "was_queued",
+]
 
 
 def storage_of(study: optuna.Study) -> BaseStorage:
@@ -23,6 +32,11 @@ def storage_of(study: optuna.Study) -> BaseStorage:
 
 def id_of_study(study: optuna.Study) -> int:
     """The study's id in its storage."""
+    return study._study_id
+
+
+def id_of_frozen_study(study: FrozenStudy) -> int:
+    """The id of a study, as its storage lists it."""
     return study._study_id
 
 
