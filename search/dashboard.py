@@ -25,7 +25,11 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 def parser() -> Parser:
     """The command's options."""
-    p = Parser("dashboard", "Show a study in Optuna's dashboard, on this machine only unless --host says otherwise.")
+    p = Parser(
+        "dashboard",
+        "Show a study in Optuna's dashboard, on this machine only unless --host says otherwise.",
+        ("--study pictures", "--port 0"),
+    )
     p.add_study_options()
     p.add_argument("--host", default="127.0.0.1", help="address to listen on")
     p.add_argument("--port", type=port, default=8080, help="port to listen on; 0 takes a free one")

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
 def parser() -> Parser:
     """The command's options."""
-    p = Parser("lr_range", "Find a learning rate: train a few steps at a growing rate and watch the loss.")
-    what = p.add_mutually_exclusive_group()
+    p = Parser(
+        "lr_range",
+        "Find a learning rate: train a few steps at a growing rate and watch the loss.",
+        ("--recipe resnet9_onecycle", "--study pictures --trial 7 --steps 200"),
+    )
+    what = p.choice_of_one()
     what.add_argument("--trial", default="best", help="best or a trial's number")
     what.add_argument("--recipe", help="a built-in recipe or a TOML file; search.retrain knows their names")
     p.add_study_options()

@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 
 def parser() -> Parser:
     """The command's options."""
-    p = Parser("retrain", "Train the best trials of a study, or a recipe, in full; report them on the test images.")
-    what = p.add_mutually_exclusive_group()
+    p = Parser(
+        "retrain",
+        "Train the best trials of a study, or a recipe, in full; report them on the test images.",
+        ("--study pictures --trial top-3 --time-budget 5m", "--recipe resnet24_budget5m --data my_images.zip"),
+    )
+    p.group("what is trained")
+    what = p.choice_of_one()
     what.add_argument(
         "--trial",
         default="best",
@@ -38,6 +43,7 @@ def parser() -> Parser:
     p.add_space_option("the study's own network classes")
     p.add_argument("--data", help="images, as for search.run (default: the study's)")
     p.add_split_option()
+    p.group("how long, and on which images")
     p.add_argument("--epochs", type=positive, help="passes over the training images (default: the recipe's)")
     p.add_argument("--time-budget", type=duration, help="fit the epochs of a run to this time, such as 5m")
     p.add_argument(
@@ -47,9 +53,11 @@ def parser() -> Parser:
         f"above 1, and for trials with --keep best, {VAL_SIZE} where that is 0; a share of a set that is too small)",
     )
     p.add_argument("--train-size", type=natural, help="train on a fixed stratified subset of this size")
+    p.group("how it is trained")
     p.add_argument("--keep", choices=("last", "best", "ema"), help="weights to keep (default: the recipe's)")
     p.add_argument("--weights", type=Path, metavar="FILE", help="pretrained weights: a torchvision state dict")
     p.add_argument("--unfreeze", metavar="PARTS", help="pretrained parts to train, such as layer3,layer4; all; none")
+    p.group("seeds, machine and files")
     p.add_argument("--tta", action="store_true", help="report test-time augmentation too, separately")
     p.add_argument("--tensorboard", action="store_true", help="write a TensorBoard event file too (needs tensorboard)")
     p.add_argument("--seed", type=int, default=0, help="of weights, data order and augmentation")

@@ -11,7 +11,15 @@ from search.settings import DEFAULT_SPACE, PRUNERS, SAMPLERS, SearchSettings
 
 def parser() -> Parser:
     """The command's options."""
-    p = Parser("run", "Search networks and training settings under hard limits; the same command again continues.")
+    p = Parser(
+        "run",
+        "Search networks and training settings under hard limits; the same command again continues.",
+        (
+            "--time-budget 15m --retrain",
+            "--study own --data my_images --split 0.8 --param-budget 300k --trials 30",
+        ),
+    )
+    p.group("what is searched")
     p.add_argument(
         "--space",
         help=f"built-in name, package.module:attribute, or a Python file (default: the study's; {DEFAULT_SPACE} for a "
@@ -25,6 +33,7 @@ def parser() -> Parser:
         "(default: the study's, else CIFAR_DATA, else official CIFAR-10, downloaded once)",
     )
     p.add_split_option()
+    p.group("how long")
     p.add_argument(
         "--time-budget",
         type=duration,
@@ -42,6 +51,10 @@ def parser() -> Parser:
         help="stop at this many trials of the study in all (default: 50 without a time budget)",
     )
     p.add_argument(
+        "--epoch-budget", type=natural, help="stop when the trials of this call have trained this many epochs"
+    )
+    p.group("hard limits of every network")
+    p.add_argument(
         "--param-budget",
         type=counts,
         help="most parameters, such as 300k (default: the space's own); or several limits, such as 300k,1M,5M: each "
@@ -54,15 +67,13 @@ def parser() -> Parser:
         help="most multiply-accumulates an image, such as 40M; 0 is no limit "
         "(default: proposed for this machine if time is short)",
     )
+    p.group("how trials are trained and compared")
     p.add_argument("--min-epochs", type=natural, help="epochs of the first rung (default: planned)")
     p.add_argument("--max-epochs", type=natural, help="epochs of a full trial (default: planned)")
     p.add_argument(
         "--eta",
         type=natural,
         help="reduction factor: one of eta trials is trained beyond each rung (default: 2 for promotion, else 3)",
-    )
-    p.add_argument(
-        "--epoch-budget", type=natural, help="stop when the trials of this call have trained this many epochs"
     )
     p.add_argument(
         "--train-size",
@@ -74,6 +85,7 @@ def parser() -> Parser:
         type=natural,
         help="training images kept for validation (default: a tenth, 5,000 at most; a fifth below 5,000 images)",
     )
+    p.group("how trials are chosen")
     p.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="how trials are proposed")
     p.add_argument("--pruner", choices=PRUNERS, default="promotion", help="which trials are trained beyond a rung")
     p.add_argument(
@@ -81,6 +93,11 @@ def parser() -> Parser:
         help="where good candidates are expected, and most proposals are drawn at first: space (its own), none, or "
         "study:NAME, the best trial of that study (default: as the study began; space for a new one)",
     )
+    p.add_argument("--no-warm-start", action="store_true", help="do not try known good points first")
+    p.add_argument(
+        "--replicate", action="store_true", help="train an exact repeat again, with another seed, not reuse its result"
+    )
+    p.group("on this machine")
     p.add_argument("--seed", type=int, default=0, help="of the sampler and the trials")
     p.add_device_option()
     p.add_argument(
@@ -89,12 +106,9 @@ def parser() -> Parser:
         default=1,
         help="processes that run trials side by side; auto measures which number trains most",
     )
-    p.add_argument("--no-warm-start", action="store_true", help="do not try known good points first")
     p.add_argument("--deterministic", action="store_true", help="equal seeds give equal weights")
-    p.add_argument(
-        "--replicate", action="store_true", help="train an exact repeat again, with another seed, not reuse its result"
-    )
-    shown = p.add_mutually_exclusive_group()
+    p.group("what is printed")
+    shown = p.choice_of_one()
     shown.add_argument("-q", "--quiet", action="store_true", help="print only the result, in one line, and errors")
     shown.add_argument("-v", "--verbose", action="store_true", help="print a line an epoch in a terminal too, no table")
     shown.add_argument("--json", action="store_true", help="print a JSON object a line, for programs")

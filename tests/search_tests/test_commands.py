@@ -60,6 +60,26 @@ def test_options_import_nothing_heavy(name: str) -> None:
     assert result.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_ends_with_two_examples_that_parse(name: str) -> None:
+    *_, head, first, second = parser(name).format_help().splitlines()
+    assert head == "examples:"
+    for line in (first, second):
+        words = shlex.split(line)
+        assert words[:3] == ["python", "-m", f"search.{name}"]
+        parser(name).parse_args(words[3:])
+
+
+@pytest.mark.parametrize("name", ["run", "retrain"])
+def test_help_of_long_commands_is_in_groups(name: str) -> None:
+    groups = {group.title: [action.dest for action in group._group_actions] for group in parser(name)._action_groups}
+    assert groups.pop("options") == ["help"]
+    assert not groups.pop("positional arguments")
+    assert sorted(len(options) for options in groups.values())[0] >= 2
+    assert sum(map(len, groups.values())) == len(parser(name)._actions) - 1
+    assert max(map(len, groups.values())) <= 8
+
+
 def documented_commands() -> list[str]:
     """Every `python -m search.…` line in the documentation."""
     texts = [path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))]
@@ -121,8 +141,8 @@ def test_a_study_knows_its_space(curves: str, capsys: pytest.CaptureFixture[str]
 
 
 NAMED_OPTION = re.compile(r"(?<![\w(-])--[a-z]+(?:-[a-z]+)*")
-FOREIGN = {"--upgrade", "--logdir", "--dereference", "--hard-dereference", "--only"}
-"""Options of pip, TensorBoard, tar and a benchmark."""
+FOREIGN = {"--upgrade", "--logdir", "--dereference", "--hard-dereference", "--only", "--completion"}
+"""Options of pip, TensorBoard, tar, a benchmark, and `python -m search` itself."""
 WITH_OPTIONS = [  # documents and code; not pages, whose CSS has names of that form too
     *(ROOT / "docs").rglob("*.md"),
     ROOT / "README.md",
