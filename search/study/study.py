@@ -175,7 +175,8 @@ def write_trials_csv(study: optuna.Study, settings: SearchSettings) -> None:
     if CANDIDATE in table:
         table[CANDIDATE] = table[CANDIDATE].map(lambda value: json.dumps(value) if isinstance(value, dict) else value)
     table["epochs"] = [reached(t) for t in study.get_trials(deepcopy=False)]
-    table = table[table["number"].isin([t.number for t in last_ones(study.get_trials(deepcopy=False))])]
+    kept = {t.number for t in last_ones(study.get_trials(deepcopy=False))}
+    table = table.loc[[t.number in kept for t in study.get_trials(deepcopy=False)]]
     table = table.drop(columns=[name for name in (WORKER,) if name in table])
     with atomic_write(settings.folder / "trials.csv") as file:
         table.to_csv(file, index=False)

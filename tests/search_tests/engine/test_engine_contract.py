@@ -14,6 +14,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search.engine.engine import Engine, LocalEngine
+from search.format import format_epochs
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import CONTINUES, LAST_JOB, PAUSED, REASON, RETRY_OF, WORKER
@@ -39,7 +40,7 @@ def assert_all_told(study: optuna.Study) -> None:
         if trial.state is TrialState.PRUNED and trial.user_attrs.get(PAUSED):
             assert trial.last_step == trial.user_attrs[PAUSED]
             assert trial.value == trial.intermediate_values[trial.user_attrs[PAUSED]]
-            assert trial.user_attrs[REASON] == f"waited at {trial.last_step} epochs for promotion"
+            assert trial.user_attrs[REASON] == f"waited at {format_epochs(trial.last_step or 0)} for promotion"
 
 
 def assert_jobs_join(folder: Path) -> None:
