@@ -7,6 +7,7 @@ import signal
 import subprocess
 import warnings
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 
 import optuna
@@ -178,11 +179,11 @@ def test_the_study_is_an_ordinary_one(pruner: str, workplace: Path) -> None:
 
 @pytest.mark.parametrize("pruner", ["promotion", "hyperband"])
 def test_equal_seeds_give_equal_studies(pruner: str, workplace: Path) -> None:
-    space = logged_space(workplace)
-    studies = [
-        run_search(SearchSettings(space=space, storage=f"sqlite:///{file}.db", max_trials=8, seed=seed, pruner=pruner))
-        for file, seed in (("a", 7), ("b", 7), ("c", 8))
-    ]  # of one name, on which Optuna's HyperbandPruner depends
+    space, studies = logged_space(workplace), []
+    for folder, seed in (("a", 7), ("b", 7), ("c", 8)):  # of one name, on which Optuna's HyperbandPruner depends
+        (workplace / folder).mkdir()
+        with chdir(workplace / folder):
+            studies.append(run_search(SearchSettings(space=space, max_trials=8, seed=seed, pruner=pruner)))
     first, again, other = [[(t.params, t.state, t.intermediate_values) for t in s.trials] for s in studies]
     assert first == again
     assert not {p["x"] for p, _, _ in first} & {p["x"] for p, _, _ in other}
