@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import re
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
 
 from cifar.errors import UserError
 
@@ -14,24 +15,56 @@ SECONDS_A_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 COUNT_A_UNIT = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 
 
+EXAMPLES = "examples:"
+"""First line of the text after the options, whose lines stay as they are."""
+
+
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Adds an option's default to its help, unless the help says it in words or there is none."""
+    """Adds an option's default to its help, unless the help says it in words or there is none; keeps examples whole."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text.startswith(EXAMPLES) else super()._fill_text(text, width, indent)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        complete = action.default is None or (action.help is not None and "(default" in action.help)
+        complete = action.default in (None, False) or (action.help is not None and "(default" in action.help)
         return action.help if complete else super()._get_help_string(action)
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, without the usage text."""
+    """An argument parser whose errors are one line, without the usage text.
 
-    def __init__(self, prog: str, description: str) -> None:
+    Args:
+        prog: name of the command.
+        description: what it does.
+        examples: arguments of two examples, which end the help.
+    """
+
+    _group: argparse._ArgumentGroup | None = None
+
+    def __init__(self, prog: str, description: str, examples: tuple[str, str]) -> None:
         super().__init__(
             prog=f"python -m search.{prog}",
             description=description,
+            epilog="\n  ".join([EXAMPLES, *(f"python -m search.{prog} {example}" for example in examples)]),
             allow_abbrev=False,
             formatter_class=_HelpFormatter,
         )
+
+    def group(self, title: str) -> None:
+        """Begins a group of the help, to which the options that follow belong."""
+        self._group = self.add_argument_group(title)
+
+    def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
+        """Adds an option to the group that was begun last."""
+        return (
+            super().add_argument(*names, **options)
+            if self._group is None
+            else self._group.add_argument(*names, **options)
+        )
+
+    def choice_of_one(self) -> argparse._MutuallyExclusiveGroup:
+        """Options of which one may be given, in the group that was begun last."""
+        return (self if self._group is None else self._group).add_mutually_exclusive_group()
 
     def add_study_options(self) -> None:
         """Adds --study and --storage, which name a study that exists."""
@@ -46,14 +79,31 @@ class Parser(argparse.ArgumentParser):
         """
         self.add_argument("--space", help=f"space that defines {networks} (a Python file or module)")
 
+    def add_split_option(self) -> None:
+        """Adds --split."""
+        self.add_argument(
+            "--split",
+            type=share,
+            help="for images in <class>/ alone: share of each class for training, such as 0.8; the rest, the same "
+            "images every time, is for the test (default: as the study began, else the source is split already)",
+        )
+
     def add_device_option(self) -> None:
         """Adds --device."""
         self.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<index> or mps")
 
     def error(self, message: str) -> NoReturn:
-        """Prints one line that names the help, and exits with status 2."""
-        print(f"error: {message}. See {self.prog} --help.", file=sys.stderr)
+        """Prints one line that names the help and, for an unknown option, the nearest one; exits with status 2."""
+        unknown = re.search(r"unrecognized arguments: (--[^\s=]+)", message)
+        meant = nearest(unknown[1], self._option_string_actions) if unknown else ""
+        print(f"error: {message}.{meant} See {self.prog} --help.", file=sys.stderr)
         raise SystemExit(2)
+
+
+def nearest(given: str, known: Iterable[str]) -> str:
+    """A question after the known name that is most like the one given, to stand after a sentence; empty without one."""
+    found = difflib.get_close_matches(given, known, n=1)
+    return f" Did you mean {found[0]}?" if found else ""
 
 
 def run_command(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> int:
@@ -123,6 +173,14 @@ def positive(text: str) -> float:
 def non_negative(text: str) -> float:
     """A finite number above 0, or 0."""
     return 0.0 if text in ("0", "0.0") else positive(text)
+
+
+def share(text: str) -> float:
+    """A number between 0 and 1."""
+    value = positive(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"a share is a number between 0 and 1; got {text!r}")
+    return value
 
 
 def port(text: str) -> int:

@@ -25,7 +25,11 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 def parser() -> Parser:
     """The command's options."""
-    p = Parser("dashboard", "Show a study in Optuna's dashboard, on this machine only unless --host says otherwise.")
+    p = Parser(
+        "dashboard",
+        "Show a study in Optuna's dashboard, on this machine only unless --host says otherwise.",
+        ("--study pictures", "--port 0"),
+    )
     p.add_study_options()
     p.add_argument("--host", default="127.0.0.1", help="address to listen on")
     p.add_argument("--port", type=port, default=8080, help="port to listen on; 0 takes a free one")
@@ -49,13 +53,16 @@ def make_server(settings: SearchSettings, host: str, port: int) -> tuple[WSGISer
     """
     import optuna_dashboard
 
+    from search.reporting.dashboard_view import DashboardView
     from search.study.storage import open_storage
     from search.study.study import require_study
 
     name = require_study(settings).study_name
     storage = open_storage(settings)
-    server = _listen(host, port, guarded(optuna_dashboard.wsgi(storage), only_loopback=host in LOOPBACK))
-    return server, f"http://{host}:{server.server_port}/dashboard/studies/{storage.get_study_id_from_name(name)}"
+    number = storage.get_study_id_from_name(name)
+    application = optuna_dashboard.wsgi(DashboardView(storage, number))
+    server = _listen(host, port, guarded(application, only_loopback=host in LOOPBACK))
+    return server, f"http://{host}:{server.server_port}/dashboard/studies/{number}"
 
 
 def guarded(application: Application, *, only_loopback: bool) -> Application:

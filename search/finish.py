@@ -60,7 +60,7 @@ def finish_search(
         UserError: no trial has a value yet, or something that the user must mend.
     """
     display = display or QuietDisplay()
-    data = prepare(settings.data)
+    data = prepare(settings.data, split=settings.split)
     progress = progress_of(study, settings)
     if progress.winner is None:
         winner = _winner(study, settings, data, display, engine, clock)

@@ -31,7 +31,12 @@ def format_count(count: int | None, missing: str = "-") -> str:
 
 def format_epochs(count: int) -> str:
     """A number of epochs, such as `1 epoch` or `9 epochs`."""
-    return f"{count} epoch{'s' * (count != 1)}"
+    return f"{count:,} epoch{'s' * (count != 1)}"
+
+
+def format_trials(count: int) -> str:
+    """A number of trials, such as `1 trial` or `9 trials`."""
+    return f"{count:,} trial{'s' * (count != 1)}"
 
 
 def format_ordinal(number: int) -> str:

@@ -15,13 +15,18 @@ if TYPE_CHECKING:
 
 def parser() -> Parser:
     """The command's options."""
-    p = Parser("lr_range", "Find a learning rate: train a few steps at a growing rate and watch the loss.")
-    what = p.add_mutually_exclusive_group()
+    p = Parser(
+        "lr_range",
+        "Find a learning rate: train a few steps at a growing rate and watch the loss.",
+        ("--recipe resnet9_onecycle", "--study pictures --trial 7 --steps 200"),
+    )
+    what = p.choice_of_one()
     what.add_argument("--trial", default="best", help="best or a trial's number")
     what.add_argument("--recipe", help="a built-in recipe or a TOML file; search.retrain knows their names")
     p.add_study_options()
     p.add_space_option("the study's own network classes")
     p.add_argument("--data", help="images, as for search.run (default: the study's)")
+    p.add_split_option()
     p.add_argument(
         "--val-size",
         type=non_negative_count,
@@ -42,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parses, tests, writes the files, prints the suggestion."""
     args = parser().parse_args(argv)
     from cifar.data.prepare import prepare
-    from cifar.data.splits import load_training_split
+    from cifar.data.splits import fitting_val_size, load_training_split
     from cifar.lr_range import check_range, range_test
     from cifar.runtime.device import choose_device
     from search.reporting.pages.lr_range_page import RangePage, write_range_test
@@ -50,12 +55,19 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     check_range(args.low, args.high, args.steps)
     device = choose_device(args.device)
-    chosen = choose(recipe=args.recipe, trial=args.trial, study=args.study, storage=args.storage, space=args.space)
+    chosen = choose(
+        recipe=args.recipe,
+        trial=args.trial,
+        study=args.study,
+        storage=args.storage,
+        space=args.space,
+        in_folder=args.out is None,
+    )
     one = chosen.only("a range test")
-    data = prepare(args.data or chosen.source)
+    data = prepare(args.data or chosen.source, split=args.split or chosen.split)
     val_size = args.val_size
     if val_size is None:
-        val_size = one.candidate.recipe.val_size if chosen.by_recipe else 0
+        val_size = fitting_val_size(one.candidate.recipe.val_size, data.train_count) if chosen.by_recipe else 0
     split = load_training_split(data, val_size=val_size, train_size=args.train_size)
     candidate = one.candidate.for_data(len(data.class_names), data.image_size)
     print(f"{one.title}: {candidate.cost.parameters:,} parameters, on {device.describe()}", flush=True)

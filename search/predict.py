@@ -27,8 +27,9 @@ def parser() -> Parser:
         "predict",
         "Predict the classes of pictures. A picture is turned as its EXIF data says, cropped to its middle square, "
         "laid on white where it is transparent, and resized to the network's input.",
+        ("--model final cat.png", "--model studies/pictures/runs/final folder --json"),
     )
-    p.add_argument("--model", type=Path, required=True, help="folder of a retrained run, or of a study's kept model")
+    p.add_argument("--model", type=Path, required=True, help="a run's folder or name, or the folder of a kept model")
     p.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE", help="a picture, or a folder of pictures")
     p.add_argument("--top", type=natural, default=3, help="classes shown for each picture, the most probable first")
     p.add_argument("--json", action="store_true", help="print a JSON array with the probabilities of all classes")

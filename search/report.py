@@ -23,6 +23,7 @@ def parser() -> Parser:
         "report",
         "Report a study: whether its short runs can be trusted, plan against actual, accuracy against size. Or compare "
         "finished runs: accuracies, McNemar's test on the paired predictions, costs.",
+        ("--study pictures", "--compare final trial-0-seed0 --out comparison"),
     )
     p.add_study_options()
     p.add_argument(
@@ -56,10 +57,13 @@ def report_study(name: str, storage: str | None, out: Path | None) -> list[Path]
     from search.reporting.studies.study_sections import sections
     from search.reporting.study_page.page import write_study_page
     from search.reporting.tables import print_sections
+    from search.study.folder import claim_folder
     from search.study.study import require_study
 
     settings = SearchSettings(study=name, storage=storage)
     study = require_study(settings)
+    if out is None:
+        claim_folder(settings, study)
     report = study_report(study, settings.folder)
     require_trained(report)
     paths = write_study_report(out or settings.folder, report)

@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 
 def parser() -> Parser:
     """The command's options."""
-    p = Parser("retrain", "Train the best trials of a study, or a recipe, in full; report them on the test images.")
-    what = p.add_mutually_exclusive_group()
+    p = Parser(
+        "retrain",
+        "Train the best trials of a study, or a recipe, in full; report them on the test images.",
+        ("--study pictures --trial top-3 --time-budget 5m", "--recipe resnet24_budget5m --data my_images.zip"),
+    )
+    p.group("what is trained")
+    what = p.choice_of_one()
     what.add_argument(
         "--trial",
         default="best",
@@ -37,18 +42,22 @@ def parser() -> Parser:
     p.add_study_options()
     p.add_space_option("the study's own network classes")
     p.add_argument("--data", help="images, as for search.run (default: the study's)")
+    p.add_split_option()
+    p.group("how long, and on which images")
     p.add_argument("--epochs", type=positive, help="passes over the training images (default: the recipe's)")
     p.add_argument("--time-budget", type=duration, help="fit the epochs of a run to this time, such as 5m")
     p.add_argument(
         "--val-size",
         type=non_negative_count,
         help=f"training images kept for validation (default: 0 for trials, the recipe's for recipes; with --seeds "
-        f"above 1, and for trials with --keep best, {VAL_SIZE} where that is 0)",
+        f"above 1, and for trials with --keep best, {VAL_SIZE} where that is 0; a share of a set that is too small)",
     )
     p.add_argument("--train-size", type=natural, help="train on a fixed stratified subset of this size")
+    p.group("how it is trained")
     p.add_argument("--keep", choices=("last", "best", "ema"), help="weights to keep (default: the recipe's)")
     p.add_argument("--weights", type=Path, metavar="FILE", help="pretrained weights: a torchvision state dict")
     p.add_argument("--unfreeze", metavar="PARTS", help="pretrained parts to train, such as layer3,layer4; all; none")
+    p.group("seeds, machine and files")
     p.add_argument("--tta", action="store_true", help="report test-time augmentation too, separately")
     p.add_argument("--tensorboard", action="store_true", help="write a TensorBoard event file too (needs tensorboard)")
     p.add_argument("--seed", type=int, default=0, help="of weights, data order and augmentation")
@@ -94,8 +103,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.deterministic:
         use_deterministic_algorithms()
     chosen = _chosen(args)
-    settings = _settings(args, chosen)
-    data = prepare(args.data or chosen.source)
+    data = prepare(args.data or chosen.source, split=args.split or chosen.split)
+    settings = _settings(args, chosen, data.train_count)
     runs = planned_runs(chosen, range(args.seed, args.seed + args.seeds), args.out)
     require_folders(runs, args.out, data, settings)
     if args.seeds > 1:
@@ -143,12 +152,19 @@ def _chosen(args: Namespace) -> Chosen:
     """The candidates that the options name."""
     from search.retraining.candidates import choose
 
-    chosen = choose(recipe=args.recipe, trial=args.trial, study=args.study, storage=args.storage, space=args.space)
+    chosen = choose(
+        recipe=args.recipe,
+        trial=args.trial,
+        study=args.study,
+        storage=args.storage,
+        space=args.space,
+        in_folder=args.out is None,
+    )
     return chosen.transferred(args.weights, args.unfreeze)
 
 
-def _settings(args: Namespace, chosen: Chosen) -> RetrainSettings:
-    """The settings that the options give."""
+def _settings(args: Namespace, chosen: Chosen, train_count: int) -> RetrainSettings:
+    """The settings that the options give, for so many images."""
     from search.retraining.seeds import validation_size
 
     settings = RetrainSettings(
@@ -160,7 +176,7 @@ def _settings(args: Namespace, chosen: Chosen) -> RetrainSettings:
         seed=args.seed,
         train_size=args.train_size,
     )
-    return replace(settings, val_size=validation_size(chosen, settings, args.seeds))
+    return replace(settings, val_size=validation_size(chosen, settings, args.seeds, train_count))
 
 
 def _record_reference(args: Namespace, outcome: Outcome) -> None:

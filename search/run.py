@@ -6,14 +6,24 @@ import sys
 from collections.abc import Sequence
 
 from search.cli import Parser, counts, duration, natural, non_negative, non_negative_count, positive, run_command
-from search.settings import ENGINES, PRUNERS, SAMPLERS, SearchSettings, StudyError
+from search.settings import DEFAULT_SPACE, ENGINES, PRUNERS, SAMPLERS, SearchSettings, StudyError
 
 
 def parser() -> Parser:
     """The command's options."""
-    p = Parser("run", "Search networks and training settings under hard limits; the same command again continues.")
+    p = Parser(
+        "run",
+        "Search networks and training settings under hard limits; the same command again continues.",
+        (
+            "--time-budget 15m --retrain",
+            "--study own --data my_images --split 0.8 --param-budget 300k --trials 30",
+        ),
+    )
+    p.group("what is searched")
     p.add_argument(
-        "--space", default="resnet_budget5m", help="built-in name, package.module:attribute, or a Python file"
+        "--space",
+        help=f"built-in name, package.module:attribute, or a Python file (default: the study's; {DEFAULT_SPACE} for a "
+        "new one)",
     )
     p.add_argument("--study", help="name of the study (default: after the space)")
     p.add_argument("--storage", help="Optuna storage URL or journal file (default: studies/<study>/study.db)")
@@ -25,8 +35,10 @@ def parser() -> Parser:
     p.add_argument(
         "--data",
         help="images: official folder or archive, image-folder tree or archive of one, or .npz "
-        "(default: CIFAR_DATA, else official CIFAR-10, downloaded once)",
+        "(default: the study's, else CIFAR_DATA, else official CIFAR-10, downloaded once)",
     )
+    p.add_split_option()
+    p.group("how long")
     p.add_argument(
         "--time-budget",
         type=duration,
@@ -44,6 +56,10 @@ def parser() -> Parser:
         help="stop at this many trials of the study in all (default: 50 without a time budget)",
     )
     p.add_argument(
+        "--epoch-budget", type=natural, help="stop when the trials of this call have trained this many epochs"
+    )
+    p.group("hard limits of every network")
+    p.add_argument(
         "--param-budget",
         type=counts,
         help="most parameters, such as 300k (default: the space's own); or several limits, such as 300k,1M,5M: each "
@@ -56,6 +72,7 @@ def parser() -> Parser:
         help="most multiply-accumulates an image, such as 40M; 0 is no limit "
         "(default: proposed for this machine if time is short)",
     )
+    p.group("how trials are trained and compared")
     p.add_argument("--min-epochs", type=natural, help="epochs of the first rung (default: planned)")
     p.add_argument("--max-epochs", type=natural, help="epochs of a full trial (default: planned)")
     p.add_argument(
@@ -64,14 +81,16 @@ def parser() -> Parser:
         help="reduction factor: one of eta trials is trained beyond each rung (default: 2 for promotion, else 3)",
     )
     p.add_argument(
-        "--epoch-budget", type=natural, help="stop when the trials of this call have trained this many epochs"
-    )
-    p.add_argument(
         "--train-size",
         type=natural,
         help="training images an epoch, a fixed stratified subset (default: planned)",
     )
-    p.add_argument("--val-size", type=natural, default=5000, help="training images kept for validation")
+    p.add_argument(
+        "--val-size",
+        type=natural,
+        help="training images kept for validation (default: a tenth, 5,000 at most; a fifth below 5,000 images)",
+    )
+    p.group("how trials are chosen")
     p.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="how trials are proposed")
     p.add_argument("--pruner", choices=PRUNERS, default="promotion", help="which trials are trained beyond a rung")
     p.add_argument(
@@ -79,6 +98,11 @@ def parser() -> Parser:
         help="where good candidates are expected, and most proposals are drawn at first: space (its own), none, or "
         "study:NAME, the best trial of that study (default: as the study began; space for a new one)",
     )
+    p.add_argument("--no-warm-start", action="store_true", help="do not try known good points first")
+    p.add_argument(
+        "--replicate", action="store_true", help="train an exact repeat again, with another seed, not reuse its result"
+    )
+    p.group("on this machine")
     p.add_argument("--seed", type=int, default=0, help="of the sampler and the trials")
     p.add_device_option()
     p.add_argument(
@@ -110,12 +134,12 @@ def parser() -> Parser:
         type=natural,
         help="most trials that Ray trains side by side (default: as many as have room)",
     )
-    p.add_argument("--no-warm-start", action="store_true", help="do not try known good points first")
     p.add_argument("--deterministic", action="store_true", help="equal seeds give equal weights")
-    p.add_argument(
-        "--replicate", action="store_true", help="train an exact repeat again, with another seed, not reuse its result"
-    )
-    p.add_argument("--quiet", action="store_true", help="print only errors")
+    p.group("what is printed")
+    shown = p.choice_of_one()
+    shown.add_argument("-q", "--quiet", action="store_true", help="print only the result, in one line, and errors")
+    shown.add_argument("-v", "--verbose", action="store_true", help="print a line an epoch in a terminal too, no table")
+    shown.add_argument("--json", action="store_true", help="print a JSON object a line, for programs")
     return p
 
 
@@ -126,33 +150,33 @@ def workers(text: str) -> int | None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses, searches, prints the best trial and what to do next."""
-    args = vars(parser().parse_args(argv))
-    quiet, limits = args.pop("quiet"), args.pop("param_budget") or ()
+    arguments = sys.argv[1:] if argv is None else argv
+    args = vars(parser().parse_args(arguments))
+    shown = {name: args.pop(name) for name in ("quiet", "verbose", "json")}
+    space, limits = args.pop("space"), args.pop("param_budget") or ()
     args |= {"param_budgets": limits} if len(limits) > 1 else {"param_budget": next(iter(limits), None)}
     auto = args["workers"] is None
     if args["engine"] == "ray" and not auto and args["workers"] > 1:
         rule = "--workers is for processes on this machine; Ray takes as many trials as have room"
         raise StudyError(rule, got=args["workers"], remedy="Give --max-concurrent instead")
     args |= {"auto_workers": auto, "workers": args["workers"] or 1}
-    settings = SearchSettings(max_trials=args.pop("trials"), warm_start=not args.pop("no_warm_start"), **args)
+    settings = SearchSettings(
+        max_trials=args.pop("trials"), warm_start=not args.pop("no_warm_start"), **args, space=space or DEFAULT_SPACE
+    )
     from search.finish import finish_search
-    from search.reporting.runs.run_report import print_outcome
-    from search.reporting.screen.closing import closing_lines, final_line
     from search.reporting.screen.terminal import choose_display
     from search.session import run_search
+    from search.study.study import as_begun
 
-    display = choose_display(quiet)
+    settings = as_begun(settings, space=space is None and settings.study is not None)
+    display = choose_display(**shown)
     try:
         study = run_search(settings, display)
         outcome = finish_search(study, settings, display) if settings.retrain else None
     except KeyboardInterrupt:
         display.say("stopped; nothing is lost, and the same command continues")
         raise
-    if outcome is not None and not quiet:
-        print_outcome(outcome)
-        display.say(final_line(study, outcome))
-    for line in closing_lines(study, settings, sys.argv[1:]):
-        display.say(line)
+    display.end(study, settings, arguments, outcome)
 
 
 if __name__ == "__main__":

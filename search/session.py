@@ -22,6 +22,7 @@ from search.engine.driver import SearchRequest
 from search.engine.engine import Engine, LocalEngine
 from search.engine.events import Event, TrialEnded
 from search.engine.kept_models import keep_models, trains_on_images
+from search.engine.outcomes import counts_of
 from search.engine.scheduler import Clock
 from search.planning.description import describe, describe_rungs, shortfalls
 from search.planning.forecast import Forecast, forecast, forecast_at
@@ -37,6 +38,7 @@ from search.study.attributes import BASELINE, WARM_START
 from search.study.cached_storage import refresh
 from search.study.checkpoints import checkpoint_folder_of, settle_checkpoint_folder
 from search.study.exclusion import exclusive
+from search.study.folder import claim_folder
 from search.study.leases import Lease
 from search.study.prior import earlier_best, prior_start, settle_prior
 from search.study.progress import describe_progress, progress_of, time_counter
@@ -45,6 +47,7 @@ from search.study.session_log import close_call, measured_epoch, open_call
 from search.study.study import (
     check_continues,
     create_study,
+    find_study,
     find_whole_study,
     require_study,
     stored_plan,
@@ -82,9 +85,12 @@ def run_search(
     space = space_for(settings.space, problem, settings.param_budgets)  # a wrong space is told before data is fetched
     _require_trainable(settings, space)
     earlier = earlier_best(settings)
-    data = prepare(settings.data) if space.uses_images else None
+    data = prepare(settings.data, split=settings.split) if space.uses_images else None
+    _tell_split(data, settings, display)
     started = clock()
     held, whole = find_whole_study(settings), settings
+    # of a whole study; or of one that another call is making, which may have claimed the folder meanwhile
+    claim_folder(settings, held if held is not None else lambda: find_study(settings))
     if held is not None:
         check_continues(held, settings, data.fingerprint if data else None)
     part = _part(held, whole, display)
@@ -92,6 +98,7 @@ def run_search(
         return require_study(whole)
     settings = _with_workers(part, space, device, display)
     study, plan, outlook = _open(held, settings, space, data, device, display)
+    claim_folder(settings, study)
     count_time = time_counter(study, whole, clock, started)
     problem = _problem(plan, data)
     space = space_for(settings.space, problem, plan.param_budgets)
@@ -167,6 +174,13 @@ def _require_trainable(settings: SearchSettings, space: SearchSpace) -> None:
         )
 
 
+def _tell_split(data: PreparedData | None, settings: SearchSettings, display: Display) -> None:
+    """Says how images were split that were not."""
+    if data is not None and settings.split is not None:
+        counts = f"{data.train_count:,} images for training and validation, {data.test_count:,} for the test"
+        display.say(f"split       {counts}: {settings.split:g} of each class, the same ones every time")
+
+
 def _part(study: optuna.Study | None, settings: SearchSettings, display: Display) -> SearchSettings | None:
     """The settings with the time left to the search, where --retrain divides it, which is announced; None without."""
     if not settings.retrain:
@@ -235,7 +249,7 @@ def _open(
     """The study, continued or new, and its plan, both announced; what this call is expected to take, where known."""
     if study is not None:
         plan = stored_plan(study)
-        display.say(f"continuing study {settings.study_name!r} with its {len(study.trials)} trials")
+        display.say(f"continuing study {settings.study_name!r} with its {counts_of(study.get_trials(deepcopy=False))}")
         return study, plan, _outlook(study, plan, settings)
     outlook: Forecast | None = None
     if data is None:

@@ -13,6 +13,7 @@ from cifar.errors import UserError
 FINALS = "-finals"
 """Ending of the name of the study in which the best trials of another one are trained for longer."""
 STUDIES_FOLDER = Path("studies")
+DEFAULT_SPACE = "resnet_budget5m"
 DEFAULT_TRIALS = 50
 SAMPLERS = ("tpe", "random", "qmc", "gp", "cmaes", "nsga2")
 SAMPLER_PACKAGES = {"qmc": "scipy", "gp": "scipy", "cmaes": "cmaes"}  # optional; Optuna imports them when first used
@@ -32,7 +33,7 @@ class StudyError(UserError):
 class SearchSettings:
     """What one call of the search is asked to do; None leaves the choice to the plan."""
 
-    space: str = "resnet_budget5m"
+    space: str = DEFAULT_SPACE
     """Built-in name, `package.module:attribute`, or path of a Python file."""
     study: str | None = None
     """Name of the study; None names it after the space."""
@@ -43,6 +44,8 @@ class SearchSettings:
     `studies/<study>/checkpoints` for a new one."""
     data: str | None = None
     """Data source, see `cifar.data.prepare.prepare`; None is CIFAR_DATA or official CIFAR-10."""
+    split: float | None = None
+    """Share of each class for training, the rest being for the test, of images that are not split; else None."""
     time_budget: float | None = None
     """Seconds after which no epoch starts; None is no limit."""
     max_trials: int | None = None
@@ -63,8 +66,8 @@ class SearchSettings:
     """Reduction factor: one of eta trials is trained beyond each rung; None is 2 for promotion, else 3."""
     train_size: int | None = None
     """Training images an epoch: a fixed, stratified subset."""
-    val_size: int = 5000
-    """Images of the training set kept for validation."""
+    val_size: int | None = None
+    """Images of the training set kept for validation; None is a share of them, of CIFAR-10 5,000."""
     sampler: str = "tpe"
     """One of `SAMPLERS`."""
     pruner: str = "promotion"
@@ -130,7 +133,9 @@ class SearchSettings:
             "Lower --min-epochs",
         )
         compared = "--val-size must be 1 or more: trials are compared on it"
-        yield self.val_size >= 1, compared, self.val_size, "Try 5000"
+        yield self.val_size is None or self.val_size >= 1, compared, self.val_size, "Leave it out"
+        inside = self.split is None or 0 < self.split < 1
+        yield inside, "--split must be between 0 and 1", self.split, "Try 0.8"
         yield 0 <= self.seed < 2**63, "--seed must be in 0..2**63-1", self.seed, "Try 0"
 
     def _parameter_limits(self) -> Iterator[Check]:

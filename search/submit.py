@@ -16,8 +16,15 @@ if TYPE_CHECKING:
 
 def parser() -> Parser:
     """The command's options."""
-    p = Parser("submit", "Predict the images of a Kaggle test pickle and write a checked submission CSV.")
-    p.add_argument("--model", type=Path, required=True, help="folder of a retrained run, or of a study's kept model")
+    p = Parser(
+        "submit",
+        "Predict the images of a Kaggle test pickle and write a checked submission CSV.",
+        (
+            "--model final --pkl test.pkl --out submission.csv",
+            "--model final --pkl test.pkl --sample sample_submission.csv --tta",
+        ),
+    )
+    p.add_argument("--model", type=Path, required=True, help="a run's folder or name, or the folder of a kept model")
     p.add_argument("--pkl", type=Path, required=True, help="test pickle, read without executing anything in it")
     p.add_argument("--out", type=Path, default=Path("submission.csv"), help="CSV to write")
     p.add_argument("--header", help="the CSV's two column names, comma-separated (default: ID,Labels)")

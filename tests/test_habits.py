@@ -61,3 +61,13 @@ def test_every_dependency_has_a_lowest_version() -> None:
     extras = [needed for extra in described["optional-dependencies"].values() for needed in extra]
     for needed in (*described["dependencies"], *extras):
         assert ">=" in needed or needed.startswith(f"{described['name']}["), needed
+
+
+def test_what_commands_write_is_not_tracked(tmp_path: Path) -> None:
+    written = ["README.md", "trials.csv", "report.md", "study.db", "runs/final/weights.pt", ".owner"]
+    ignored = [f"studies/resnet_budget5m/{name}" for name in written]
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    (tmp_path / ".gitignore").write_text(read(".gitignore"))
+    line = ["git", "check-ignore", *ignored, "studies/reference/README.md"]
+    found = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
+    assert found.stdout.split() == ignored

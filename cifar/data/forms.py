@@ -3,7 +3,7 @@
 official     folder cifar-10-batches-py, a folder with it, or its tar.gz (`official`)
 image tree   train/<class>/*.jpg|jpeg|png and perhaps test/<class>/..., as a folder, a tar or a zip,
              perhaps inside one more folder; classes are the sorted folder names, images sorted by path
-             (`image_tree`)
+             (`image_tree`); with a split asked for, <class>/*.jpg|jpeg|png as well
 npz          train_images (N, 3, S, S) uint8, train_labels (N,), perhaps test_images and test_labels
              and class_names (k,) (`npz`)
 """
@@ -34,6 +34,8 @@ ACCEPTED_FORMS = (
     "train_labels"
 )
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
+SPLIT_SEED = 0
+"""Seed by which images that are not split yet are split."""
 OTHER_IMAGE_SUFFIXES = {".bmp", ".gif", ".tif", ".tiff", ".webp"}
 
 
@@ -76,6 +78,40 @@ class Decoded:
         for split, labels in (("train", self.train_labels), ("test", self.test_labels)):
             strange = labels[(labels < 0) | (labels >= classes)]
             require(len(strange) == 0, f"{split} labels must be in 0..{classes - 1}", strange[:1].tolist())
+
+    def split(self, share: float, source: Path) -> Decoded:
+        """The same with test images taken from the training images, of each class alike; the same ones every time.
+
+        Args:
+            share: share of each class that stays for training, between 0 and 1; at least one image stays, and at
+                least one of a class that has two goes.
+            source: where the images come from, for errors.
+
+        Raises:
+            DataError: there are test images already.
+        """
+        if len(self.test_labels):
+            raise DataError(
+                "--split is for images that are not split yet",
+                got=f"{len(self.test_labels)} test images in {source}",
+                remedy="Leave --split out",
+            )
+        order = np.random.RandomState(SPLIT_SEED).permutation(len(self.train_labels))
+        test = np.zeros(len(order), dtype=bool)
+        for label in range(len(self.class_names)):
+            of_class = order[self.train_labels[order] == label]
+            test[of_class[: min(len(of_class) - 1, max(1, round((1 - share) * len(of_class))))]] = True
+        images, labels = self.train_images, self.train_labels
+        return Decoded(self.class_names, images[~test], labels[~test], images[test], labels[test])
+
+
+def unsplit(source: Path) -> DataError:
+    """The error for folders of classes that are not split into training and test images."""
+    return DataError(
+        "images must lie in train/<class>/ and test/<class>/",
+        got=f"{source}, with classes but no train/",
+        remedy="Give --split 0.8, which keeps one of five images of each class for the test",
+    )
 
 
 def unknown_form(source: Path) -> DataError:

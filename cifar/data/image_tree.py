@@ -9,17 +9,26 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from cifar.data.forms import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES, Decoded, Images, Labels, unknown_form
+from cifar.data.forms import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES, Decoded, Images, Labels, unknown_form, unsplit
 from cifar.errors import DataError
+
+LOOSE = "loose"
+"""Split of images in <class>/, which are training images where there is no train/."""
 
 
 class ImageTree:
-    """The images of a tree met so far, by split, class and file name."""
+    """The images of a tree met so far, by split, class and file name.
 
-    def __init__(self, source: Path) -> None:
-        self.source = source
-        self.images: dict[str, dict[tuple[str, str], Images]] = {"train": {}, "test": {}}
-        self.roots: set[str] = set()
+    Args:
+        source: where they come from, for errors.
+        classes: whether images may lie in <class>/, without train/; they are training images.
+    """
+
+    def __init__(self, source: Path, *, classes: bool = False) -> None:
+        self.source, self.classes = source, classes
+        self.outside = False
+        self.images: dict[str, dict[tuple[str, str], Images]] = {"train": {}, "test": {}, LOOSE: {}}
+        self.roots: dict[bool, set[str]] = {False: set(), True: set()}  # of the tree, and of loose images
         self.size = 0
 
     def add(self, name: PurePosixPath, read: Callable[[], bytes]) -> None:
@@ -36,22 +45,25 @@ class ImageTree:
         if place is None:
             return
         root, split, class_name = place
-        self.roots.add(root)
-        if len(self.roots) > 1:
-            raise self._wrong(
-                "a source must hold one image tree", name, f"roots {sorted(self.roots)}", "Pack one tree only"
-            )
+        roots = self.roots[split == LOOSE]
+        roots.add(root)
+        if len(roots) > 1:
+            raise self._wrong("a source must hold one image tree", name, f"roots {sorted(roots)}", "Pack one tree only")
         self.images[split][class_name, name.name] = self._decode(name, read())
 
     def _place(self, name: PurePosixPath) -> tuple[str, str, str] | None:
         """Enclosing folder, split and class of an image; None for what is no image of the tree."""
         parts = name.parts
-        if not any(part in ("train", "test") for part in parts[:2]) or len(parts) < 2:
+        loose = not any(part in ("train", "test") for part in parts[:2])
+        self.outside |= loose and len(parts) > 1 and name.suffix.lower() in IMAGE_SUFFIXES
+        if len(parts) < 2 or (loose and not self.classes):
             return None
         if name.suffix.lower() in OTHER_IMAGE_SUFFIXES:
             raise self._wrong("images must be JPEG or PNG", name, name.suffix, "Convert them")
         if name.suffix.lower() not in IMAGE_SUFFIXES:
             return None
+        if loose:
+            return "/".join(parts[:-2]), LOOSE, parts[-2]
         if len(parts) == 4 and parts[1] in ("train", "test"):
             return parts[0], parts[1], parts[2]
         if len(parts) == 3 and parts[0] in ("train", "test"):
@@ -90,9 +102,9 @@ class ImageTree:
         Raises:
             DataError: there are no training images, or test images of an unknown class.
         """
-        train, test = self.images["train"], self.images["test"]
+        train, test = self.images["train"] or self.images[LOOSE], self.images["test"]
         if not train:
-            raise unknown_form(self.source)
+            raise unsplit(self.source) if self.outside else unknown_form(self.source)
         class_names = sorted({class_name for class_name, _ in train})
         for class_name, file in test:
             if class_name not in class_names:

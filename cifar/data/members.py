@@ -9,21 +9,25 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from cifar.data.forms import IMAGE_SUFFIXES, OFFICIAL_FILES, OFFICIAL_FOLDER, TRAIN_BATCHES, unknown_form
+from cifar.data.forms import IMAGE_SUFFIXES, OFFICIAL_FILES, OFFICIAL_FOLDER, TRAIN_BATCHES, unknown_form, unsplit
 from cifar.errors import DataError
 
 Member = tuple[PurePosixPath, Callable[[], bytes]]
 """A file's name within the source, and what reads it; to be read before the next one is asked for."""
 
 
-def members(source: Path) -> Iterator[Member]:
+def members(source: Path, *, classes: bool = False) -> Iterator[Member]:
     """The files of a source; an archive is recognised by its first bytes, not by its name.
+
+    Args:
+        source: an existing file or folder.
+        classes: whether a folder may hold classes, without train/.
 
     Raises:
         DataError: in no accepted form.
     """
     if source.is_dir():
-        return ((PurePosixPath(name), path.read_bytes) for name, path in folder_files(source))
+        return ((PurePosixPath(name), path.read_bytes) for name, path in folder_files(source, classes=classes))
     with source.open("rb") as file:
         head = file.read(512)
     if head.startswith(b"PK"):
@@ -70,12 +74,28 @@ def _require_end_of_archive(source: Path, archive: tarfile.TarFile) -> None:
         raise tarfile.ReadError(f"damaged or cut after {archive.offset} bytes of tar")
 
 
-def folder_files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Name within the data set, and place on disk, of every file of an official folder or image tree."""
+def folder_files(folder: Path, *, classes: bool = False) -> Iterator[tuple[str, Path]]:
+    """Name within the data set, and place on disk, of every file of an official folder or image tree.
+
+    Args:
+        folder: the source.
+        classes: whether it may hold classes, without train/.
+
+    Raises:
+        DataError: in no accepted form.
+    """
     for official in (folder, folder / OFFICIAL_FOLDER):
         if (official / TRAIN_BATCHES[0]).is_file():
             return _official_files(official)
-    return _tree_files(_tree_root(folder))
+    root = _tree_root(folder)
+    if root is not None:
+        return (file for split in ("train", "test") if (root / split).is_dir() for file in _files(root, root / split))
+    files = list(_files(folder, folder))
+    if not any("/" in name and Path(name).suffix.lower() in IMAGE_SUFFIXES for name, _ in files):
+        raise unknown_form(folder)
+    if not classes:
+        raise unsplit(folder)
+    return iter(files)
 
 
 def _official_files(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -84,23 +104,21 @@ def _official_files(folder: Path) -> Iterator[tuple[str, Path]]:
             yield f"{OFFICIAL_FOLDER}/{name}", folder / name
 
 
-def _tree_files(root: Path) -> Iterator[tuple[str, Path]]:
-    for split in ("train", "test"):
-        if (root / split).is_dir():
-            for parent, _, files in os.walk(root / split, onerror=_raise, followlinks=True):
-                for file in files:
-                    path = Path(parent, file)
-                    yield path.relative_to(root).as_posix(), path
+def _files(root: Path, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Every file below a folder, with its name from the root on."""
+    for parent, _, files in os.walk(folder, onerror=_raise, followlinks=True):
+        for file in files:
+            path = Path(parent, file)
+            yield path.relative_to(root).as_posix(), path
 
 
 def _raise(error: OSError) -> None:
     raise error
 
 
-def _tree_root(folder: Path) -> Path:
+def _tree_root(folder: Path) -> Path | None:
+    """The folder that holds train/; None where there is none, or more than one."""
     if (folder / "train").is_dir():
         return folder
     roots = [child for child in folder.iterdir() if (child / "train").is_dir()]
-    if len(roots) != 1:
-        raise unknown_form(folder)
-    return roots[0]
+    return roots[0] if len(roots) == 1 else None

@@ -56,12 +56,14 @@ class PreparedData:
     """Height and width in pixels."""
 
 
-def prepare(source: str | Path | None = None, *, cache: Path | None = None) -> PreparedData:
+def prepare(source: str | Path | None = None, *, split: float | None = None, cache: Path | None = None) -> PreparedData:
     """Decodes a data source into the cache, unless it is there already.
 
     Args:
         source: a file or folder in an accepted form (see `cifar.data.forms`). None means the environment
             variable CIFAR_DATA or, without it, the official CIFAR-10, downloaded if it is not in the cache.
+        split: share of each class for training, the rest being for the test, of a source without test images;
+            None leaves the images as they are.
         cache: the cache folder; see above for its default.
 
     Raises:
@@ -73,8 +75,8 @@ def prepare(source: str | Path | None = None, *, cache: Path | None = None) -> P
     path = Path(os.path.expanduser(given)) if given is not None else official_source(root)
     if not os.path.exists(path):  # Path.exists raises where a folder may not be searched
         raise DataError("a data source must exist", got=path, remedy=f"Check the path, and give {ACCEPTED_FORMS}")
-    folder = root / "prepared" / f"{CACHE_FORMAT}-{source_key(path)}"
-    meta = read_meta(folder, SourceMeta) or _write_decoded(folder, decode(path, strict=given is None))
+    folder = root / "prepared" / f"{CACHE_FORMAT}-{source_key(path, split)}"
+    meta = read_meta(folder, SourceMeta) or _write_decoded(folder, decode(path, strict=given is None, split=split))
     return PreparedData(
         folder=folder,
         source=OFFICIAL if given is None else str(given),

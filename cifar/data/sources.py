@@ -26,26 +26,28 @@ HASHED_WHOLE = 256 * 2**20
 """Archives up to this many bytes are known by all their content (a second), greater ones by their ends."""
 
 
-def decode(source: Path, *, strict: bool = False) -> Decoded:
+def decode(source: Path, *, strict: bool = False, split: float | None = None) -> Decoded:
     """Every image of a source.
 
     Args:
         source: an existing file or folder.
+        split: share of each class for training, the rest being for the test, of a source without test images;
+            None leaves the images as they are.
         strict: refuse official batches with a wrong checksum, rather than warn once through `logging`.
 
     Raises:
         DataError: damaged, unreadable, or in no accepted form.
     """
     with _damage_as_data_error(source):
-        decoded = decode_npz(source) if is_npz(source) else _decode_members(source, strict)
+        decoded = decode_npz(source) if is_npz(source) else _decode_members(source, strict, classes=split is not None)
     decoded.check(source)
-    return decoded
+    return decoded if split is None else decoded.split(split, source)
 
 
-def _decode_members(source: Path, strict: bool) -> Decoded:
+def _decode_members(source: Path, strict: bool, *, classes: bool) -> Decoded:
     batches = OfficialBatches(source)
-    tree = ImageTree(source)
-    for name, read in members(source):
+    tree = ImageTree(source, classes=classes)
+    for name, read in members(source, classes=classes):
         if name.parent.name == OFFICIAL_FOLDER:
             batches.add(name.name, read)
         elif not any(part.startswith(".") or part == "__MACOSX" for part in name.parts):
@@ -53,8 +55,8 @@ def _decode_members(source: Path, strict: bool) -> Decoded:
     return batches.decoded(strict) if batches.found else tree.decoded()
 
 
-def source_key(source: Path) -> str:
-    """A hexadecimal name of a source's present state, found without decoding it.
+def source_key(source: Path, split: float | None = None) -> str:
+    """A name of a source's present state, and of how it is split, found without decoding it.
 
     An archive is known by its content; a folder by its place and the names, sizes and times of change in it.
 
@@ -63,14 +65,14 @@ def source_key(source: Path) -> str:
     """
     digest = hashlib.sha256()
     with _damage_as_data_error(source):
-        for part in _folder_state(source) if source.is_dir() else _file_state(source):
+        for part in _folder_state(source, split is not None) if source.is_dir() else _file_state(source):
             digest.update(part)
-    return digest.hexdigest()[:24]
+    return digest.hexdigest()[:24] + (f"-split-{split!r}" if split else "")
 
 
-def _folder_state(folder: Path) -> Iterator[bytes]:
+def _folder_state(folder: Path, classes: bool) -> Iterator[bytes]:
     yield os.fsencode(folder.resolve())
-    for name, path in sorted(folder_files(folder)):
+    for name, path in sorted(folder_files(folder, classes=classes)):
         stat = path.stat()
         yield os.fsencode(f"\n{name}\0{stat.st_size} {stat.st_mtime_ns}")
 

@@ -20,6 +20,28 @@ from cifar.data.images import ImageSet
 from cifar.data.prepare import PreparedData
 from cifar.errors import DataError
 
+MOST_VALIDATION = 5000
+"""Validation images that are enough: they give an accuracy of 90 % a standard error of 0.4 points."""
+
+
+def usual_val_size(train_count: int) -> int:
+    """Validation images of a set for which nobody said how many: a tenth, of a small set a fifth.
+
+    Args:
+        train_count: images for training and validation together.
+    """
+    return min(MOST_VALIDATION, max(1, train_count // 10, min(1000, train_count // 5)))
+
+
+def fitting_val_size(wanted: int, train_count: int) -> int:
+    """The validation images that a recipe wants, or the usual share of a set that is too small for them.
+
+    Args:
+        wanted: validation images of the recipe.
+        train_count: images for training and validation together.
+    """
+    return wanted if 2 * wanted <= train_count else min(wanted, usual_val_size(train_count))
+
 
 @dataclass(frozen=True)
 class TrainingSplit:

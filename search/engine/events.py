@@ -16,6 +16,8 @@ class TrialOutcome(Enum):
     """Ended early: not among the best, out of time, or diverged."""
     PAUSED = "paused"
     """Waits with a checkpoint; may be resumed."""
+    QUEUED = "queued"
+    """Put back before it had a checkpoint: its candidate is tried again, as another trial."""
     REPEATED = "repeated"
     """Proposed a candidate that had been tried; its result is reused."""
     FAILED = "failed"
@@ -38,6 +40,10 @@ class TrialStarted:
     """The candidate in a few words."""
     parameters: int | None
     macs: int | None
+    start: int = 0
+    """Epochs that the trial has been trained for; 0 is a new one."""
+    replaces: int | None = None
+    """Number of the closed or failed trial that goes on as this one."""
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,12 @@ from cifar.runtime.seeds import derive_seed
 from search.engine.events import EpochDone, Event, TrialEnded, TrialOutcome, TrialStarted
 from search.engine.kept_models import trains_on_images
 from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, TrialJob, Verdict, candidate_of, described
+from search.format import format_epochs
 from search.planning.plan import Plan
 from search.study.attributes import (
     BASELINE,
     CANDIDATE,
+    CONTINUES,
     EPOCH_SECONDS,
     FINGERPRINT,
     LAST_JOB,
@@ -38,7 +40,9 @@ from search.study.attributes import (
     PAUSED,
     REASON,
     REPEAT_OF,
+    RETRY_OF,
     SEED,
+    SUMMARY,
     WORKER,
     given,
     record,
@@ -150,7 +154,8 @@ class Ledger:
 
     def _job(self, trial: Trial, attributes: Mapping[str, Any], candidate: Proposal, start: int, end: int) -> TrialJob:
         seed = trial.user_attrs[SEED]
-        self.emit(TrialStarted(trial.number, candidate.summary, *_cost(candidate)))
+        replaces = trial.user_attrs.get(CONTINUES, trial.user_attrs.get(RETRY_OF))
+        self.emit(TrialStarted(trial.number, candidate.summary, *_cost(candidate), start, replaces))
         read_from = saved_checkpoint(self.checkpoints, seed, start) if start and self.resumable else None
         # without images there may be nothing to save
         epochs_done = start if read_from or (self.resumable and not self.space.uses_images) else 0
@@ -173,6 +178,7 @@ class Ledger:
         """Records what the candidate is and costs; ends the trial untrained if it breaks a limit."""
         described = candidate.to_dict()
         trial.set_user_attr(CANDIDATE, described)
+        trial.set_user_attr(SUMMARY, candidate.summary)
         trial.set_user_attr(FINGERPRINT, fingerprint(described))
         trial.set_user_attr(SEED, derive_seed(self.seed, "trial", trial.number))
         broken = []
@@ -255,14 +261,14 @@ class Ledger:
 
     def _paused(self, opened: OpenTrial, job: TrialJob, out_of_time: bool) -> Verdict:
         if opened.epoch >= job.end:
-            opened.pausing = f"waits at {opened.epoch} epochs"
+            opened.pausing = f"waits at {format_epochs(opened.epoch)}"
         elif out_of_time:
             opened.pausing = "time budget spent"
         return Verdict.SAVE if opened.pausing else Verdict.TRAIN_ON
 
     def _pruned(self, opened: OpenTrial, job: TrialJob, out_of_time: bool) -> Verdict:
         if opened.trial.should_prune():
-            reason = f"not among the best at {opened.epoch} epochs"
+            reason = f"not among the best at {format_epochs(opened.epoch)}"
         elif out_of_time or opened.epoch >= job.end:
             reason = "time budget spent" if out_of_time else "epoch budget spent"
         else:
@@ -322,7 +328,7 @@ class Ledger:
         if opened.start:
             opened.trial.set_user_attr(PAUSED, opened.start)
             return self._told(TrialEnded(number, TrialOutcome.PAUSED, None, opened.start, reason))
-        ended = self._end(opened.trial, TrialState.FAIL, TrialOutcome.FAILED, reason)
+        ended = self._end(opened.trial, TrialState.FAIL, TrialOutcome.QUEUED, reason)
         requeue(self.study, self.study.trials[number])
         return ended
 

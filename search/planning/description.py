@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 from cifar.runtime.device import Device
-from search.format import format_bytes, format_duration, format_limits
+from search.format import format_bytes, format_duration, format_epochs, format_limits, format_trials
 from search.planning.forecast import Forecast, disk
 from search.planning.plan import Plan
 from search.planning.planner import FEWEST_IMAGES
@@ -18,7 +18,7 @@ ENOUGH_TRIALS = 16
 TELLING_IMAGES = 200_000
 """Training images of a full trial below which it says little of a training many times as long. In ten minutes on
 two cores, with 49,600 images a full trial, the default stayed 7.5 points ahead of the best of 21 other trials
-(studies/resnet_budget5m/README.md)."""
+(docs/example_study/README.md)."""
 
 
 def describe(plan: Plan, outlook: Forecast, settings: SearchSettings, device: Device) -> list[str]:
@@ -30,7 +30,7 @@ def describe(plan: Plan, outlook: Forecast, settings: SearchSettings, device: De
         describe_rungs(plan),
         f"epoch       {plan.train_size:,} training images, validated on {plan.val_limit:,}; "
         f"about {outlook.epoch_seconds:.2g} s",
-        f"expected    {outlook.trials} trials in {format_duration(outlook.seconds)}, until about {ending}",
+        f"expected    {format_trials(outlook.trials)} in {format_duration(outlook.seconds)}, until about {ending}",
         *_disk(plan, outlook, settings),
         *_few_images(plan),
         *_default_alone(plan, outlook, settings),
@@ -40,7 +40,8 @@ def describe(plan: Plan, outlook: Forecast, settings: SearchSettings, device: De
 
 def describe_rungs(plan: Plan) -> str:
     """The line about the rungs."""
-    return f"rungs       {', '.join(map(str, plan.rungs))} epochs; one of {plan.eta} trials is trained beyond each"
+    epochs = ", ".join([*map(str, plan.rungs[:-1]), format_epochs(plan.rungs[-1])])
+    return f"rungs       {epochs}; one of {plan.eta} trials is trained beyond each"
 
 
 def shortfalls(plan: Plan, outlook: Forecast, settings: SearchSettings) -> list[str]:
@@ -90,8 +91,9 @@ def _short(plan: Plan, outlook: Forecast, settings: SearchSettings) -> Iterator[
         held["--time-budget"] = settings.time_budget * settings.workers / outlook.epoch_seconds / plan.max_epochs
     option = min(held, key=lambda name: held[name], default=None)
     if option is not None and held[option] < 1:
+        full = f"one full trial of {format_epochs(plan.max_epochs)}"
         yield (
-            f"short       {option} holds {held[option]:.2g} of one full trial of {plan.max_epochs} epochs, so none is "
+            f"short       {option} holds {held[option]:.2g} of {full}, so none is "
             "sure to be complete; raise it, or lower --max-epochs"
         )
 

@@ -11,6 +11,7 @@ import math
 from dataclasses import replace
 
 from cifar.data.prepare import PreparedData
+from cifar.data.splits import usual_val_size
 from search.planning.forecast import EVALUATION_COST, TYPICAL_COST, forecast
 from search.planning.plan import Plan
 from search.planning.rungs import divisions, rungs
@@ -71,7 +72,8 @@ def make_plan(settings: SearchSettings, data: PreparedData, param_budget: int | 
     Raises:
         StudyError: the settings contradict each other or the data.
     """
-    train_count = _training_images(settings, data)
+    val_size = usual_val_size(data.train_count) if settings.val_size is None else settings.val_size
+    train_count = _training_images(settings, data, val_size)
     mac_budget, images = _networks_and_images(settings, data.image_size, param_budget, speed)
     max_epochs, train_size = _epochs(settings, images, train_count)
     plan = Plan(
@@ -80,8 +82,8 @@ def make_plan(settings: SearchSettings, data: PreparedData, param_budget: int | 
         eta=settings.reduction,
         from_top=settings.pruner == "promotion",
         train_size=train_size,
-        val_size=settings.val_size,
-        val_limit=min(settings.val_size, max(1000, round(train_size * EVALUATED_SHARE))),
+        val_size=val_size,
+        val_limit=min(val_size, max(1000, round(train_size * EVALUATED_SHARE))),
         param_budget=param_budget,
         mac_budget=mac_budget,
         image_size=data.image_size,
@@ -92,13 +94,13 @@ def make_plan(settings: SearchSettings, data: PreparedData, param_budget: int | 
     return replace(plan, startup_trials=max(3, min(10, round(STARTUP_SHARE * expected))))
 
 
-def _training_images(settings: SearchSettings, data: PreparedData) -> int:
+def _training_images(settings: SearchSettings, data: PreparedData, val_size: int) -> int:
     """Images of the training split; refuses sizes that it cannot have."""
-    train_count = data.train_count - settings.val_size
+    train_count = data.train_count - val_size
     if train_count < 1:
         raise StudyError(
             "--val-size must leave images to train on",
-            got=f"{settings.val_size} of {data.train_count}",
+            got=f"{val_size} of {data.train_count}",
             remedy="Lower it",
         )
     if settings.train_size and settings.train_size > train_count:

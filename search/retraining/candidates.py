@@ -9,12 +9,14 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from cifar.candidate import Candidate, RecipeFile, Variant
+from cifar.data.prepare import OFFICIAL
 from cifar.networks.imagenet import with_options
 from cifar.recipe import recipe_names
 from search.retraining.growth import grown_variants
 from search.retraining.models import register_networks
 from search.settings import STUDIES_FOLDER, SearchSettings, StudyError
-from search.study.attributes import MAC_BUDGET_PROPOSED, RECIPE, SOURCE, record
+from search.study.attributes import MAC_BUDGET_PROPOSED, RECIPE, SOURCE, SPLIT, record
+from search.study.folder import claim_folder
 from search.study.standing import choose_trials
 from search.study.study import require_study, stored_plan
 from search.study.trials import reached
@@ -73,6 +75,8 @@ class Chosen:
     """Name of the study that runs and files belong to."""
     source: str | None = None
     """Data source of the study; None for recipes, and for official CIFAR-10."""
+    split: float | None = None
+    """Share of each class that the study trains on, of a source that is not split; else None."""
     by_recipe: bool = False
     """Whether a recipe was named, not a trial."""
 
@@ -115,7 +119,9 @@ class Chosen:
         )
 
 
-def choose(*, recipe: str | None, trial: str, study: str, storage: str | None, space: str | None) -> Chosen:
+def choose(
+    *, recipe: str | None, trial: str, study: str, storage: str | None, space: str | None, in_folder: bool = True
+) -> Chosen:
     """The candidates that a command's options name.
 
     Args:
@@ -124,11 +130,12 @@ def choose(*, recipe: str | None, trial: str, study: str, storage: str | None, s
         study: name of the study.
         storage: Optuna storage of the study; None is its own database.
         space: the space that defines the study's own network classes, if it has one.
+        in_folder: whether files are to be written into the study's folder.
 
     Raises:
-        UserError: no such recipe, study, trial or space.
+        UserError: no such recipe, study, trial or space; the study's folder belongs to another one.
     """
-    return _of_trials(trial, study, storage, space) if recipe is None else _of_recipe(recipe)
+    return _of_trials(trial, study, storage, space, in_folder) if recipe is None else _of_recipe(recipe)
 
 
 def _of_recipe(recipe: str) -> Chosen:
@@ -138,9 +145,12 @@ def _of_recipe(recipe: str) -> Chosen:
     return Chosen((named,), RECIPES_STUDY, by_recipe=True)
 
 
-def _of_trials(wanted: str, study_name: str, storage: str | None, space: str | None) -> Chosen:
+def _of_trials(wanted: str, study_name: str, storage: str | None, space: str | None, in_folder: bool) -> Chosen:
     register_networks(space)
-    study = require_study(SearchSettings(study=study_name, storage=storage))
+    settings = SearchSettings(study=study_name, storage=storage)
+    study = require_study(settings)
+    if in_folder:
+        claim_folder(settings, study)
     named = []
     for trial in choose_trials(study, wanted):
         title = f"trial {trial.number} of study {study_name}"
@@ -150,7 +160,8 @@ def _of_trials(wanted: str, study_name: str, storage: str | None, space: str | N
         longer = _longer(study, trial, candidate)
         named.append(NamedCandidate(f"trial-{trial.number}", title, candidate, longer, _origin(study, trial)))
     source = study.user_attrs.get(SOURCE)
-    return Chosen(tuple(named), study_name, None if source == "official CIFAR-10" else source)
+    known = None if source == OFFICIAL else source
+    return Chosen(tuple(named), study_name, known, study.user_attrs.get(SPLIT))
 
 
 def _origin(study: optuna.Study, trial: FrozenTrial) -> Origin:

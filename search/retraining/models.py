@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cifar.checkpoint import TrainedModel, load_model
+from search.retraining.finished_run import find_run
 from spaces.base import Problem
 from spaces.registry import load_space
 
@@ -19,15 +20,15 @@ def register_networks(space: str | None) -> None:
         load_space(space, Problem())
 
 
-def open_model(folder: Path, space: str | None) -> TrainedModel:
-    """The model in a retrained run's folder.
+def open_model(given: Path, space: str | None) -> TrainedModel:
+    """The model of a retrained run.
 
     Args:
-        folder: folder of the run.
+        given: the model's folder, or the short name of a run, see `search.retraining.finished_run.find_run`.
         space: the space that defines its own network class, if it has one.
 
     Raises:
         UserError: the folder holds no model, or the space is unknown.
     """
     register_networks(space)
-    return load_model(folder)
+    return load_model(given if given.is_dir() else find_run(str(given)))

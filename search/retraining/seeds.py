@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cifar.data.prepare import PreparedData
+from cifar.data.splits import fitting_val_size
 from search.retraining.candidates import Chosen, NamedCandidate
 from search.retraining.final_evaluation import Outcome
 from search.retraining.retrainer import require_same_run
@@ -47,8 +48,14 @@ def planned_runs(chosen: Chosen, seeds: Sequence[int], out: Path | None) -> list
     return runs
 
 
-def validation_size(chosen: Chosen, settings: RetrainSettings, seeds: int) -> int | None:
+def validation_size(chosen: Chosen, settings: RetrainSettings, seeds: int, train_count: int) -> int | None:
     """The validation images that are asked for, or as many as the choice that is to be made needs.
+
+    Args:
+        chosen: what is trained.
+        settings: settings of the command.
+        seeds: how many train each candidate.
+        train_count: images for training and validation together.
 
     Returns:
         None leaves the recipe's own.
@@ -56,8 +63,10 @@ def validation_size(chosen: Chosen, settings: RetrainSettings, seeds: int) -> in
     if settings.val_size is not None:
         return settings.val_size
     if chosen.by_recipe:
-        return VAL_SIZE if seeds > 1 and chosen.candidates[0].candidate.recipe.val_size == 0 else None
-    return VAL_SIZE if seeds > 1 or settings.keep == "best" else 0
+        own = chosen.candidates[0].candidate.recipe.val_size
+        size = fitting_val_size(VAL_SIZE if seeds > 1 and own == 0 else own, train_count)
+        return None if size == own else size
+    return fitting_val_size(VAL_SIZE, train_count) if seeds > 1 or settings.keep == "best" else 0
 
 
 def require_folders(

@@ -21,12 +21,16 @@ DATA = "data"
 """Fingerprint of the data set; None for a space without images."""
 SOURCE = "data_source"
 """Where the data set came from, as `--data` named it."""
+SPLIT = "split"
+"""Share of each class that is for training, of a source that is not split into training and test images; else None."""
 PRIOR = "prior"
 """Where the study's prior comes from: `name` as `--prior` has it and, of another study's best trial, what it held."""
 MAC_BUDGET_PROPOSED = "mac_budget_proposed"
 """Whether the plan's limit of multiply-accumulates is what this machine can search, not what the user asked for."""
 SEED = "seed"
 """The study's seed; in a trial, the trial's own, which also names its checkpoint."""
+IDENTITY = "identity"
+"""A random name that no other study has; the study's folder may hold it too, see `search.study.folder`."""
 PROGRESS = "retrain"
 """How far the time of `search.run --retrain` is used: a `Progress`, as a dictionary."""
 FORECAST = "forecast "
@@ -40,6 +44,8 @@ LEASE = "lease "
 
 CANDIDATE = "candidate"
 """The candidate's JSON form."""
+SUMMARY = "summary"
+"""The candidate in a few words."""
 FINGERPRINT = "fingerprint"
 """Hash of the candidate: equal for equal networks and recipes."""
 PARAMETERS = "parameters"
@@ -74,7 +80,7 @@ FINALIST = "finalist"
 """In the study of the finals: number of the trial, in the study that was searched, that is trained for longer."""
 
 _WRITTEN = frozenset(
-    {CANDIDATE, FINGERPRINT, SEED, PARAMETERS, MACS, WORKER, PAUSED, LAST_JOB, EPOCH_SECONDS}
+    {CANDIDATE, SUMMARY, FINGERPRINT, SEED, PARAMETERS, MACS, WORKER, PAUSED, LAST_JOB, EPOCH_SECONDS}
     | {PROPOSED_BY, REASON, CONTINUES, REPEAT_OF, RETRY_OF}
 )
 
@@ -90,6 +96,8 @@ class TrialRecord:
 
     candidate: Mapping[str, Any] | None
     """The candidate's JSON form; None before it was proposed."""
+    summary: str
+    """The candidate in a few words; empty before it was proposed, and in studies made before this was kept."""
     fingerprint: str | None
     """Hash of the candidate; None before it was proposed."""
     seed: int | None
@@ -124,6 +132,7 @@ def record(trial: FrozenTrial) -> TrialRecord:
     start, end = held.get(LAST_JOB) or (0, None)
     return TrialRecord(
         candidate=held.get(CANDIDATE),
+        summary=held.get(SUMMARY, ""),
         fingerprint=held.get(FINGERPRINT),
         seed=held.get(SEED),
         parameters=held.get(PARAMETERS),

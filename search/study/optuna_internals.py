@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial
 __all__ = [
     "FrozenStudy",
     "engine_of",
+    "id_of_frozen_study",
     "id_of_study",
     "id_of_trial",
     "journal_of",
@@ -49,6 +50,11 @@ def journal_of(storage: BaseStorage) -> Path | None:
 
 def id_of_study(study: optuna.Study) -> int:
     """The study's id in its storage."""
+    return study._study_id
+
+
+def id_of_frozen_study(study: FrozenStudy) -> int:
+    """The id of a study, as its storage lists it."""
     return study._study_id
 
 

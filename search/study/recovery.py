@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from search.format import format_epochs
 from search.study.attributes import CONTINUES, LAST_JOB, PAUSED, REASON, RETRY_OF, WORKER, given, record
 from search.study.cached_storage import refresh, refreshed_trial
 from search.study.exclusion import exclusive
@@ -52,7 +53,7 @@ def _recovered(study: optuna.Study, trial: FrozenTrial) -> bool:
     """Closes a stale trial; whether it must be trained again from the start."""
     start = record(trial).start
     if is_paused(trial):
-        _tell(study, trial, TrialState.PRUNED, f"waited at {record(trial).paused} epochs for promotion")
+        _tell(study, trial, TrialState.PRUNED, f"waited at {format_epochs(record(trial).paused)} for promotion")
     elif start:  # its process ended after the trial was resumed from a checkpoint
         set_attribute(study, trial, PAUSED, start)
         _tell(study, trial, TrialState.PRUNED, KILLED)

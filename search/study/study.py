@@ -8,20 +8,33 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 import optuna
 import pandas as pd
 
 from cifar.config import from_dict
+from cifar.data.prepare import OFFICIAL
 from cifar.files import atomic_write
 from search.planning.plan import Plan
-from search.settings import SearchSettings, StudyError
-from search.study.attributes import CANDIDATE, DATA, MAC_BUDGET_PROPOSED, PLAN, SEED, SOURCE, SPACE, WORKER
+from search.settings import STUDIES_FOLDER, SearchSettings, StudyError
+from search.study.attributes import (
+    CANDIDATE,
+    DATA,
+    IDENTITY,
+    MAC_BUDGET_PROPOSED,
+    PLAN,
+    SEED,
+    SOURCE,
+    SPACE,
+    SPLIT,
+    WORKER,
+)
 from search.study.exclusion import exclusive
-from search.study.storage import exists, open_storage, shown_url
-from search.study.trials import reached
+from search.study.folder import new_identity
+from search.study.storage import DATABASE, exists, open_storage, shown_url
+from search.study.trials import last_ones, reached
 
 
 def find_study(settings: SearchSettings) -> optuna.Study | None:
@@ -56,12 +69,38 @@ def require_study(settings: SearchSettings) -> optuna.Study:
     """
     study = find_study(settings)
     if study is None:
+        known = ", ".join(study_names(settings))
         raise StudyError(
             "the study must exist",
             got=f"{settings.study_name!r} in {shown_url(settings)}",
-            remedy="Start it with python -m search.run, or give --study and --storage as there",
+            remedy=f"Known studies: {known}" if known else "Start it with python -m search.run",
         )
     return study
+
+
+def study_names(settings: SearchSettings) -> list[str]:
+    """Names of the studies that there are: in the storage or, where none is given, in folders of their own."""
+    if settings.storage is None:
+        return sorted(path.parent.name for path in STUDIES_FOLDER.glob(f"*/{DATABASE}"))
+    return sorted(optuna.get_all_study_names(open_storage(settings))) if exists(settings) else []
+
+
+def as_begun(settings: SearchSettings, *, space: bool) -> SearchSettings:
+    """The settings with what the study began with, if it exists, where they leave it open.
+
+    Args:
+        settings: what the user asked for; data source and split may be open.
+        space: whether the space is open too.
+    """
+    held = find_study(settings)
+    if held is None:
+        return settings
+    attributes = held.user_attrs
+    if settings.data is None and attributes.get(SOURCE) != OFFICIAL:
+        settings = replace(settings, data=attributes.get(SOURCE))
+    if settings.split is None:
+        settings = replace(settings, split=attributes.get(SPLIT))
+    return replace(settings, space=attributes.get(SPACE, settings.space)) if space else settings
 
 
 def stored_plan(study: optuna.Study) -> Plan:
@@ -106,9 +145,11 @@ def create_study(
         if PLAN not in study.user_attrs:
             study.set_metric_names(["validation accuracy" if fingerprint else "objective"])
             for key, value in (
+                (IDENTITY, new_identity()),
                 (SPACE, settings.space),
                 (DATA, fingerprint),
                 (SOURCE, source),
+                (SPLIT, settings.split),
                 (SEED, settings.seed),
                 (MAC_BUDGET_PROPOSED, bool(fingerprint and plan.mac_budget and settings.mac_budget is None)),
                 (PLAN, asdict(plan)),
@@ -147,7 +188,10 @@ def _refuse(study: optuna.Study, option: str, held: object, asked: object) -> No
 
 
 def write_trials_csv(study: optuna.Study, settings: SearchSettings) -> None:
-    """Writes `trials.csv`: one row a trial, with its parameters, figures and candidate as JSON, through pandas."""
+    """Writes `trials.csv`: one row a trial, with its parameters, figures and candidate as JSON, through pandas.
+
+    A trial that was closed while paused, or failed, and goes on as another one is in that one's row.
+    """
     table: pd.DataFrame = study.trials_dataframe(
         attrs=("number", "state", "value", "datetime_start", "duration", "user_attrs", "params")
     )
@@ -157,6 +201,8 @@ def write_trials_csv(study: optuna.Study, settings: SearchSettings) -> None:
     if CANDIDATE in table:
         table[CANDIDATE] = table[CANDIDATE].map(lambda value: json.dumps(value) if isinstance(value, dict) else value)
     table["epochs"] = [reached(t) for t in study.get_trials(deepcopy=False)]
+    kept = {t.number for t in last_ones(study.get_trials(deepcopy=False))}
+    table = table.loc[[t.number in kept for t in study.get_trials(deepcopy=False)]]
     table = table.drop(columns=[name for name in (WORKER,) if name in table])
     with atomic_write(settings.folder / "trials.csv") as file:
         table.to_csv(file, index=False)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.study.attributes import CONTINUES, EPOCH_SECONDS, FINGERPRINT, LAST_JOB, PAUSED, REPEAT_OF
+from search.study.attributes import CONTINUES, EPOCH_SECONDS, FINGERPRINT, LAST_JOB, PAUSED, REPEAT_OF, RETRY_OF
 
 
 def is_feasible(trial: FrozenTrial) -> bool:
@@ -28,6 +28,13 @@ def distinct(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     first = [t for t in trials if REPEAT_OF not in t.user_attrs]
     continued = {t.user_attrs[CONTINUES] for t in first if CONTINUES in t.user_attrs}
     return [t for t in first if t.number not in continued] if continued else first
+
+
+def last_ones(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials that were begun, without closed ones that others resume and failed ones that others try again."""
+    begun = [t for t in trials if t.state is not TrialState.WAITING]
+    gone_on = {t.user_attrs[key] for t in begun for key in (CONTINUES, RETRY_OF) if key in t.user_attrs}
+    return [t for t in begun if t.number not in gone_on]
 
 
 def epochs_of(trial: FrozenTrial, first_rung: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import re
 import shlex
 import subprocess
@@ -14,7 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from search.__main__ import COMMANDS as COMMANDS_LISTED
+from search.__main__ import main as search_main
 from search.cli import Parser, count, duration, run_command
+from search.run import main as run_main
+from search.session import run_search
+from search.settings import SearchSettings, StudyError
+from search.study.study import require_study
 from tests.search_tests.conftest import Command
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +60,26 @@ def test_options_import_nothing_heavy(name: str) -> None:
     assert result.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_ends_with_two_examples_that_parse(name: str) -> None:
+    *_, head, first, second = parser(name).format_help().splitlines()
+    assert head == "examples:"
+    for line in (first, second):
+        words = shlex.split(line)
+        assert words[:3] == ["python", "-m", f"search.{name}"]
+        parser(name).parse_args(words[3:])
+
+
+@pytest.mark.parametrize("name", ["run", "retrain"])
+def test_help_of_long_commands_is_in_groups(name: str) -> None:
+    groups = {group.title: [action.dest for action in group._group_actions] for group in parser(name)._action_groups}
+    assert groups.pop("options") == ["help"]
+    assert not groups.pop("positional arguments")
+    assert sorted(len(options) for options in groups.values())[0] >= 2
+    assert sum(map(len, groups.values())) == len(parser(name)._actions) - 1
+    assert max(map(len, groups.values())) <= 8
+
+
 def documented_commands() -> list[str]:
     """Every `python -m search.…` line in the documentation."""
     texts = [path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))]
@@ -74,9 +101,48 @@ def test_documented_commands_parse(line: str) -> None:
         assert stop.code in (0, None), line
 
 
+def test_the_commands_are_listed(command: Command) -> None:
+    assert sorted(COMMANDS_LISTED) == COMMANDS
+    for arguments in ([], ["--help"]):
+        result = subprocess.run([sys.executable, "-m", "search", *arguments], capture_output=True, text=True, cwd=ROOT)
+        assert result.returncode == 0
+        named = re.findall(r"python -m search\.(\w+)  +\w", result.stdout)
+        assert named == list(COMMANDS_LISTED)
+
+
+def test_a_command_is_run_by_its_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["cifar-search", "report", "--study", "none"])
+    assert search_main() == 2
+    assert "the study must exist; got 'none'" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["cifar-search", "retrian"])
+    assert search_main() == 2
+    assert capsys.readouterr().err == "error: no such command: 'retrian'. Did you mean retrain? See python -m search.\n"
+
+
+def test_a_mistyped_study_lists_those_that_exist(curves: str) -> None:
+    for name in ("b", "a"):
+        run_search(SearchSettings(space=curves, study=name, max_trials=1))
+    with pytest.raises(StudyError, match=r"got 'c' in .*Known studies: a, b\.$"):
+        require_study(SearchSettings(study="c"))
+    with pytest.raises(StudyError, match=r"got 'c' in .*Known studies: a\.$"):
+        require_study(SearchSettings(study="c", storage="sqlite:///studies/a/study.db"))
+
+
+def test_a_study_knows_its_space(curves: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run_main(["--space", curves, "--study", "mine", "--trials", "1", "--quiet"])
+    assert re.fullmatch(r"best trial 0: 0\.\d+ after 9 of 9 epochs\n", capsys.readouterr().out)
+    run_main(["--study", "mine", "--trials", "2", "--json"])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == {"event": "message", "text": "continuing study 'mine' with its 1 trial: 1 complete"}
+    assert [line["event"] for line in lines[1:] if line["event"] != "epoch"] == ["started", "ended", "result"]
+    assert lines[-1]["trials"] == {"complete": 1, "paused": 1}
+    assert lines[-1]["best"]["trial"] == 0
+    assert len(require_study(SearchSettings(study="mine")).trials) == 2
+
+
 NAMED_OPTION = re.compile(r"(?<![\w(-])--[a-z]+(?:-[a-z]+)*")
-FOREIGN = {"--upgrade", "--logdir", "--dereference", "--hard-dereference", "--only", "--head"}
-"""Options of pip, TensorBoard, tar, a benchmark and Ray."""
+FOREIGN = {"--upgrade", "--logdir", "--dereference", "--hard-dereference", "--only", "--head", "--completion"}
+"""Options of pip, TensorBoard, tar, a benchmark, Ray, and `python -m search` itself."""
 WITH_OPTIONS = [  # documents and code; not pages, whose CSS has names of that form too
     *(ROOT / "docs").rglob("*.md"),
     ROOT / "README.md",
@@ -112,13 +178,18 @@ BAD_INPUT = [
     ("run --device abacus --data {toy}", "a device is auto, cpu, cuda"),
     ("run --no-such-option", "unrecognized arguments"),
     ("run --study a/b", "plain folder name"),
+    ("run --split 1.5", "a share is a number between 0 and 1; got '1.5'"),
+    ("run --split 0.5 --data {toy}", "--split is for images that are not split yet"),
     ("run --val-size 400 --data {toy}", "--val-size must leave images to train on"),
     ("run --storage nonsense://x --data {toy}", "--storage must be a reachable"),
     ("retrain --study none", "the study must exist; got 'none'"),
     ("retrain --recipe resnet999", "a recipe has one of the built-in names; got 'resnet999'"),
     ("retrain --recipe {text}.toml", "file that exists"),
     ("retrain --epochs -3 --recipe resnet_fast", "a number above 0 is needed"),
-    ("submit --model nowhere --pkl x.pkl", "a trained model is a folder with weights.pt"),
+    ("submit --model nowhere --pkl x.pkl", "a run is the folder of a finished run, with run.json in it, or its name"),
+    ("submit --model . --pkl x.pkl", "a trained model is a folder with weights.pt"),
+    ("run --tme-budget 5m", "unrecognized arguments: --tme-budget 5m. Did you mean --time-budget? See"),
+    ("run --quiet --json", "not allowed with argument"),
     ("submit --pkl x.pkl", "required: --model"),
     ("report --study none", "the study must exist; got 'none'"),
     ("dashboard --study none", "the study must exist"),

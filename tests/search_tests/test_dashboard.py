@@ -5,22 +5,28 @@ from __future__ import annotations
 import http.client
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+import optuna
 import pytest
+from optuna.trial import TrialState
 
 from search.dashboard import make_server
+from search.reporting.dashboard_view import DashboardView
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
+from search.study.attributes import CANDIDATE, EPOCH_SECONDS, PAUSED, REASON
 from search.study.study import require_study
 from tests.browser import Browser
 
 
-@pytest.fixture
-def address(curves: str) -> Iterator[str]:
-    settings = SearchSettings(space=curves, study="shown", max_trials=6)
-    run_search(settings)
+@contextmanager
+def served(settings: SearchSettings) -> Iterator[str]:
+    """Address of the study's page while the block runs."""
     server, url = make_server(settings, "127.0.0.1", 0)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -30,15 +36,37 @@ def address(curves: str) -> Iterator[str]:
     thread.join()
 
 
-def request(address: str, method: str, path: str, **headers: str) -> tuple[int, bytes]:
+def serve(settings: SearchSettings, ask: Callable[[str], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """What a question to the study's page gives."""
+    with served(settings) as address:
+        return ask(address)
+
+
+@pytest.fixture
+def address(curves: str) -> Iterator[str]:
+    settings = SearchSettings(space=curves, study="shown", max_trials=6)
+    run_search(settings)
+    with served(settings) as url:
+        yield url
+
+
+def trials_at(address: str) -> list[dict[str, Any]]:
+    """The trials as the dashboard's page gets them."""
+    status, body = request(address, "GET", f"/api/studies/{address.rsplit('/', 1)[1]}?after=0")
+    assert status == 200
+    found: list[dict[str, Any]] = json.loads(body)["trials"]
+    return found
+
+
+def request(address: str, method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, bytes]:
     parts = urlsplit(address)
     assert parts.hostname is not None
     connection = http.client.HTTPConnection(parts.hostname, parts.port)
-    connection.request(method, path, headers={"Content-Type": "application/json", **headers})
+    connection.request(method, path, body, headers={"Content-Type": "application/json", **headers})
     response = connection.getresponse()
-    body = response.read()
+    content = response.read()
     connection.close()
-    return response.status, body
+    return response.status, content
 
 
 def test_it_serves_the_study(address: str) -> None:
@@ -56,6 +84,82 @@ def test_foreign_pages_cannot_change_anything(address: str) -> None:
     assert len(require_study(SearchSettings(study="shown")).trials) == 6
     own = f"http://{urlsplit(address).netloc}"
     assert request(address, "DELETE", f"/api/studies/{number}", Origin=own)[0] == 204
+
+
+LIMITED = """
+from cifar.networks.complexity import Cost
+from spaces.base import EpochReport, OwnCandidate, SearchSpace
+
+class C(OwnCandidate):
+    def __init__(self, x):
+        self.x, self.cost = x, Cost(x, 1)
+    def to_dict(self):
+        return {"x": self.x, "long": "x" * 5000}
+    summary = property(lambda self: f"network of {self.x}")
+
+class S(SearchSpace):
+    uses_images = False
+    max_epochs = 4
+    param_budget = 50
+    def suggest(self, trial):
+        return C(trial.suggest_int("x", 1, 100))
+    def train(self, candidate, context):
+        for epoch in range(1, context.fidelity + 1):
+            yield EpochReport(epoch, float(candidate.x))
+
+space = S()
+"""
+
+
+def test_trials_are_shown_in_words(workplace: Path) -> None:
+    (workplace / "limited.py").write_text(LIMITED)
+    settings = SearchSettings(space="limited.py", study="shown", max_trials=4, sampler="random")
+    stored = run_search(settings)
+    shown = serve(settings, lambda address: trials_at(address))
+    assert len(shown) == len(stored.trials)
+    for trial, found in zip(stored.trials, shown, strict=True):
+        attributes = {one["key"]: one["value"] for one in found["user_attrs"]}
+        x = trial.params["x"]
+        assert trial.user_attrs[CANDIDATE]["x"] == x  # what is stored stays as it was
+        assert attributes[CANDIDATE] == f"network of {x}"
+        assert max(map(len, attributes.values())) < 200
+        assert (max(found["constraints"]) > 0) == (x > 50)
+        assert f"`network of {x}`" in found["note"]["body"]
+        assert ("infeasible: " in found["note"]["body"]) == (x > 50)
+    assert any(max(found["constraints"]) > 0 for found in shown)
+    assert any("paused: " in found["note"]["body"] for found in shown)
+
+
+def test_a_note_of_a_person_stays(curves: str) -> None:
+    settings = SearchSettings(space=curves, study="shown", max_trials=1)
+    run_search(settings)
+
+    def write(address: str) -> list[dict[str, Any]]:
+        (trial,) = trials_at(address)
+        path = f"/api/studies/{address.rsplit('/', 1)[1]}/{trial['trial_id']}/note"
+        own = f"http://{urlsplit(address).netloc}"
+        body = json.dumps({"body": "mine", "version": trial["note"]["version"] + 1})
+        assert request(address, "PUT", path, body, Origin=own)[0] == 204
+        return trials_at(address)
+
+    assert serve(settings, write)[0]["note"]["body"] == "mine"
+    assert serve(settings, trials_at)[0]["note"]["body"] == "mine"
+
+
+def test_paused_trials_do_not_run() -> None:
+    storage = optuna.storages.InMemoryStorage()
+    study = optuna.create_study(storage=storage)
+    trial = study.ask()
+    trial.report(0.5, 1)
+    for key, value in {PAUSED: 2, EPOCH_SECONDS: 3.0, REASON: ""}.items():
+        trial.set_user_attr(key, value)
+    study.ask()
+    first, second = DashboardView(storage, 0).get_all_trials(0)
+    assert (first.state, second.state) == (TrialState.PRUNED, TrialState.RUNNING)
+    assert first.datetime_start is not None
+    assert first.datetime_complete is not None
+    assert (first.datetime_complete - first.datetime_start).total_seconds() == 6.0
+    assert study.trials[0].state is TrialState.RUNNING
 
 
 def test_a_browser_shows_the_study(address: str, browser: Browser) -> None:

@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 
 from cifar.candidate import Candidate
 from cifar.data.prepare import prepare
+from search.format import format_value
 from search.session import run_search
 from search.settings import PRUNERS, SAMPLER_PACKAGES, SAMPLERS, SearchSettings, StudyError
 from search.study.attributes import CANDIDATE, REASON
@@ -46,7 +47,7 @@ def test_a_search_on_images_records_everything(toy_search: Settings) -> None:
     assert {"value", "parameters", "macs", "params_optimizer", "candidate", "reason"} <= set(table.columns)
     assert [json.loads(text) for text in table["candidate"]] == [t.user_attrs[CANDIDATE] for t in study.trials]
     card = Path("studies/toy/README.md").read_text()
-    assert f"{ranked(study)[0].value:.4f}" in card
+    assert format_value(ranked(study)[0].value, percent=True) in card
     assert "| prior | space |" in card
     assert re.search(r"\| \d+-\d+-\d+ fast_resnet \|", card)
 

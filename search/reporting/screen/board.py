@@ -7,21 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from search.engine.events import EpochDone, Event, TrialOutcome, TrialStarted
-from search.format import format_duration, format_value
+from search.engine.outcomes import counts, word
+from search.format import format_duration, format_trials, format_value
 from search.planning.plan import Plan
-
-RUNNING = "running"
-"""State of a trial that has no outcome yet."""
-ORDER = (
-    TrialOutcome.COMPLETE,
-    TrialOutcome.PRUNED,
-    TrialOutcome.PAUSED,
-    None,
-    TrialOutcome.REPEATED,
-    TrialOutcome.INFEASIBLE,
-    TrialOutcome.FAILED,
-)
-"""Outcomes in the order in which they are counted; None is a trial that runs."""
 
 
 @dataclass
@@ -43,12 +31,7 @@ class Row:
     @property
     def state(self) -> str:
         """The outcome, or that the trial runs, as a word."""
-        return state(self.outcome)
-
-
-def state(outcome: TrialOutcome | None) -> str:
-    """An outcome as a word; None is a trial that runs."""
-    return RUNNING if outcome is None else outcome.value
+        return word(self.outcome)
 
 
 @dataclass
@@ -70,6 +53,8 @@ class Board:
     """Trials by number."""
     images: float = 0.0
     """Training images that all trials have passed since the board was made."""
+    promotions: int = 0
+    """Times that a paused trial was trained beyond a rung, since the board was made."""
     started: float = field(init=False)
     """Time at which the board was made."""
 
@@ -80,6 +65,8 @@ class Board:
         """Takes in an event; returns the row that it changed."""
         row = self.rows.setdefault(event.number, Row(event.number))
         if isinstance(event, TrialStarted):
+            self._take_over(row, event)
+            self.promotions += self.is_promotion(event)
             row.summary, row.parameters, row.macs = event.summary, event.parameters, event.macs
             row.outcome = None
         elif isinstance(event, EpochDone):
@@ -88,6 +75,16 @@ class Board:
         else:
             row.outcome = event.outcome
         return row
+
+    def is_promotion(self, event: TrialStarted) -> bool:
+        """Whether a paused trial is trained beyond a rung; others begin, or go on to the rung that a stop kept away."""
+        return event.start in self.plan.rungs
+
+    def _take_over(self, row: Row, event: TrialStarted) -> None:
+        """Gives the row the epochs and value of the trial that goes on in it, which has a row no more."""
+        earlier = None if event.replaces is None else self.rows.pop(event.replaces, None)
+        if earlier is not None and event.start:
+            row.epoch, row.value = earlier.epoch, earlier.value
 
     def sorted(self) -> list[Row]:
         """Running trials, then the others, best first."""
@@ -110,19 +107,17 @@ class Board:
 
     def counts(self) -> str:
         """Such as `12 trials: 3 complete, 8 pruned, 1 running`."""
-        outcomes = [row.outcome for row in self.rows.values()]
-        if not outcomes:
-            return "no trials yet"
-        parts = [f"{outcomes.count(outcome)} {state(outcome)}" for outcome in ORDER if outcome in outcomes]
-        return f"{len(outcomes)} trials: {', '.join(parts)}"
+        return counts(row.outcome for row in self.rows.values())
 
     def status(self) -> str:
         """Counts, speed and time left."""
         parts, now = [self.counts()], self.clock()
+        if self.promotions:
+            parts.append(f"{self.promotions} promotion{'s' * (self.promotions > 1)}")
         if self.images and now > self.started:
             parts.append(f"{self.images / (now - self.started):,.0f} images/s")
         if self.deadline is not None:
             parts.append(f"{format_duration(max(0.0, self.deadline - now))} left")
         elif self.max_trials is not None:
-            parts.append(f"until {self.max_trials} trials")
+            parts.append(f"until {format_trials(self.max_trials)}")
         return " · ".join(parts)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 import optuna
 
 from search.engine.kept_models import model_folder
-from search.format import format_percent, format_value
+from search.engine.outcomes import counts_of
+from search.format import format_epochs, format_percent, format_value
 from search.reporting.studies.standing_section import level, verdict
 from search.reporting.studies.study_card import card_path
 from search.reporting.study_page.page import PAGE
@@ -18,6 +20,22 @@ from search.study.standing import standing
 from search.study.storage import shown_url
 from search.study.study import stored_plan
 from search.study.trials import reached
+
+NO_VALUE = "no trial has a value yet: give it more time with the same command"
+
+
+def best_line(study: optuna.Study, settings: SearchSettings) -> str:
+    """The best trial, its value and its size."""
+    stands, plan = standing(study), stored_plan(study)
+    if stands is None:
+        return NO_VALUE
+    best, size = stands.best, record(stands.best).parameters
+    value = format_value(best.value, percent=plan.train_size > 0)
+    part = "in the search, " if settings.retrain else ""
+    parameters = "" if size is None else f", {size:,} parameters"
+    return (
+        f"{part}best trial {best.number}: {value} after {reached(best)} of {format_epochs(plan.max_epochs)}{parameters}"
+    )
 
 
 def closing_lines(study: optuna.Study, settings: SearchSettings, arguments: Sequence[str]) -> list[str]:
@@ -30,18 +48,17 @@ def closing_lines(study: optuna.Study, settings: SearchSettings, arguments: Sequ
     """
     stands = standing(study)
     if stands is None:
-        return ["no trial has a value yet: give it more time with the same command"]
-    best, full = stands.best, stored_plan(study).max_epochs
-    size = record(best).parameters
+        return [NO_VALUE]
+    best = stands.best
     option = "" if settings.study is None and settings.space == "resnet_budget5m" else f" --study {settings.study_name}"
-    option += "" if settings.storage is None else f" --storage {shown_url(settings)}"
-    part = "in the search, " if settings.retrain else ""
+    option += "" if settings.storage is None else f" --storage {shlex.quote(shown_url(settings))}"
+    counted = counts_of(study.get_trials(deepcopy=False))
     return [
         "",
-        f"{part}best trial {best.number}: {best.value:.4f} after {reached(best)} of {full} epochs"
-        + (f", {size:,} parameters" if size is not None else ""),
+        best_line(study, settings),
         *(f"           {sentence}" for sentence in (verdict(stands), *level(stands))),
-        f"trials     {card_path(settings).parent / 'trials.csv'}, summary in {card_path(settings)}",
+        f"trials     {counted}",
+        f"files      {card_path(settings).parent / 'trials.csv'}, summary in {card_path(settings)}",
         f"page       {settings.folder / PAGE}, which opens in a browser",
         f"report     python -m search.report{option}",
         f"look       python -m search.dashboard{option}   or: optuna-dashboard {shown_url(settings)}",
@@ -57,7 +74,7 @@ def _next(settings: SearchSettings, best: int, option: str, arguments: Sequence[
     model = model_folder(settings.folder, best)
     if model.exists():
         yield f"submit     python -m search.submit --model {model} --pkl FILE.pkl --out submission.csv"
-    yield f"continue   the same command again: {' '.join(['python -m search.run', *arguments])}"
+    yield f"continue   the same command again: {shlex.join(['python', '-m', 'search.run', *arguments])}"
 
 
 def final_line(study: optuna.Study, outcome: Outcome) -> str:

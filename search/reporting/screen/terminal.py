@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TextIO
 
@@ -14,11 +14,19 @@ from rich.console import Console
 from rich.live import Live
 
 from search.engine.events import EpochDone, Event, TrialEnded, TrialOutcome, TrialStarted
+from search.engine.outcomes import outcomes
+from search.format import format_epochs
 from search.planning.plan import Plan
+from search.reporting.runs.run_report import print_outcome
 from search.reporting.screen.board import Board, Row
+from search.reporting.screen.closing import best_line, closing_lines, final_line
+from search.reporting.screen.json_lines import event_line, message_line, result_line
 from search.reporting.screen.live import render
+from search.reporting.summary import summary_of
+from search.retraining.final_evaluation import Outcome
+from search.settings import SearchSettings
 from search.study.attributes import record
-from search.study.trials import ranked, reached
+from search.study.trials import reached
 from spaces.base import SearchSpace
 
 
@@ -35,6 +43,23 @@ class Display(ABC):
     @abstractmethod
     def event(self, event: Event) -> None:
         """Shows what happened; only within `showing`."""
+
+    def end(
+        self, study: optuna.Study, settings: SearchSettings, arguments: Sequence[str], outcome: Outcome | None
+    ) -> None:
+        """Shows what came out, and what to do next.
+
+        Args:
+            study: the study that was searched.
+            settings: what the search was asked to do.
+            arguments: the command's arguments.
+            outcome: what the final training gave; None without one.
+        """
+        if outcome is not None:
+            print_outcome(outcome)
+            self.say(final_line(study, outcome))
+        for line in closing_lines(study, settings, arguments):
+            self.say(line)
 
     @contextmanager
     def showing(
@@ -57,7 +82,8 @@ class Display(ABC):
             clock: tells the time in seconds.
         """
         self.board = Board(plan, space.uses_images, space.direction == "maximize", deadline, max_trials, clock)
-        self.board.rows |= {trial.number: _earlier(trial) for trial in ranked(study)}
+        earlier = outcomes(study.get_trials(deepcopy=False))
+        self.board.rows |= {trial.number: _earlier(trial, outcome) for trial, outcome in earlier}
         with self._drawing():
             yield
 
@@ -66,10 +92,11 @@ class Display(ABC):
         return nullcontext()
 
 
-def _earlier(trial: optuna.trial.FrozenTrial) -> Row:
-    """The row of a trial that an earlier call closed."""
-    held, outcome = record(trial), TrialOutcome(trial.state.name.lower())
-    return Row(trial.number, "(earlier)", held.parameters, held.macs, outcome, reached(trial), trial.value)
+def _earlier(trial: optuna.trial.FrozenTrial, outcome: TrialOutcome | None) -> Row:
+    """The row of a trial of an earlier call, or of one that runs elsewhere."""
+    held, epochs = record(trial), reached(trial)
+    value = trial.intermediate_values.get(epochs)
+    return Row(trial.number, summary_of(trial), held.parameters, held.macs, outcome, epochs, value)
 
 
 class LineDisplay(Display):
@@ -87,8 +114,7 @@ class LineDisplay(Display):
         board = self.board
         row = board.update(event)
         if isinstance(event, TrialStarted):
-            size = f", {event.parameters:,} parameters" if event.parameters is not None else ""
-            self.say(f"trial {row.number:<3} starts    {row.summary}{size}")
+            self.say(f"trial {row.number:<3} {_beginning(event, board):<9} {_described(event)}")
         elif isinstance(event, EpochDone):
             self.say(f"trial {row.number:<3} epoch {event.epoch:<3} {board.show(event.value)}  ({event.seconds:.1f} s)")
         elif isinstance(event, TrialEnded):
@@ -98,14 +124,55 @@ class LineDisplay(Display):
                 self.say(f"          best so far: trial {best.number}, {board.show(best.value)}; {board.status()}")
 
 
+def _beginning(event: TrialStarted, board: Board) -> str:
+    """What begins: a new trial, its promotion beyond a rung, or what a stop had cut off."""
+    return "promoted" if board.is_promotion(event) else "resumed" if event.start else "starts"
+
+
+def _described(event: TrialStarted) -> str:
+    """The candidate, its size, and what of it was trained before."""
+    parts = [event.summary]
+    if event.parameters is not None:
+        parts.append(f"{event.parameters:,} parameters")
+    if event.start:
+        parts.append(f"after {format_epochs(event.start)}")
+    if event.replaces is not None:
+        parts.append(f"until now trial {event.replaces}")
+    return ", ".join(parts)
+
+
+class JsonDisplay(Display):
+    """Prints JSON objects, one a line, see `search.reporting.screen.json_lines`."""
+
+    def say(self, line: str) -> None:
+        """Prints a message."""
+        print(message_line(line), flush=True)
+
+    def event(self, event: Event) -> None:
+        """Prints what happened."""
+        print(event_line(event), flush=True)
+
+    def end(
+        self, study: optuna.Study, settings: SearchSettings, arguments: Sequence[str], outcome: Outcome | None
+    ) -> None:
+        """Prints the result."""
+        print(result_line(study, outcome), flush=True)
+
+
 class QuietDisplay(Display):
-    """Shows nothing."""
+    """Shows nothing but what came out."""
 
     def say(self, line: str) -> None:
         """Shows nothing."""
 
     def event(self, event: Event) -> None:
         """Shows nothing."""
+
+    def end(
+        self, study: optuna.Study, settings: SearchSettings, arguments: Sequence[str], outcome: Outcome | None
+    ) -> None:
+        """Prints the result in one line."""
+        print(best_line(study, settings) if outcome is None else final_line(study, outcome))
 
 
 class LiveDisplay(Display):
@@ -115,19 +182,21 @@ class LiveDisplay(Display):
         self.console = console or Console()
 
     def say(self, line: str) -> None:
-        """Shows one line above the table."""
-        self.console.print(line, markup=False, highlight=False)
+        """Shows one line above the table; what is longer than the terminal is wide stays one line to copy."""
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def event(self, event: Event) -> None:
         """Takes the event into the table."""
         self.board.update(event)
 
     def _drawing(self) -> AbstractContextManager[object]:
-        return Live(get_renderable=lambda: render(self.board), console=self.console, refresh_per_second=4)
+        return Live(
+            get_renderable=lambda: render(self.board, self.console.width), console=self.console, refresh_per_second=4
+        )
 
 
-def choose_display(quiet: bool) -> Display:
-    """Live in a terminal, plain lines elsewhere, or nothing."""
-    if quiet:
-        return QuietDisplay()
-    return LiveDisplay() if sys.stdout.isatty() else LineDisplay()
+def choose_display(*, quiet: bool = False, verbose: bool = False, json: bool = False) -> Display:
+    """Live in a terminal, plain lines elsewhere or where they are asked for, JSON lines, or the result alone."""
+    if quiet or json:
+        return QuietDisplay() if quiet else JsonDisplay()
+    return LiveDisplay() if sys.stdout.isatty() and not verbose else LineDisplay()

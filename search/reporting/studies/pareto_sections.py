@@ -24,7 +24,7 @@ def front_section(trials: Sequence[CostedTrial], percent: bool, most: int | None
         "with as many; likewise by MACs."
     ]
     if len(rows) < len(members):
-        notes.append(f"{len(members) - len(rows)} more in the report: `python -m search.report`.")
+        notes.append(f"{len(members) - len(rows)} more in the study's report, which `search.report` writes.")
     table = Table(("trial", "value", "parameters", "MACs", "non-dominated by"), rows, wrap_figures=True)
     return Section("Pareto front", (table,), tuple(notes))
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from cifar.files import write_text
 from cifar.runtime.device import Device
-from search.format import format_count, format_duration, format_limits, format_lr
+from search.engine.outcomes import counts_of, outcome_of, word
+from search.format import format_count, format_duration, format_limits, format_lr, format_value
 from search.planning.plan import Plan
 from search.reporting.candidate_words import parts, shape
 from search.reporting.studies.pareto import best_by_limit, costed_trials
@@ -43,8 +44,8 @@ def write_card(study: optuna.Study, settings: SearchSettings, plan: Plan, device
 def _lines(study: optuna.Study, settings: SearchSettings, plan: Plan, device: Device) -> list[str]:
     written = "Written by `python -m search.run`; values are of the last epoch of each trial, on validation images."
     title = [f"# Study `{study.study_name}`", "", written, ""]
-    sections = [Section("", (_facts(study, settings, plan, device),)), _best_section(study), *_sections(study, plan)]
-    return [*title, *markdown(sections)][:-1]
+    facts = Section("", (_facts(study, settings, plan, device),))
+    return [*title, *markdown([facts, _best_section(study, plan), *_sections(study, plan)])][:-1]
 
 
 def _facts(study: optuna.Study, settings: SearchSettings, plan: Plan, device: Device) -> Table:
@@ -70,14 +71,14 @@ def study_facts(study: optuna.Study, plan: Plan) -> dict[str, str]:
         "rungs": f"{', '.join(map(str, plan.rungs))} epochs, eta {plan.eta}",
         "seed": str(attributes.get(SEED, "unknown")),
         "prior": attributes.get(PRIOR, {}).get("name", "none"),
-        "trials": _counts(trials),
+        "trials": counts_of(trials),
         "training time": f"about {format_duration(training_seconds(trials))}",
     }
 
 
-def _best_section(study: optuna.Study) -> Section:
+def _best_section(study: optuna.Study, plan: Plan) -> Section:
     columns = ("trial", "state", "epochs", "value", "parameters", "MACs", "network", "optimizer", "schedule")
-    rows = tuple(_row(trial) for trial in ranked(study)[:TOP])
+    rows = tuple(_row(trial, plan.train_size > 0) for trial in ranked(study)[:TOP])
     table = Table(columns, rows, words=tuple(range(len(columns))))
     note = "Complete trials first, then those stopped early, longest first: values of different lengths do not compare."
     return Section("Best trials", (note, table))
@@ -100,13 +101,13 @@ def _data(plan: Plan, source: str | None) -> str:
     return f"{plan.train_size:,} training and {plan.val_limit:,} validation images of `{Path(source).name}`"
 
 
-def _row(trial: FrozenTrial) -> tuple[str, ...]:
+def _row(trial: FrozenTrial, percent: bool) -> tuple[str, ...]:
     held = record(trial)
     return (
         f"{trial.number}, the baseline" if BASELINE in trial.user_attrs else str(trial.number),
-        trial.state.name.lower(),
+        word(outcome_of(trial)),
         str(reached(trial)),
-        f"{trial.value:.4f}",
+        format_value(trial.value, percent),
         format_count(held.parameters, missing=""),
         format_count(held.macs, missing=""),
         *_described(held.candidate or {}),
@@ -120,11 +121,6 @@ def _described(candidate: Mapping[str, Any]) -> tuple[str, str, str]:
         return "", "", ""
     lr = format_lr(recipe["optimizer"]["lr"])
     return shape(network), f"{recipe['optimizer']['name']} {lr}", recipe["schedule"]["name"]
-
-
-def _counts(trials: list[FrozenTrial]) -> str:
-    states = [trial.state for trial in trials]
-    return ", ".join(f"{states.count(s)} {s.name.lower()}" for s in TrialState if s in states) or "none"
 
 
 def _limit(plan: Plan) -> str:

@@ -14,6 +14,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from search.engine.outcomes import counts_of
 from search.planning.plan import Plan
 from search.reporting.studies.importance import Importance, importance
 from search.reporting.studies.job_log import JOBS, Job, read_jobs
@@ -43,6 +44,8 @@ class StudyReport:
     """Where the trial that is best at the highest rung reached stood at each earlier one."""
     standing: Standing | None
     """The best trial against the baseline; None where no trial has a value."""
+    counts: str
+    """How many trials there are, by what became of them."""
     usage: ResourceUsage
     """Plan against actual."""
     costed: tuple[CostedTrial, ...]
@@ -95,6 +98,7 @@ def study_report(study: optuna.Study, folder: Path) -> StudyReport:
         correlations=tuple(rank_correlations(values, plan.rungs)),
         winner_history=tuple(winner_history(values, plan.rungs)),
         standing=standing(study),
+        counts=counts_of(trials),
         usage=resource_usage(trials, plan, calls(study), _bytes(checkpoint_folder(study, folder))),
         costed=tuple(costed),
         best=tuple(best_by_limit(costed, plan.param_budgets)),

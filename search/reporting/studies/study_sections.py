@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from search.format import format_bytes, format_count, format_duration, format_epochs, format_ordinal
-from search.planning.plan import Plan
+from search.format import format_bytes, format_count, format_duration, format_epochs, format_ordinal, format_trials
 from search.reporting.studies.pareto_sections import front_section, limits_section
 from search.reporting.studies.rank_correlation import FEWEST, RankCorrelation
 from search.reporting.studies.resource_usage import ResourceUsage
@@ -15,7 +14,7 @@ from search.reporting.tables import Section, Table
 def sections(report: StudyReport) -> list[Section]:
     """The report for a person."""
     found = [standing_section(report.standing)] if report.standing else []
-    found += [trust_section(report), usage_section(report.usage, report.plan)]
+    found += [trust_section(report), usage_section(report)]
     if report.best:
         found.append(limits_section(report.best, report.percent))
     if report.costed:
@@ -81,8 +80,9 @@ def _cells(pair: RankCorrelation) -> tuple[str, ...]:
 # ---- resource usage
 
 
-def usage_section(usage: ResourceUsage, plan: Plan) -> Section:
+def usage_section(report: StudyReport) -> Section:
     """Plan against actual."""
+    usage, plan = report.usage, report.plan
     planned_disk = "-" if usage.planned_disk is None else format_bytes(usage.planned_disk)
     rows = [("trials started", format_count(usage.planned_trials), format_count(usage.trials))]
     for stage in usage.stages:
@@ -98,28 +98,30 @@ def usage_section(usage: ResourceUsage, plan: Plan) -> Section:
         ("checkpoints of paused trials", planned_disk, format_bytes(usage.disk)),
     ]
     table = Table(("", "planned", "actual"), tuple(rows))
-    return Section("Plan against actual", (table, *_savings(usage)), tuple(_usage_notes(usage)))
+    return Section("Plan against actual", (f"{report.counts}.", table, *_savings(usage)), tuple(_usage_notes(usage)))
 
 
 def _savings(usage: ResourceUsage) -> list[str]:
-    full = f"Training every trial in full would have taken {usage.full_epochs:,} epochs"
+    full = f"Training every trial in full would have taken {format_epochs(usage.full_epochs)}"
     if usage.full_seconds >= 1:
         spent = format_duration(usage.training_seconds)
         full += f", about {format_duration(usage.full_seconds)} instead of {spent} of training"
     lines = [
         f"{full}.",
-        f"Saved by stopping {usage.unfinished} trials early: {usage.saved_by_stopping:,} epochs.",
+        f"Saved by stopping {format_trials(usage.unfinished)} early: {format_epochs(usage.saved_by_stopping)}.",
     ]
     if usage.resumed:
         lines.append(
-            f"Saved by resuming from a checkpoint, {usage.resumed} times: {usage.saved_by_resuming:,} epochs."
+            f"Saved by resuming from a checkpoint, {usage.resumed} times: {format_epochs(usage.saved_by_resuming)}."
             if usage.saved_by_resuming
             else f"{usage.resumed} promotions: none saved an epoch, since this space trains from the start each time."
         )
     if usage.repeats:
-        lines.append(f"Saved by {usage.repeats} repeats, whose result was reused: {usage.saved_by_repeats:,} epochs.")
+        lines.append(
+            f"Saved by {usage.repeats} repeats, whose result was reused: {format_epochs(usage.saved_by_repeats)}."
+        )
     if usage.lost_epochs:
-        lines.append(f"Lost in trials that failed or were interrupted: {usage.lost_epochs:,} epochs.")
+        lines.append(f"Lost in trials that failed or were interrupted: {format_epochs(usage.lost_epochs)}.")
     return lines
 
 

@@ -82,7 +82,7 @@ def _sections(study: optuna.Study, report: StudyReport) -> list[str]:
     asked = {name: words.replace("`", "") for name, words in study_facts(study, report.plan).items()}
     return [
         html.section("What was asked, and what came out", outcome.section(report, asked)),
-        html.section("The bill", html.report_parts(usage_section(report.usage, report.plan), "Plan against actual")),
+        html.section("The bill", html.report_parts(usage_section(report), "Plan against actual")),
         html.section("How the search went", history_figures.section(report)),
         html.section("Accuracy against size", size_figures.section(report)),
         html.section("Which choices mattered", choice_figures.section(report)),

@@ -33,10 +33,10 @@ from torchvision.datasets import CIFAR10
 
 from cifar.data import prepare as preparation
 from cifar.data import sources
-from cifar.data.forms import CIFAR10_CLASSES, META_BATCH, OFFICIAL_FILES, TRAIN_BATCHES
+from cifar.data.forms import CIFAR10_CLASSES, META_BATCH, OFFICIAL_FILES, TRAIN_BATCHES, Decoded
 from cifar.data.images import channel_statistics
 from cifar.data.prepare import PreparedData, prepare, prepared_here
-from cifar.data.splits import load_test, load_training_split, stratified_order
+from cifar.data.splits import load_test, load_training_split, stratified_order, usual_val_size
 from cifar.errors import ConfigError, DataError
 
 CLASSES = ("cat", "dog", "horse")
@@ -173,6 +173,52 @@ def test_tree_without_test_split(tmp_path: Path, cache: Path) -> None:
     assert len(load_training_split(prepared, val_size=3).train) == 15
     with pytest.raises(DataError, match="needs a test split; got none"):
         load_test(prepared)
+
+
+@pytest.mark.parametrize("form", TREE_FORMS)
+def test_classes_alone_are_split_by_offer(form: str, tmp_path: Path, cache: Path) -> None:
+    folder = tree(tmp_path / "tree", test=False) / "train"
+    (folder / "notes.txt").write_text("not an image")
+    source = TREE_FORMS[form](folder, tmp_path)
+    with pytest.raises(DataError, match=r"must lie in train/<class>/.*Give --split 0\.8, which keeps one of five"):
+        prepare(source, cache=cache)
+    prepared = prepare(source, split=0.65, cache=cache)
+    assert (prepared.class_names, prepared.train_count, prepared.test_count) == (CLASSES, 12, 6)
+    whole = prepare(tree(tmp_path / "whole", test=False), cache=cache)
+    train, test = everything(prepared)[0], everything(prepared)[2]
+    assert sorted(map(bytes, (*train, *test))) == sorted(map(bytes, everything(whole)[0]))
+    again = prepare(tree(tmp_path / "again", test=False), split=0.65, cache=cache)
+    assert again.fingerprint == prepared.fingerprint != prepare(source, split=0.9, cache=cache).fingerprint
+
+
+def test_what_is_split_already_is_not_split_again(tmp_path: Path, cache: Path) -> None:
+    with pytest.raises(DataError, match="--split is for images that are not split yet; got 6 test images"):
+        prepare(tree(tmp_path / "tree"), split=0.8, cache=cache)
+
+
+@given(st.lists(st.integers(1, 30), min_size=2, max_size=5), st.floats(0.01, 0.99))
+def test_a_split_takes_its_share_of_each_class(counts: list[int], share: float) -> None:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    images = np.arange(len(labels), dtype=np.uint8).repeat(3).reshape(-1, 3, 1, 1)
+    none = np.empty((0, 3, 1, 1), dtype=np.uint8), np.empty(0, dtype=np.int64)
+    decoded = Decoded(tuple(map(str, counts)), images, labels, *none).split(share, Path("x"))
+    for label, count in enumerate(counts):
+        kept, taken = (int((part == label).sum()) for part in (decoded.train_labels, decoded.test_labels))
+        assert kept + taken == count
+        assert kept >= 1
+        assert (taken >= 1) == (count > 1)
+        assert count == 1 or abs(kept - share * count) <= 1
+    shown = zip(*(map(int, part) for part in (decoded.train_images[:, 0, 0, 0], decoded.train_labels)), strict=True)
+    assert all(labels[image] == label for image, label in shown)
+
+
+@given(st.integers(2, 10**6))
+def test_the_usual_validation_share(images: int) -> None:
+    size = usual_val_size(images)
+    assert 1 <= size <= max(1, images // 5)
+    assert size == min(5000, size)
+    assert usual_val_size(images + 1) >= size
+    assert (usual_val_size(60), usual_val_size(50_000)) == (12, 5000)
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "LA", "CMYK"])

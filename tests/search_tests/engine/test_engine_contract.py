@@ -7,6 +7,7 @@ import signal
 import socket
 import warnings
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 
 import optuna
@@ -14,6 +15,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search.engine.engine import Engine, LocalEngine
+from search.format import format_epochs
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import CONTINUES, LAST_JOB, PAUSED, REASON, RETRY_OF, WORKER
@@ -43,7 +45,7 @@ def assert_all_told(study: optuna.Study) -> None:
         if trial.state is TrialState.PRUNED and trial.user_attrs.get(PAUSED):
             assert trial.last_step == trial.user_attrs[PAUSED]
             assert trial.value == trial.intermediate_values[trial.user_attrs[PAUSED]]
-            assert trial.user_attrs[REASON] == f"waited at {trial.last_step} epochs for promotion"
+            assert trial.user_attrs[REASON] == f"waited at {format_epochs(trial.last_step or 0)} for promotion"
 
 
 def assert_jobs_join(folder: Path) -> None:
@@ -181,11 +183,11 @@ def test_the_study_is_an_ordinary_one(pruner: str, workplace: Path) -> None:
 
 @pytest.mark.parametrize("pruner", ["promotion", "hyperband"])
 def test_equal_seeds_give_equal_studies(pruner: str, workplace: Path) -> None:
-    space = logged_space(workplace)
-    studies = [
-        run_search(SearchSettings(space=space, storage=f"sqlite:///{file}.db", max_trials=8, seed=seed, pruner=pruner))
-        for file, seed in (("a", 7), ("b", 7), ("c", 8))
-    ]  # of one name, on which Optuna's HyperbandPruner depends
+    space, studies = logged_space(workplace), []
+    for folder, seed in (("a", 7), ("b", 7), ("c", 8)):  # of one name, on which Optuna's HyperbandPruner depends
+        (workplace / folder).mkdir()
+        with chdir(workplace / folder):
+            studies.append(run_search(SearchSettings(space=space, max_trials=8, seed=seed, pruner=pruner)))
     first, again, other = [[(t.params, t.state, t.intermediate_values) for t in s.trials] for s in studies]
     assert first == again
     assert not {p["x"] for p, _, _ in first} & {p["x"] for p, _, _ in other}

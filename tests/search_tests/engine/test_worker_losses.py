@@ -54,7 +54,7 @@ def test_a_lost_worker_is_replaced_and_its_trial_put_back(
         assert set(trained(workplace).values()) == {1}
     else:
         failed = study.trials[lost.number]
-        assert (lost.outcome, failed.state) == (TrialOutcome.FAILED, TrialState.FAIL)
+        assert (lost.outcome, failed.state) == (TrialOutcome.QUEUED, TrialState.FAIL)
         assert failed.user_attrs[REASON] == reason
         (again,) = (t for t in study.trials if t.user_attrs.get(RETRY_OF) == lost.number)
         assert (again.params, reached(again)) == (failed.params, 8)

@@ -1,0 +1,63 @@
+"""A search as JSON objects, one a line, for programs; the key `event` says what a line is.
+
+message   text: what a person would read
+started   trial, summary, parameters, macs, start: epochs trained before, replaces: the trial that goes on, or null
+epoch     trial, epoch, value, seconds
+ended     trial, outcome, value, epoch, reason
+result    study, trials: how many by outcome, best: trial, value, epochs, parameters, macs, or null; test: accuracy of
+          the final training on the test images, or null, folder: where its files are, or null
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+
+import optuna
+
+from search.engine.events import EpochDone, Event, TrialStarted
+from search.engine.outcomes import outcomes, word
+from search.retraining.final_evaluation import Outcome
+from search.study.attributes import record
+from search.study.standing import standing
+from search.study.trials import reached
+
+
+def message_line(text: str) -> str:
+    """What a person would read."""
+    return _line("message", {"text": text})
+
+
+def event_line(event: Event) -> str:
+    """What happened."""
+    trial = event.number
+    if isinstance(event, TrialStarted):
+        size = {"parameters": event.parameters, "macs": event.macs}
+        before = {"start": event.start, "replaces": event.replaces}
+        return _line("started", {"trial": trial, "summary": event.summary, **size, **before})
+    if isinstance(event, EpochDone):
+        return _line(
+            "epoch", {"trial": trial, "epoch": event.epoch, "value": event.value, "seconds": round(event.seconds, 3)}
+        )
+    ended = {"outcome": word(event.outcome), "value": event.value, "epoch": event.epoch, "reason": event.reason}
+    return _line("ended", {"trial": trial, **ended})
+
+
+def result_line(study: optuna.Study, outcome: Outcome | None) -> str:
+    """How a search ended."""
+    stands = standing(study)
+    best = None
+    if stands is not None:
+        trial, held = stands.best, record(stands.best)
+        best = {"trial": trial.number, "value": trial.value, "epochs": reached(trial)}
+        best |= {"parameters": held.parameters, "macs": held.macs}
+    counted = Counter(word(found) for _, found in outcomes(study.get_trials(deepcopy=False)))
+    test: dict[str, object] = {"test": None, "folder": None}
+    if outcome is not None:
+        test = {"test": outcome.test.accuracy, "folder": str(outcome.folder)}
+    return _line("result", {"study": study.study_name, "trials": dict(counted), "best": best, **test})
+
+
+def _line(event: str, values: Mapping[str, object]) -> str:
+    return json.dumps({"event": event, **values}, allow_nan=False)

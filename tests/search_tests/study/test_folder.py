@@ -1,0 +1,70 @@
+"""A study's folder belongs to one study of one storage."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from search.report import report_study
+from search.session import run_search
+from search.settings import SearchSettings, StudyError
+from search.study.attributes import IDENTITY
+from search.study.folder import OWNER
+
+ELSEWHERE = "sqlite:///elsewhere.db"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Files of a study's folder; Optuna may touch its database when it opens it."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith("study.")}
+
+
+def test_a_study_of_another_storage_leaves_the_folder_alone(curves: str) -> None:
+    settings = SearchSettings(space=curves, max_trials=2)
+    run_search(settings)
+    before = contents(settings.folder)
+    other = SearchSettings(space=curves, max_trials=3, storage=ELSEWHERE)
+    with pytest.raises(StudyError, match=r"studies/curves to the study in .*study\.db; got sqlite:///elsewhere\.db"):
+        run_search(other)
+    assert contents(settings.folder) == before
+    assert not Path("elsewhere.db").exists()
+    run_search(SearchSettings(space=curves, max_trials=1, storage=ELSEWHERE, study="another"))
+    assert len(run_search(SearchSettings(space=curves, max_trials=3)).trials) == 3
+
+
+def test_the_own_database_may_be_named(curves: str) -> None:
+    run_search(SearchSettings(space=curves, max_trials=2))
+    named = SearchSettings(space=curves, max_trials=3, storage="sqlite:///studies/curves/../curves/study.db")
+    assert len(run_search(named).trials) == 3
+
+
+def test_a_folder_is_known_to_its_study_by_whatever_address(curves: str, workplace: Path) -> None:
+    run_search(SearchSettings(space=curves, max_trials=1, storage=ELSEWHERE))
+    for other in (SearchSettings(space=curves), SearchSettings(space=curves, storage="third.journal")):
+        with pytest.raises(StudyError, match=r"of another storage; got .*remove studies/curves/\.owner"):
+            run_search(other)
+    same = SearchSettings(space=curves, max_trials=2, storage=f"sqlite:///{workplace}/elsewhere.db")
+    assert len(run_search(same).trials) == 2
+
+
+def test_a_study_made_before_folders_had_owners_keeps_its_folder(curves: str) -> None:
+    settings = SearchSettings(space=curves, max_trials=1, storage=ELSEWHERE)
+    run_search(settings)
+    owner = settings.folder / OWNER
+    owner.unlink()
+    with sqlite3.connect("elsewhere.db") as connection:
+        assert connection.execute("DELETE FROM study_user_attributes WHERE key = ?", [IDENTITY]).rowcount == 1
+    study = run_search(settings)
+    assert owner.read_text().strip() == study.user_attrs[IDENTITY]
+
+
+def test_a_report_is_written_elsewhere_if_asked(curves: str, workplace: Path) -> None:
+    run_search(SearchSettings(space=curves, max_trials=2, storage=ELSEWHERE))
+    (Path("studies/curves") / OWNER).unlink()
+    run_search(SearchSettings(space=curves, max_trials=2))
+    with pytest.raises(StudyError, match="one study of one storage"):
+        report_study("curves", ELSEWHERE, None)
+    assert report_study("curves", ELSEWHERE, workplace / "out")
+    assert not (Path("studies/curves") / OWNER).exists()
