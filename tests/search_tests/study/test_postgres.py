@@ -26,7 +26,7 @@ from tests.search_tests.logged_space import logged_space
 from tests.search_tests.study.conftest import Call
 from tests.search_tests.study.test_several_calls import TOGETHER, assert_sound, wait_for
 
-pytestmark = [pytest.mark.postgres, pytest.mark.slow]
+pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(300)]
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))  # where Debian's package has them
 USER = ["runuser", "-u", "postgres", "--"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # it refuses root
 
