@@ -170,7 +170,7 @@ def test_the_command_itself(model: str, command: Callable[..., subprocess.Comple
     refused = command("predict", "--model", "gone", "pictures/01.png")
     assert refused.returncode == 2
     assert refused.stdout == ""
-    assert refused.stderr.startswith("error: a trained model is a folder with weights.pt")
+    assert refused.stderr.startswith("error: a run is the folder of a finished run, with run.json in it, or its name")
 
 
 def test_another_image_size_is_that_of_the_network(
