@@ -111,6 +111,8 @@ def parser() -> Parser:
         default=1,
         help="processes that run trials side by side; auto measures which number trains most",
     )
+    p.add_argument("--deterministic", action="store_true", help="equal seeds give equal weights")
+    p.group("on a Ray cluster")
     p.add_argument(
         "--engine",
         choices=ENGINES,
@@ -134,7 +136,6 @@ def parser() -> Parser:
         type=natural,
         help="most trials that Ray trains side by side (default: as many as have room)",
     )
-    p.add_argument("--deterministic", action="store_true", help="equal seeds give equal weights")
     p.group("what is printed")
     shown = p.choice_of_one()
     shown.add_argument("-q", "--quiet", action="store_true", help="print only the result, in one line, and errors")

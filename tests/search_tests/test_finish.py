@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def test_a_stop_in_any_part_loses_nothing(
     assert {t.state for t in finals.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
 
     assert run_command(main, [*options, "--quiet"]) == 0  # nothing is left to do
-    assert capsys.readouterr().out == ""
+    assert re.fullmatch(r"final +trial \d+ of study small, .*\n", capsys.readouterr().out)
     assert run_command(main, [("2h" if word == "1h" else word) for word in options]) == 2
     assert "continues with the --time-budget that it began with (3600 s); got 7200 s" in capsys.readouterr().err
 

@@ -53,6 +53,6 @@ def test_the_list_of_studies(curves: str, wide: None, capsys: pytest.CaptureFixt
     assert head.split() == ["study", "trials", "best", "on", "disk"]
     assert row.split()[:5] == ["first", "1", "trial:", "1", "complete"]
     assert f"{study.best_value:.5g}" in row
-    assert row.endswith("kB")
+    assert row.endswith("MB")
     main(["--list", "--storage", "sqlite:///studies/first/study.db"])
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == ["first", "of/another"]

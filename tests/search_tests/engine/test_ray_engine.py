@@ -40,7 +40,7 @@ def test_one_worker_on_ray_gives_what_a_local_one_gives(workplace: Path) -> None
     on_ray = run_search(settings, engine=OnRay())
     (worker,) = workplace.glob("*.pid")  # one actor for all jobs
     assert worker.stem != str(os.getpid())
-    local = run_search(SearchSettings(space=space, max_trials=6, storage="sqlite:///local.db"))
+    local = run_search(SearchSettings(space=space, max_trials=6, study="local"))
     first, second = ([(t.params, t.state, t.value, t.intermediate_values) for t in s.trials] for s in (on_ray, local))
     assert first == second
     assert not list(workplace.glob("trials*"))

@@ -178,7 +178,7 @@ def test_the_report_of_a_search_on_images(toy_search: Settings, capsys: pytest.C
 
     planned, actual = usage_columns(Path("studies/toy/bill.csv"))
     assert planned["trials_started"] == actual["trials_started"] == "8"
-    size = sum(path.stat().st_size for path in Path("studies/toy").glob("*.pt"))
+    size = sum(path.stat().st_size for path in Path("studies/toy/checkpoints").glob("*.pt"))
     assert int(actual["checkpoint_bytes"]) == size > 0
     assert float(planned["seconds_an_epoch"]) > 0
     assert float(actual["seconds"]) > 0
@@ -200,7 +200,7 @@ def test_the_report_of_a_search_on_images(toy_search: Settings, capsys: pytest.C
 
 def test_the_estimate_of_a_checkpoint_is_near_the_file(toy_search: Settings) -> None:
     study = run_search(toy_search(max_trials=6, max_epochs=4, train_size=64))
-    sizes = [path.stat().st_size for path in Path("studies/toy").glob("*.pt")]
+    sizes = [path.stat().st_size for path in Path("studies/toy/checkpoints").glob("*.pt")]
     mean = sum(t.user_attrs["parameters"] for t in study.trials) / len(study.trials)
     expected = disk(stored_plan(study), "promotion", 6, mean)
     assert expected is not None

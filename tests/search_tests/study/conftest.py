@@ -25,4 +25,6 @@ def call(workplace: Path) -> Iterator[Call]:
     yield begin
     for process in begun:
         process.kill()
-        process.communicate()
+        process.wait()
+        assert process.stderr is not None
+        process.stderr.close()

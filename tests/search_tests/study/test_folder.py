@@ -18,7 +18,7 @@ ELSEWHERE = "sqlite:///elsewhere.db"
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Files of a study's folder; Optuna may touch its database when it opens it."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith("study.")}
+    return {path.name: path.read_bytes() for path in folder.glob("*.*") if not path.name.startswith("study.")}
 
 
 def test_a_study_of_another_storage_leaves_the_folder_alone(curves: str) -> None:
