@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from search.cli import Parser, counts, duration, natural, non_negative, non_negative_count, positive, run_command
-from search.settings import DEFAULT_SPACE, ENGINES, PRUNERS, SAMPLERS, SearchSettings, StudyError
+from search.settings import DEFAULT_SPACE, ENGINES, PRUNERS, SAMPLERS, SearchSettings, StudyError, WorkerChoice
 
 
 def parser() -> Parser:
@@ -108,8 +108,9 @@ def parser() -> Parser:
     p.add_argument(
         "--workers",
         type=workers,
-        default=1,
-        help="processes that run trials side by side; auto measures which number trains most",
+        default="usual",
+        help="processes that run trials side by side; auto measures which number trains most (default: one a GPU; on "
+        "a CPU one a core for a time budget of ten minutes or more, else one in all)",
     )
     p.add_argument("--deterministic", action="store_true", help="equal seeds give equal weights")
     p.group("on a Ray cluster")
@@ -144,9 +145,10 @@ def parser() -> Parser:
     return p
 
 
-def workers(text: str) -> int | None:
-    """A number of workers, or None for `auto`."""
-    return None if text == "auto" else natural(text)
+def workers(text: str) -> int | WorkerChoice:
+    """A number of workers, or how it is chosen."""
+    choices: dict[str, WorkerChoice] = {"auto": "measured", "usual": "usual"}
+    return choices.get(text) or natural(text)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -156,11 +158,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     shown = {name: args.pop(name) for name in ("quiet", "verbose", "json")}
     space, limits = args.pop("space"), args.pop("param_budget") or ()
     args |= {"param_budgets": limits} if len(limits) > 1 else {"param_budget": next(iter(limits), None)}
-    auto = args["workers"] is None
-    if args["engine"] == "ray" and not auto and args["workers"] > 1:
+    asked = args["workers"]
+    if args["engine"] == "ray" and isinstance(asked, int) and asked > 1:
         rule = "--workers is for processes on this machine; Ray takes as many trials as have room"
-        raise StudyError(rule, got=args["workers"], remedy="Give --max-concurrent instead")
-    args |= {"auto_workers": auto, "workers": args["workers"] or 1}
+        raise StudyError(rule, got=asked, remedy="Give --max-concurrent instead")
+    given = isinstance(asked, int)
+    args |= {"workers": asked if given else 1, "worker_choice": "given" if given else asked}
     settings = SearchSettings(
         max_trials=args.pop("trials"), warm_start=not args.pop("no_warm_start"), **args, space=space or DEFAULT_SPACE
     )

@@ -28,8 +28,8 @@ from search.planning.description import describe, describe_rungs, shortfalls
 from search.planning.forecast import Forecast, forecast, forecast_at
 from search.planning.plan import Plan
 from search.planning.planner import make_plan, plan_without_images
-from search.planning.speed import Speed, measure_speed
-from search.planning.workers import best_number, devices_to_use, measure_workers
+from search.planning.speed import Speed, speed_of_each
+from search.planning.workers import best_number, devices_to_use, measure_workers, usual_number
 from search.reporting.screen.terminal import Display, QuietDisplay
 from search.reporting.studies.study_card import write_card
 from search.reporting.study_page.live_page import LivePage
@@ -200,13 +200,15 @@ def _problem(plan: Plan, data: PreparedData | None) -> Problem:
 
 
 def _with_workers(settings: SearchSettings, space: SearchSpace, device: Device, display: Display) -> SearchSettings:
-    """The settings with the number of workers: what Ray has room for; or measured, where that was asked for."""
+    """The settings with the number of workers: what Ray has room for; else as they say that it is chosen."""
     if settings.engine == "ray":
         from search.engine.ray_tune.cluster import trials_at_once
 
         return replace(settings, workers=trials_at_once(settings))
     devices = len(devices_to_use(settings.device))
-    if not (settings.auto_workers and space.uses_images):
+    if settings.worker_choice == "usual" and space.uses_images:
+        return replace(settings, workers=usual_number(device, devices, settings.time_budget))
+    if not (settings.worker_choice == "measured" and space.uses_images):
         if space.uses_images and settings.workers < devices:
             display.say(
                 f"workers     {settings.workers} on {devices} GPUs; --workers auto or {devices} uses all of them"
@@ -221,9 +223,9 @@ def _with_workers(settings: SearchSettings, space: SearchSpace, device: Device, 
 
 
 def _speed(settings: SearchSettings, device: Device) -> Speed:
-    """How fast what trains the trials does so: this machine, or a node of the cluster."""
+    """How fast what trains the trials does so: a worker on this machine, or on a node of the cluster."""
     if settings.engine == "local":
-        return measure_speed(device)
+        return speed_of_each(settings, device)
     from search.engine.ray_tune.cluster import measured_speed
 
     return measured_speed(settings)

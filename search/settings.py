@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from cifar.errors import UserError
 
@@ -20,6 +21,8 @@ SAMPLER_PACKAGES = {"qmc": "scipy", "gp": "scipy", "cmaes": "cmaes"}  # optional
 ENGINES = ("local", "ray")
 PRUNERS = ("promotion", "hyperband", "successive_halving", "median", "none")
 OF_SPACE, NO_PRIOR, OF_STUDY = "space", "none", "study:"  # values of --prior; a study's name follows the last
+
+WorkerChoice = Literal["given", "usual", "measured"]
 
 Check = tuple[bool, str, object, str]
 """Whether a rule holds, the rule, the value received, the remedy."""
@@ -78,8 +81,8 @@ class SearchSettings:
     """auto, cpu, cuda, cuda:<index> or mps."""
     workers: int = 1
     """Processes that run trials side by side on this machine."""
-    auto_workers: bool = False
-    """Whether the number of workers that together train most is measured first, and used."""
+    worker_choice: WorkerChoice = "given"
+    """How their number is chosen: as given, as usual (see `search.planning.workers.usual_number`), or measured."""
     engine: str = "local"
     """One of `ENGINES`: processes on this machine, or Ray Tune on a cluster, which takes as many as have room."""
     address: str | None = None
@@ -180,7 +183,7 @@ class SearchSettings:
         for option, value in told.items():
             yield self.engine == "ray" or value is None, f"--{option} needs --engine ray", value, "Add it"
         measured = "--workers auto is for processes on this machine; Ray takes as many trials as have room"
-        yield not (self.engine == "ray" and self.auto_workers), measured, "auto", "Give --max-concurrent"
+        yield not (self.engine == "ray" and self.worker_choice == "measured"), measured, "auto", "Give --max-concurrent"
         direct = "--address must be host:port, or auto: a Ray client cannot drive a search"
         yield "://" not in (self.address or ""), direct, self.address, "Start the command on a node of the cluster"
         cpus, gpus, most = self.cpus_per_trial, self.gpus_per_trial or 0, self.max_concurrent

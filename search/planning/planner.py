@@ -21,6 +21,7 @@ from search.settings import SearchSettings, StudyError
 from spaces.base import SearchSpace
 
 FULL_TRIALS = 8  # full trials' worth of training that a time budget should hold
+MOST_TOGETHER = 2  # workers whose time makes full trials longer: that of more makes them more
 ENOUGH_IMAGES = 400_000  # a full trial of nine epochs of CIFAR-10: no need to limit the networks
 FEWEST_IMAGES = 50_000  # below this, trials on CIFAR-10 do not tell a good network from a bad one
 SMALLEST_MAC_BUDGET = 8_000_000  # multiply-accumulates of an image of 32 x 32 pixels
@@ -120,7 +121,8 @@ def _networks_and_images(
     mac_budget = settings.mac_budget or None
     if not settings.time_budget:
         return mac_budget, 3.0 * ENOUGH_IMAGES
-    seconds = settings.time_budget / FULL_TRIALS / TYPICAL_COST / (1 + EVALUATION_COST * EVALUATED_SHARE)
+    seconds = settings.time_budget * min(settings.workers, MOST_TOGETHER) / FULL_TRIALS
+    seconds /= TYPICAL_COST * (1 + EVALUATION_COST * EVALUATED_SHARE)
     if settings.mac_budget is None and seconds / speed.seconds(largest) < ENOUGH_IMAGES:
         fitting = speed.largest(seconds / FEWEST_IMAGES)
         proposed = max(_two_digits(SMALLEST_MAC_BUDGET * area(image_size)), _two_digits(fitting))

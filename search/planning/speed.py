@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
+
+import torch
 
 from cifar.networks.resnet import ResNetConfig
 from cifar.runtime.device import Device
 from search.planning.probe import probe_images, seconds_an_image
+from search.planning.workers import devices_to_use, threads_of_each
+from search.settings import SearchSettings
 
 PROBES = (8, 16, 48, 96)  # first-stage channels of networks of [2, 2, 2] blocks
 PROBE_IMAGES = 256  # an epoch on a CPU
@@ -51,6 +56,20 @@ def measure_speed(device: Device) -> Speed:
             break
         points.append((macs, min(seconds_an_image(network, device, images=images, epochs=PROBE_EPOCHS))))
     return Speed(tuple(points))
+
+
+def speed_of_each(settings: SearchSettings, device: Device) -> Speed:
+    """How fast each of the workers trains that share this machine: with its share of the cores, or of a GPU."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads_of_each(settings.workers))
+    try:
+        speed = measure_speed(device)
+    finally:
+        torch.set_num_threads(before)
+    if device.torch_device.type == "cpu":
+        return speed
+    sharing = math.ceil(settings.workers / len(devices_to_use(settings.device)))
+    return Speed(tuple((macs, sharing * seconds) for macs, seconds in speed.points))
 
 
 def _probe_seconds(point: tuple[int, float], macs: int, images: int) -> float:

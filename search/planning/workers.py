@@ -1,4 +1,4 @@
-"""How many workers side by side train most on this machine: measured, since it depends on networks and hardware.
+"""How many workers side by side train most on this machine: as usual, or measured, since it depends on the networks.
 
 On a CPU, several threads that share one small network spend more time waiting for one another at its many short
 operations than they gain, so one worker a core may train more in all. A GPU is better filled by several small
@@ -7,6 +7,7 @@ networks than by one; several GPUs get as many each, as `CUDA_VISIBLE_DEVICES` s
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import statistics
@@ -22,6 +23,9 @@ SECONDS = 3.0  # for which each number of workers is timed
 IMAGES = 512  # an epoch on a CPU
 NETWORK = ResNetConfig(blocks=(2, 2, 2), channels=(16, 32, 64), stem=16)  # as small as searches on a CPU try
 GPU_WORKERS = (1, 2, 4, 8)
+STARTING_PAYS = 600.0  # seconds of a search: below them, starting processes takes more than they gain
+WORKER_BYTES = 2**31  # memory of a worker: PyTorch, the images, and what a step needs
+USED_SHARE = 0.5  # of the machine's memory
 WORTH = 1.05  # times the images/s of fewer workers; less is not worth the memory
 
 
@@ -35,6 +39,28 @@ def images_per_second(device: Device, threads: int) -> float:
 def threads_of_each(workers: int) -> int:
     """CPU threads of each worker, so that all share the cores."""
     return max(1, (os.cpu_count() or 1) // workers)
+
+
+def usual_number(device: Device, count: int, seconds: float | None) -> int:
+    """How many workers train most, as far as is known without measuring.
+
+    A search that time does not limit gets one a device, so that equal seeds give equal studies.
+
+    Args:
+        device: what each trains on.
+        count: how many such devices there are.
+        seconds: time of the search; None is no limit.
+    """
+    if device.torch_device.type != "cpu" or seconds is None or seconds < STARTING_PAYS:
+        return count
+    return max(1, min(os.cpu_count() or 1, int(USED_SHARE * _memory() / WORKER_BYTES)))
+
+
+def _memory() -> int:
+    """Bytes of this machine's memory; 0 where the system does not say."""
+    names = ("SC_PAGE_SIZE", "SC_PHYS_PAGES")
+    known = hasattr(os, "sysconf") and all(name in os.sysconf_names for name in names)
+    return math.prod(os.sysconf(name) for name in names) if known else 0
 
 
 def devices_to_use(device: str) -> list[str]:

@@ -52,7 +52,9 @@ FINAL = Path("studies/small/runs/final")
 @pytest.fixture(autouse=True)
 def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Searches begin at once."""
-    monkeypatch.setattr("search.session.measure_speed", lambda device: Speed(((1_000_000, 1e-4), (10_000_000, 1e-3))))
+    monkeypatch.setattr(
+        "search.planning.speed.measure_speed", lambda device: Speed(((1_000_000, 1e-4), (10_000_000, 1e-3)))
+    )
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def test_contradictory_limits_are_refused() -> None:
         ({"engine": "spark"}, "--engine must be a known engine; got spark. One of local, ray."),
         ({"address": "auto"}, "--address needs --engine ray; got auto. Add it."),
         ({"cpus_per_trial": 2.0}, "--cpus-per-trial needs --engine ray; got 2.0. Add it."),
-        ({"engine": "ray", "auto_workers": True}, "Give --max-concurrent."),
+        ({"engine": "ray", "worker_choice": "measured"}, "Give --max-concurrent."),
         ({"engine": "ray", "address": "ray://head:10001"}, "a Ray client cannot drive a search; got ray://head:10001"),
         ({"engine": "ray", "gpus_per_trial": 1.5}, "a share of one GPU, such as 0.25, or a whole number; got 1.5"),
         ({"engine": "ray", "cpus_per_trial": 0.0}, "--cpus-per-trial must be above 0; got 0.0. Try 1."),

@@ -9,7 +9,8 @@ import torch
 
 import search.planning.workers
 from cifar.runtime.device import Device, choose_device
-from search.planning.workers import best_number, devices_of_each, measure_workers, threads_of_each
+from search.planning.speed import Speed, speed_of_each
+from search.planning.workers import best_number, devices_of_each, measure_workers, threads_of_each, usual_number
 from search.reporting.screen.terminal import QuietDisplay
 from search.run import parser
 from search.session import _with_workers
@@ -40,10 +41,47 @@ def test_a_measurement_trains_in_each_worker(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_auto_is_an_option() -> None:
-    assert parser().parse_args(["--workers", "auto"]).workers is None
+    assert parser().parse_args(["--workers", "auto"]).workers == "measured"
     assert parser().parse_args(["--workers", "3"]).workers == 3
+    assert parser().parse_args([]).workers == "usual"
     with pytest.raises(SystemExit):
         parser().parse_args(["--workers", "0"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "seconds", "expected"),
+    [("cpu", 1, 900.0, 4), ("cpu", 1, 500.0, 1), ("cpu", 1, None, 1), ("cuda", 1, 900.0, 1), ("cuda", 3, 100.0, 3)],
+)
+def test_long_searches_on_a_cpu_have_a_worker_a_core(
+    kind: str, count: int, seconds: float | None, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr("search.planning.workers._memory", lambda: 64 * 2**30)
+    assert usual_number(Device(torch.device(kind), None), count, seconds) == expected
+
+
+def test_workers_find_room_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    for gigabytes, expected in ((16, 4), (2, 1), (0, 1)):
+        monkeypatch.setattr("search.planning.workers._memory", lambda held=gigabytes: held * 2**30)
+        assert usual_number(choose_device("cpu"), 1, 900.0) == expected
+
+
+def test_the_speed_of_workers_that_share_a_gpu_is_divided(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+
+    def measured(device: Device) -> Speed:
+        threads.append(torch.get_num_threads())
+        return Speed(((1_000_000, 1e-4),))
+
+    before = torch.get_num_threads()
+    monkeypatch.setattr("search.planning.speed.measure_speed", measured)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    shared = speed_of_each(SearchSettings(workers=4), Device(torch.device("cuda"), None))
+    assert shared == Speed(((1_000_000, 2e-4),))
+    assert speed_of_each(SearchSettings(workers=10**6), choose_device("cpu")) == Speed(((1_000_000, 1e-4),))
+    assert threads[-1] == 1
+    assert torch.get_num_threads() == before
 
 
 def test_workers_take_the_visible_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +111,7 @@ def test_auto_gives_every_gpu_as_many_workers_as_train_most_on_one(
 ) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
     monkeypatch.setattr("search.session.measure_workers", lambda device: {1: 100.0, 2: 150.0})
-    settings, said = SearchSettings(device=asked, auto_workers=True), Said()
+    settings, said = SearchSettings(device=asked, worker_choice="measured"), Said()
     space = load_space(settings.space, Problem())
     chosen = _with_workers(settings, space, choose_device("cpu"), said)
     assert chosen.workers == expected

@@ -91,6 +91,6 @@ def test_a_limit_for_this_machine_is_noted(
     toy_search: Callable[..., SearchSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = Speed(((1_000_000, 1e-3), (10_000_000, 1e-2)))
-    monkeypatch.setattr("search.session.measure_speed", lambda device: slow)
+    monkeypatch.setattr("search.planning.speed.measure_speed", lambda device: slow)
     settings = toy_search(space="resnet_budget5m", max_trials=1, max_epochs=1, mac_budget=None, time_budget=600.0)
     assert run_search(settings).user_attrs[MAC_BUDGET_PROPOSED] is True
