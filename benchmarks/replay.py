@@ -81,12 +81,14 @@ class Asha:
     rungs: Sequence[int]
     eta: int
 
-    def decide(self, trials: Sequence[TrialView], epochs_left: float, trials_left: float) -> Decision:
+    def decide(
+        self, trials: Sequence[TrialView], epochs_left: float, trials_left: float, mean_cost: float = 1.0
+    ) -> Decision:
         """See `search.engine.promotion.Promotion.decide`."""
         for low, high in reversed(list(zip(self.rungs, self.rungs[1:], strict=False))):
             reached = sorted((t for t in trials if low in t.losses), key=lambda t: (t.losses[low], t.number))
             for trial in reached[: len(reached) // self.eta]:
-                affordable = trial.cost * (high - low) <= epochs_left
+                affordable = (trial.cost or mean_cost) * (high - low) <= epochs_left * mean_cost
                 if trial.status is Status.PAUSED and trial.epochs == low and affordable:
                     return Promote(trial.number, high)
         if epochs_left >= self.rungs[0] and trials_left >= 1:

@@ -3,7 +3,7 @@
 Searches recorded curves in simulated time, with epochs whose seconds differ from configuration to configuration
 (log-normally, mean 1, spread `--spread`), by 1 to 256 workers for the same time. Told are utilisation, the share of the
 workers' time in which they train, and the regret of `benchmarks.search_quality`. Then one search of many trials, by 64
-workers and random proposals, tells how long a decision of the scheduler takes as the study grows.
+workers and random proposals, tells how much CPU time a decision of the scheduler takes as the study grows.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Stopwatch:
     sizes: Sequence[int]
     """Numbers of trials, rising."""
     seconds: dict[int, float] = field(default_factory=dict)
-    """Median seconds of a decision, by size."""
+    """Median CPU seconds of a decision, by size."""
 
     def __call__(self, driver: Driver) -> None:
         """Looks at the study; a decision writes nothing, so it can be asked for as often as wanted."""
@@ -106,14 +106,14 @@ class Stopwatch:
             return
         times = []
         for _ in range(TIMED):
-            began = time.perf_counter()
+            began = time.process_time()
             driver.scheduler.decide()
-            times.append(time.perf_counter() - began)
+            times.append(time.process_time() - began)
         self.seconds[due[0]] = statistics.median(times)
 
 
 def decisions(path: Path, sizes: Sequence[int], spread: float) -> dict[int, float]:
-    """Median seconds of a decision, by the number of trials of the study."""
+    """Median CPU seconds of a decision, by the number of trials of the study."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     clock, watch = Clock(), Stopwatch(sizes)
     space = TimedTableSpace(Table(path), spread)

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 from cifar.runtime.seeds import derive_seed
 from search.engine.neighbourhood import Around, mutations
 from search.engine.sources import Evidence, Source, evidence, shares
-from search.engine.views import views
+from search.engine.views import Views
 from search.planning.plan import Plan
 from search.study.attributes import PROPOSED_BY
 from spaces.base import Prior
@@ -51,7 +51,7 @@ class Mixture:
 
     def _evidence(self, study: optuna.Study, before: list[FrozenTrial]) -> Evidence:
         maximize = study.direction is optuna.study.StudyDirection.MAXIMIZE
-        seen = views(before, self.plan, maximize=maximize, timed=False)
+        seen = [facts.view for facts in Views(self.plan, maximize=maximize, timed=False).look(before).counting]
         source_of = {t.number: t.user_attrs[PROPOSED_BY] for t in before if PROPOSED_BY in t.user_attrs}
         return evidence(seen, self.plan.rungs, self.plan.eta, source_of)
 

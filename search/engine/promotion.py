@@ -36,7 +36,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Protocol
 
 FIRST_ROUND = 3  # full trials' worth of training
@@ -65,8 +65,8 @@ class TrialView:
     """Epochs trained; for a running trial, those at which its job ends."""
     losses: dict[int, float] = field(default_factory=dict)
     """Value reported at each rung, negated where larger is better."""
-    cost: float = 1.0
-    """Seconds an epoch, as a multiple of the mean trial's."""
+    cost: float | None = 1.0
+    """Of an epoch, in the policy's unit, such as seconds; None is not known, and counts as a mean trial's."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,9 @@ Decision = Promote | Start | Wait | Done
 class Policy(Protocol):
     """Decides what a free worker does, from the trials alone."""
 
-    def decide(self, trials: Sequence[TrialView], epochs_left: float, trials_left: float) -> Decision:
+    def decide(
+        self, trials: Sequence[TrialView], epochs_left: float, trials_left: float, mean_cost: float = 1.0
+    ) -> Decision:
         """See `Promotion.decide`."""
 
 
@@ -119,22 +121,25 @@ class Promotion:
     rungs: Sequence[int]
     eta: int
 
-    def decide(self, trials: Sequence[TrialView], epochs_left: float, trials_left: float) -> Decision:
+    def decide(
+        self, trials: Sequence[TrialView], epochs_left: float, trials_left: float, mean_cost: float = 1.0
+    ) -> Decision:
         """What a free worker should do.
 
         Args:
             trials: the study's trials that keep the hard limits and repeat no other.
             epochs_left: epochs of a mean trial that may be trained beyond those of running trials; inf is no limit.
             trials_left: trials that may still start; inf is no limit.
+            mean_cost: of an epoch of a mean trial, in the unit of the trials' costs.
         """
-        state = _State(self, trials, epochs_left)
-        affordable = state.committed(1) <= state.spent + epochs_left
+        state = _State(self, trials, epochs_left, mean_cost)
+        affordable = state.due_cost(1) <= epochs_left * mean_cost
         may_start = trials_left >= 1 and epochs_left >= self.rungs[0] and (affordable or not trials)
         cut_off = state.cut_off()
         if cut_off is not None:
             return cut_off
-        if any(state.running):  # other workers may have begun the next round early; its starts come second
-            complete = self._in_complete_rounds(len(trials), sum(state.epochs) + epochs_left)
+        if state.any_running:  # other workers may have begun the next round early; its starts come second
+            complete = self._in_complete_rounds(len(trials), state.epochs + epochs_left)
             late = state.due(complete) if complete else None
             if isinstance(late, Promote):
                 return late
@@ -178,7 +183,7 @@ class Promotion:
         Rounds count epochs whatever these cost: otherwise one expensive promotion would push the committed cost past
         the round's end, the next round would begin at once, and its new trials would precede every promotion due.
         """
-        committed, total = state.committed_epochs(), sum(state.epochs) + epochs_left
+        committed, total = state.committed_epochs(), state.epochs + epochs_left
         end = float(FIRST_ROUND * self.rungs[-1])
         while end < committed and 2 * end <= total:
             end *= 2
@@ -188,52 +193,61 @@ class Promotion:
 class _State:
     """The trials, sorted by the rung that they have reached."""
 
-    def __init__(self, policy: Promotion, trials: Sequence[TrialView], epochs_left: float) -> None:
+    def __init__(self, policy: Promotion, trials: Sequence[TrialView], epochs_left: float, mean_cost: float) -> None:
         self.rungs, self.eta, self.started = policy.rungs, policy.eta, len(trials)
-        self.epochs = [t.epochs for t in trials]
-        self.spent = sum(t.epochs * t.cost for t in trials)  # epochs of a mean trial; of running ones, to their pause
-        self.reached = [sum(t.epochs >= rung for t in trials) for rung in self.rungs]
+        self.mean_cost, self.cost_left = mean_cost, epochs_left * mean_cost
+        self.epochs = sum(t.epochs for t in trials)  # of running trials, to their pause
         self.running = [0] * len(self.rungs)
-        self.pools: list[list[TrialView]] = [[] for _ in self.rungs]  # paused, best first
         self.below: list[TrialView] = []  # paused by a deadline before the first rung
-        self.epochs_left = epochs_left
+        self.waiting: list[list[TrialView]] = [[] for _ in self.rungs]  # paused, in no order: see `pool`
+        self.sorted: dict[int, list[TrialView]] = {}
+        at = [0] * len(self.rungs)  # trials whose highest rung this is
         for trial in trials:
-            level = sum(trial.epochs >= rung for rung in self.rungs) - 1
+            level = bisect_right(self.rungs, trial.epochs) - 1
+            if level >= 0:
+                at[level] += 1
             if trial.status is Status.RUNNING:
                 self.running[level] += 1
             elif trial.status is Status.PAUSED:
-                (self.pools[level] if level >= 0 else self.below).append(trial)
+                (self.waiting[level] if level >= 0 else self.below).append(trial)
+        self.any_running = any(self.running)
+        self.reached = list(accumulate(reversed(at)))[::-1]  # trials that reached each rung
         self.below.sort(key=lambda t: t.number)
-        for rung, pool in zip(self.rungs, self.pools, strict=True):
-            pool.sort(key=lambda t: (t.losses.get(rung, math.inf), t.number))
+
+    def pool(self, level: int) -> list[TrialView]:
+        """Trials that are paused at a rung, best first."""
+        if level not in self.sorted:
+            rung = self.rungs[level]
+            self.sorted[level] = sorted(self.waiting[level], key=lambda t: (t.losses.get(rung, math.inf), t.number))
+        return self.sorted[level]
 
     def wanted(self, level: int, started: int) -> int:
         """How many trials are to reach a rung once `started` have started."""
         return max(1, started // int(self.eta**level))
 
-    def committed(self, starting: int = 0) -> float:
-        """The committed cost: what is trained already, `starting` new trials, and every promotion due after them.
-
-        In epochs of a mean trial.
-        """
-        cost = self.spent + starting * self.rungs[0]
+    def due_cost(self, starting: int = 0) -> float:
+        """The committed cost that is still to come: `starting` new trials, and every promotion due after them."""
+        cost = starting * self.rungs[0] * self.mean_cost
         for level, promoted in self._promotions(starting):
-            known = [t.cost for t in self.pools[level - 1][:promoted]]
-            unit = sum(known) / len(known) if known else 1.0
+            known = [self._cost(t) for t in self.pool(level - 1)[:promoted]] if promoted else []
+            unit = sum(known) / len(known) if known else self.mean_cost
             cost += promoted * unit * (self.rungs[level] - self.rungs[level - 1])
         return cost
 
+    def _cost(self, trial: TrialView) -> float:
+        return self.mean_cost if trial.cost is None else trial.cost
+
     def committed_epochs(self, starting: int = 0) -> float:
-        """The committed cost counted in epochs, whatever these cost."""
+        """The committed cost counted in epochs, whatever these cost, with what is trained already."""
         promotions = (n * (self.rungs[level] - self.rungs[level - 1]) for level, n in self._promotions(starting))
-        return sum(self.epochs) + starting * self.rungs[0] + sum(promotions)
+        return self.epochs + starting * self.rungs[0] + sum(promotions)
 
     def _promotions(self, starting: int) -> Iterator[tuple[int, int]]:
         """How many trials are promoted to each rung once `starting` new ones have been started."""
         arriving = self.running[0] + starting  # trials that will be paused at the rung below
         for level in range(1, len(self.rungs)):
             missing = self.wanted(level, self.started + starting) - self.reached[level]
-            promoted = max(0, min(missing, len(self.pools[level - 1]) + arriving))
+            promoted = max(0, min(missing, len(self.waiting[level - 1]) + arriving))
             yield level, promoted
             arriving = self.running[level] + promoted
 
@@ -249,27 +263,27 @@ class _State:
         """
         arriving, waiting = self.running[0], False
         for level in range(1, len(self.rungs)):
-            pool, missing = self.pools[level - 1], max(0, self.wanted(level, started) - self.reached[level])
-            best = self._best(pool, level)
-            if missing > arriving and best:
+            missing = max(0, self.wanted(level, started) - self.reached[level])
+            best = self._best(self.pool(level - 1), level) if missing > arriving else None
+            if best:
                 return best
-            promoted = min(missing, len(pool) + arriving)
+            promoted = min(missing, len(self.waiting[level - 1]) + arriving)
             waiting |= arriving > 0 and promoted > 0
             arriving = self.running[level] + promoted
-        return Wait() if waiting and any(self.running) else None
+        return Wait() if waiting and self.any_running else None
 
     def highest(self) -> Promote | None:
         """Resumes the best paused trial of the highest rung from which the epochs left reach the next one."""
         levels = reversed(range(1, len(self.rungs)))
-        return next(filter(None, (self._best(self.pools[level - 1], level) for level in levels)), None)
+        return next(filter(None, (self._best(self.pool(level - 1), level) for level in levels)), None)
 
     def _best(self, pool: Sequence[TrialView], level: int) -> Promote | None:
         """Resumes the best of a pool that the epochs left take to a rung."""
         for trial in pool:
-            if trial.cost * (self.rungs[level] - trial.epochs) <= self.epochs_left:
+            if self._cost(trial) * (self.rungs[level] - trial.epochs) <= self.cost_left:
                 return Promote(trial.number, self.rungs[level])
         return None
 
     def wait_or_done(self) -> Wait | Done:
         """Waits while a trial runs, since it may be promoted later."""
-        return Wait() if any(self.running) else Done()
+        return Wait() if self.any_running else Done()

@@ -11,15 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
 
 from search.engine.events import TrialEnded, TrialOutcome
-from search.engine.promotion import Decision, Done, Policy, Promote, Promotion, Start, Status, TrialView, Wait
-from search.engine.views import views
+from search.engine.promotion import Decision, Done, Policy, Promote, Promotion, Start, Status, Wait
+from search.engine.views import Seen, Views
 from search.planning.plan import Plan
 from search.settings import StudyError
-from search.study.attributes import BASELINE
-from search.study.trials import counted, distinct, epochs_of, is_paused, mean_epoch_seconds
 
 MOST_FAILURES = 3  # in a row with the same reason: the cause is not the candidate
 MOST_INFEASIBLE = 1000  # in a row: the space does not know the limit
@@ -69,6 +66,9 @@ class Scheduler:
         self.study, self.plan, self.limits, self.clock, self.pauses = study, plan, limits, clock, pauses
         self.epoch_seconds = epoch_seconds
         self.policy: Policy = Promotion(plan.rungs, plan.eta)
+        self.timed = limits.deadline is not None and limits.max_epochs is None  # a limit of epochs counts all alike
+        maximize = study.direction is optuna.study.StudyDirection.MAXIMIZE
+        self.views = Views(plan, maximize=maximize, timed=self.timed)
         self.spent = 0  # epochs that this call has trained
         self.running: dict[int, tuple[int, int]] = {}  # epochs at which each of its jobs began and will end, by number
         self.endings: list[TrialEnded] = []
@@ -78,14 +78,14 @@ class Scheduler:
 
     def decide(self) -> Decision:
         """What a free worker should do now; a study's first trial begins however late it is, so that it has a value."""
-        trials = self.study.get_trials(deepcopy=False)
-        begun = any(trial.state is not TrialState.WAITING for trial in trials)
-        deadline = self.limits.deadline if begun else None
+        seen = self._look()
+        deadline = self.limits.deadline if seen.begun else None
         if deadline is not None and self.clock() + (self.shortest or 0.0) / 2 >= deadline:
             return Done()
-        return self._baseline(trials) or (
-            self.policy.decide(*self._outlook(trials)) if self.pauses else self._until_pruned(trials)
-        )
+        return self._baseline(seen) or (self._promoted(seen) if self.pauses else self._until_pruned(seen))
+
+    def _look(self) -> Seen:
+        return self.views.look(self.study.get_trials(deepcopy=False))
 
     @property
     def out_of_time(self) -> bool:
@@ -95,49 +95,43 @@ class Scheduler:
     @property
     def wants_more_trials(self) -> bool:
         """Whether the study has fewer trials than wanted."""
-        return self._trials_left(self.study.get_trials(deepcopy=False)) >= 1
+        return self._trials_left(self._look()) >= 1
 
     def begun(self, number: int, start: int, end: int) -> None:
         """Notes that a job begins, which trains a trial from so many epochs to so many."""
         self.running[number] = (start, end)
 
-    def _baseline(self, trials: list[FrozenTrial]) -> Promote | None:
+    def _baseline(self, seen: Seen) -> Promote | None:
         """The next rung of a paused baseline: it is trained in full before anything else competes for the time.
 
         Every search then knows early what its other trials have to beat. The baseline is asked for first, since it is
         the first trial that is queued.
         """
-        baseline = _unfinished_baseline(trials)
-        if baseline is None or not is_paused(baseline):
+        baseline = seen.baseline
+        if baseline is None or baseline.status is not Status.PAUSED:
             return None
-        epochs = epochs_of(baseline, self.plan.rungs[0])
-        rung = next(rung for rung in self.plan.rungs if rung > epochs)
-        return Promote(baseline.number, rung) if rung - epochs <= self._allowed_epochs else None
+        rung = next(rung for rung in self.plan.rungs if rung > baseline.epochs)
+        return Promote(baseline.number, rung) if rung - baseline.epochs <= self._allowed_epochs else None
 
-    def _until_pruned(self, trials: list[FrozenTrial]) -> Start | Wait | Done:
+    def _promoted(self, seen: Seen) -> Decision:
+        """What the policy decides from the trials and what is left of epochs, time and trials."""
+        mean = (seen.mean_seconds if self.timed else None) or 1.0
+        epochs_left = min(self._epochs_left(seen), self._affordable(seen))
+        return self.policy.decide(seen.views, epochs_left, self._trials_left(seen), mean)
+
+    def _until_pruned(self, seen: Seen) -> Start | Wait | Done:
         """Starts trials of full length; the last may be shorter, where too few epochs are left for a full one."""
-        full, epochs_left = self.plan.max_epochs, self._epochs_left(trials)
-        if self._trials_left(trials) < 1 or epochs_left < 1:
+        full, epochs_left = self.plan.max_epochs, self._epochs_left(seen)
+        if self._trials_left(seen) < 1 or epochs_left < 1:
             return Done()
         if epochs_left < full and self.running:
             return Wait()  # they may be pruned
         return Start(int(min(full, epochs_left)))
 
-    def _outlook(self, trials: list[FrozenTrial]) -> tuple[list[TrialView], float, float]:
-        """What the policy decides from: the trials but the baseline, and the epochs and trials left.
-
-        The baseline would take the place of a trial that is to be compared with it.
-        """
-        maximize = self.study.direction is optuna.study.StudyDirection.MAXIMIZE
-        timed = self.limits.deadline is not None and self.limits.max_epochs is None  # a limit of epochs counts alike
-        seen = views(trials, self.plan, maximize=maximize, timed=timed)
-        others = [view for view in seen if BASELINE not in trials[view.number].user_attrs]
-        return others, min(self._epochs_left(trials), self._affordable(trials, seen)), self._trials_left(trials)
-
-    def _trials_left(self, trials: list[FrozenTrial]) -> float:
+    def _trials_left(self, seen: Seen) -> float:
         if self.exhausted:
             return 0
-        return math.inf if self.limits.max_trials is None else self.limits.max_trials - counted(trials)
+        return math.inf if self.limits.max_trials is None else self.limits.max_trials - len(seen.counting)
 
     @property
     def _allowed_epochs(self) -> float:
@@ -146,26 +140,25 @@ class Scheduler:
         promised = sum(end - start for start, end in self.running.values())
         return math.inf if most is None else most - self.spent - promised
 
-    def _epochs_left(self, trials: list[FrozenTrial]) -> float:
+    def _epochs_left(self, seen: Seen) -> float:
         """The same without those that the baseline still needs."""
-        return self._allowed_epochs - self._reserved(trials)
+        return self._allowed_epochs - self._reserved(seen)
 
-    def _reserved(self, trials: list[FrozenTrial]) -> int:
+    def _reserved(self, seen: Seen) -> int:
         """Epochs that the baseline still needs of this call beyond its running job."""
-        baseline = _unfinished_baseline(trials)
-        if baseline is None or not (is_paused(baseline) or baseline.number in self.running):  # another call trains it
-            return 0
-        return self.plan.max_epochs - epochs_of(baseline, self.plan.rungs[0])
+        baseline = seen.baseline
+        if baseline is None or not (baseline.status is Status.PAUSED or baseline.number in self.running):
+            return 0  # else another call trains it
+        return self.plan.max_epochs - baseline.epochs
 
-    def _affordable(self, trials: list[FrozenTrial], seen: list[TrialView]) -> float:
+    def _affordable(self, seen: Seen) -> float:
         """Epochs of a mean trial that the time left pays for, beyond what running trials still train."""
-        seconds = mean_epoch_seconds(trials) or self.epoch_seconds
-        if self.limits.deadline is None or seconds is None or not seen:  # a first trial tells how long an epoch takes
+        seconds = seen.mean_seconds or self.epoch_seconds
+        if self.limits.deadline is None or seconds is None or not seen.counting:  # a first trial tells what it takes
             return math.inf
         left = self.limits.workers * (1 - RESERVE) * (self.limits.deadline - self.clock()) / seconds
-        last = {t.number: t.last_step or 0 for t in trials}
-        running = sum(t.cost * (t.epochs - last[t.number]) for t in seen if t.status is Status.RUNNING)
-        return left - running - self._reserved(trials)
+        mean = seconds if self.timed else 1.0
+        return left - seen.running_cost(mean) / mean - self._reserved(seen)
 
     def note(self, ended: TrialEnded, seconds: float, *, worker_lost: bool = False) -> None:
         """Notes how a job ended.
@@ -202,12 +195,6 @@ class Scheduler:
         elif ended.outcome.trained:
             self.failures = [failed for failed in self.failures if failed.epoch >= ended.epoch]
         return self.failures
-
-
-def _unfinished_baseline(trials: list[FrozenTrial]) -> FrozenTrial | None:
-    """The baseline, where it runs or is paused."""
-    marked = distinct(trial for trial in trials if BASELINE in trial.user_attrs)
-    return next((t for t in marked if t.state is TrialState.RUNNING or is_paused(t)), None)
 
 
 def _epochs_since(start: int, ended: TrialEnded) -> int:

@@ -4,36 +4,115 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
 
 from search.engine.promotion import Status, TrialView
 from search.planning.plan import Plan
-from search.study.attributes import record
-from search.study.trials import distinct, epochs_of, is_feasible, is_paused, mean_epoch_seconds
+from search.study.attributes import BASELINE, CONTINUES, EPOCH_SECONDS, REPEAT_OF
+from search.study.trials import epochs_of, is_feasible, is_paused
 
 STATES = (TrialState.RUNNING, TrialState.PRUNED, TrialState.COMPLETE)
 
 
-def views(trials: Iterable[FrozenTrial], plan: Plan, *, maximize: bool, timed: bool) -> list[TrialView]:
-    """The distinct, feasible trials that were started and have not failed.
+@dataclass(frozen=True)
+class Seen:
+    """What a scheduler sees of a study."""
+
+    counting: list[Facts]
+    """The distinct, feasible trials that were started and have not failed: those that count against `--trials`."""
+    begun: bool
+    """Whether any trial was started."""
+    mean_seconds: float | None
+    """Mean wall-clock time of an epoch over all epochs trained; None before the first is timed."""
+
+    @property
+    def views(self) -> list[TrialView]:
+        """The trials that are compared: all but the baseline, which would take the place of one."""
+        return [facts.view for facts in self.counting if not facts.baseline]
+
+    @property
+    def baseline(self) -> TrialView | None:
+        """The baseline, where it runs or is paused."""
+        marked = (f.view for f in self.counting if f.baseline)
+        return next((view for view in marked if view.status is not Status.ENDED), None)
+
+    def running_cost(self, mean: float) -> float:
+        """Cost of what running trials still train, where a trial of unknown cost has the mean one."""
+        running = (f for f in self.counting if f.view.status is Status.RUNNING)
+        return sum((f.view.cost or mean) * (f.view.epochs - f.steps) for f in running)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What matters of a trial."""
+
+    view: TrialView
+    """As the policy sees it."""
+    baseline: bool
+    """Whether it is the baseline."""
+    steps: int
+    """Epochs that it has reported."""
+    seconds: float | None
+    """Seconds an epoch; None before the first."""
+
+
+class Views:
+    """Looks at a study's trials again and again. What a trial says is worked out once, until it has changed.
+
+    Optuna replaces a trial that changes by another object, so that an object that was seen before says the same.
 
     Args:
-        trials: all trials of a study.
         plan: the study's plan.
         maximize: whether larger values are better.
-        timed: whether an epoch costs as many seconds as it takes; otherwise all epochs cost the same.
+        timed: whether an epoch costs as many seconds as it takes; otherwise all epochs cost the same, 1.
     """
-    counting = [t for t in distinct(trials) if t.state in STATES and is_feasible(t)]
-    mean = mean_epoch_seconds(counting) if timed else None
-    return [_view(t, plan.rungs, maximize, mean) for t in counting]
+
+    def __init__(self, plan: Plan, *, maximize: bool, timed: bool) -> None:
+        self.rungs, self.maximize, self.timed = plan.rungs, maximize, timed
+        self.trials: list[FrozenTrial] = []
+        self.facts: list[Facts | None] = []  # of each trial; None of one that does not count
+        self.continued: set[int] = set()  # numbers of closed trials that others resume
+
+    def look(self, trials: Sequence[FrozenTrial]) -> Seen:
+        """What all trials of the study, in their order, say now."""
+        known = len(self.trials)
+        changed = [i for i, t in enumerate(trials) if i >= known or self.trials[i] is not t]
+        self.facts += [None] * (len(trials) - known)
+        for index in changed:
+            self.facts[index] = self._facts(trials[index])
+        self.trials = list(trials)
+        resumed = self.continued
+        counting = [f for f in self.facts if f is not None and f.view.number not in resumed]
+        begun = any(trial.state is not TrialState.WAITING for trial in trials)
+        return Seen(counting, begun, _mean_seconds(counting))
+
+    def _facts(self, trial: FrozenTrial) -> Facts | None:
+        held = trial.user_attrs
+        if REPEAT_OF in held:
+            return None
+        if CONTINUES in held:
+            self.continued.add(held[CONTINUES])
+        if trial.state not in STATES or not is_feasible(trial):
+            return None
+        running = Status.RUNNING if trial.state is TrialState.RUNNING else Status.ENDED
+        status, epochs = Status.PAUSED if is_paused(trial) else running, epochs_of(trial, self.rungs[0])
+        seconds = held.get(EPOCH_SECONDS)
+        view = TrialView(trial.number, status, epochs, self._losses(trial, epochs), seconds if self.timed else 1.0)
+        return Facts(view, BASELINE in held, trial.last_step or 0, seconds)
+
+    def _losses(self, trial: FrozenTrial, epochs: int) -> dict[int, float]:
+        sign = -1.0 if self.maximize else 1.0
+        values = trial.intermediate_values
+        return {
+            rung: sign * values[rung]
+            for rung in self.rungs
+            if rung <= epochs and math.isfinite(values.get(rung, math.nan))
+        }
 
 
-def _view(trial: FrozenTrial, rungs: Sequence[int], maximize: bool, mean: float | None) -> TrialView:
-    running = Status.RUNNING if trial.state is TrialState.RUNNING else Status.ENDED
-    status, epochs = Status.PAUSED if is_paused(trial) else running, epochs_of(trial, rungs[0])
-    sign = -1.0 if maximize else 1.0
-    values = trial.intermediate_values
-    losses = {r: sign * values[r] for r in rungs if r <= epochs and math.isfinite(values.get(r, math.nan))}
-    seconds = record(trial).epoch_seconds
-    return TrialView(trial.number, status, epochs, losses, seconds / mean if seconds and mean else 1.0)
+def _mean_seconds(counting: Iterable[Facts]) -> float | None:
+    timed = [(facts.seconds, facts.steps) for facts in counting if facts.seconds is not None]
+    epochs = sum(steps for _, steps in timed)
+    return sum(seconds * steps for seconds, steps in timed) / epochs if epochs else None

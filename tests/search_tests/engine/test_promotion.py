@@ -7,17 +7,21 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from pathlib import Path
 
+import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.engine.promotion import FIRST_ROUND, Decision, Done, Promote, Promotion, Start, Status, TrialView, Wait
-from search.engine.views import views
+from search.engine.views import Views
 from search.planning.plan import Plan
 from search.planning.rungs import rungs, rungs_from_top
 from search.study.attributes import CONTINUES, EPOCH_SECONDS, LAST_JOB, PAUSED, REPEAT_OF
+from search.study.cached_storage import CachedStorage
 from search.study.trials import epochs_of
 
 
@@ -126,7 +130,7 @@ class Simulation:
 
     @property
     def spent(self) -> float:
-        return sum(view.epochs * view.cost for view in self.views)
+        return sum(view.epochs * (view.cost or 1.0) for view in self.views)
 
     @property
     def running(self) -> list[Worked]:
@@ -364,7 +368,7 @@ def test_the_policy_sees_feasible_distinct_trials_that_did_not_fail() -> None:
         stored(),  # asked just now
         stored(state=fail),  # failed in its first epoch
     )
-    seen = views(trials, ROW, maximize=False, timed=False)
+    seen = [facts.view for facts in Views(ROW, maximize=False, timed=False).look(trials).counting]
     assert [(v.number, v.status, v.epochs) for v in seen] == [
         (0, Status.RUNNING, 2),
         (2, Status.PAUSED, 2),
@@ -374,7 +378,8 @@ def test_the_policy_sees_feasible_distinct_trials_that_did_not_fail() -> None:
         (10, Status.RUNNING, 2),
     ]
     assert seen[2].losses == {2: 1 / 2, 4: 1 / 4, 8: 1 / 8}
-    assert views(trials, ROW, maximize=True, timed=False)[2].losses == {2: -1 / 2, 4: -1 / 4, 8: -1 / 8}
+    turned = Views(ROW, maximize=True, timed=False).look(trials).counting[2].view
+    assert turned.losses == {2: -1 / 2, 4: -1 / 4, 8: -1 / 8}
     assert epochs_of(trials[6], 2) == 4
 
 
@@ -384,9 +389,31 @@ def test_an_epoch_counts_by_its_seconds_where_time_is_limited() -> None:
         stored({PAUSED: 4, EPOCH_SECONDS: 1.0}, reported=6),
         stored({LAST_JOB: [0, 2]}),
     )
-    seen = views(trials, ROW, maximize=False, timed=True)
-    assert [v.cost for v in seen] == [2.0, 1 / 1.5, 1.0]  # of a mean of (2 * 3 s + 6 * 1 s) / 8
-    assert {v.cost for v in views(trials, ROW, maximize=False, timed=False)} == {1.0}
+    seen = Views(ROW, maximize=False, timed=True).look(trials)
+    assert [view.cost for view in seen.views] == [3.0, 1.0, None]
+    assert seen.mean_seconds == (2 * 3 + 6 * 1) / 8
+    assert seen.running_cost(1.5) == 2 * 1.5
+    assert {view.cost for view in Views(ROW, maximize=False, timed=False).look(trials).views} == {1.0}
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_what_was_seen_before_is_worked_out_again_only_where_a_trial_changed(durable: bool, workplace: Path) -> None:
+    storage = CachedStorage(RDBStorage("sqlite:///study.db")) if durable else None
+    study, watching = optuna.create_study(storage=storage), Views(ROW, maximize=False, timed=True)
+    for number in range(3):
+        trial = study.ask()
+        for change in (
+            lambda trial=trial: trial.report(0.5, 2),
+            lambda trial=trial: trial.set_user_attr(EPOCH_SECONDS, 2.0),
+            lambda trial=trial: trial.set_user_attr(PAUSED, 2),
+            lambda trial=trial: study.tell(trial, state=TrialState.PRUNED),
+        ):
+            earlier = watching.look(study.get_trials(deepcopy=False)).counting
+            change()
+            trials = study.get_trials(deepcopy=False)
+            seen, afresh = watching.look(trials), Views(ROW, maximize=False, timed=True).look(trials)
+            assert seen == afresh
+            assert all(now is before for now, before in zip(seen.counting[:number], earlier, strict=False))
 
 
 def test_a_dear_trial_waits_where_the_rest_does_not_pay_for_it() -> None:
