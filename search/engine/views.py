@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
@@ -74,6 +74,8 @@ class Views:
         self.trials: list[FrozenTrial] = []
         self.facts: list[Facts | None] = []  # of each trial; None of one that does not count
         self.continued: set[int] = set()  # numbers of closed trials that others resume
+        self.epochs = 0  # that timed trials have reported
+        self.seconds = 0.0  # that these epochs took
 
     def look(self, trials: Sequence[FrozenTrial]) -> Seen:
         """What all trials of the study, in their order, say now."""
@@ -81,19 +83,26 @@ class Views:
         changed = [i for i, t in enumerate(trials) if i >= known or self.trials[i] is not t]
         self.facts += [None] * (len(trials) - known)
         for index in changed:
-            self.facts[index] = self._facts(trials[index])
+            self._replace(index, self._facts(trials[index]))
         self.trials = list(trials)
-        resumed = self.continued
-        counting = [f for f in self.facts if f is not None and f.view.number not in resumed]
+        counting = [facts for facts in self.facts if facts is not None]
         begun = any(trial.state is not TrialState.WAITING for trial in trials)
-        return Seen(counting, begun, _mean_seconds(counting))
+        return Seen(counting, begun, self.seconds / self.epochs if self.epochs else None)
+
+    def _replace(self, index: int, facts: Facts | None) -> None:
+        for held, sign in ((self.facts[index], -1), (facts, 1)):
+            if held is not None and held.seconds is not None:
+                self.epochs += sign * held.steps
+                self.seconds += sign * held.steps * held.seconds
+        self.facts[index] = facts
 
     def _facts(self, trial: FrozenTrial) -> Facts | None:
         held = trial.user_attrs
-        if REPEAT_OF in held:
+        if REPEAT_OF in held or trial.number in self.continued:
             return None
-        if CONTINUES in held:
+        if CONTINUES in held and held[CONTINUES] not in self.continued:
             self.continued.add(held[CONTINUES])
+            self._replace(held[CONTINUES], None)
         if trial.state not in STATES or not is_feasible(trial):
             return None
         running = Status.RUNNING if trial.state is TrialState.RUNNING else Status.ENDED
@@ -110,9 +119,3 @@ class Views:
             for rung in self.rungs
             if rung <= epochs and math.isfinite(values.get(rung, math.nan))
         }
-
-
-def _mean_seconds(counting: Iterable[Facts]) -> float | None:
-    timed = [(facts.seconds, facts.steps) for facts in counting if facts.seconds is not None]
-    epochs = sum(steps for _, steps in timed)
-    return sum(seconds * steps for seconds, steps in timed) / epochs if epochs else None

@@ -90,7 +90,9 @@ class TimedSearch:
             TrialView(i, t.status, t.end, dict(t.losses), t.cost / mean if t.trained else 1.0)
             for i, t in enumerate(self.trials)
         ]
-        running = sum((v.cost or 1.0) * (v.epochs - self.trials[v.number].trained) for v in views if v.status is Status.RUNNING)
+        running = sum(
+            (v.cost or 1.0) * (v.epochs - self.trials[v.number].trained) for v in views if v.status is Status.RUNNING
+        )
         return views, self.workers * (self.deadline - now) / mean - running
 
     def _ended(self, trial: Trial) -> Status:
