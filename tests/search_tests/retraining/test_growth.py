@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import optuna
 import pytest
@@ -14,9 +15,10 @@ from cifar.candidate import Candidate, RecipeFile
 from cifar.networks.fast_resnet import FastResNetConfig
 from cifar.networks.reference import CnnConfig
 from cifar.networks.resnet import ResNetConfig
+from cifar.recipe import Augmentation, Optimizer, Recipe
 from search.planning.speed import Speed
 from search.retraining.candidates import choose
-from search.retraining.growth import grown, grown_variants
+from search.retraining.growth import grown, grown_variants, lengthened
 from search.session import run_search
 from search.settings import SearchSettings
 from search.study.attributes import MAC_BUDGET_PROPOSED
@@ -37,15 +39,39 @@ def test_the_default_recipe_scaled_down_grows_into_itself_and_its_variants() -> 
 
 def test_another_trial_grows_to_the_same_sizes_in_its_own_shape() -> None:
     found = grown_variants(OTHER, LIMIT)
-    sizes = [FAST.candidate.cost.macs, *(v.candidate.cost.macs for v in FAST.longer)]
-    for variant, size in zip(found, sizes, strict=True):
+    for variant, default in zip(found, [FAST.candidate, *(v.candidate for v in FAST.longer)], strict=True):
+        size = default.cost.macs
         network = variant.candidate.network
         assert isinstance(network, ResNetConfig)
         assert network.blocks == (1, 2, 1)
         assert network.channels[2] == pytest.approx(3 * network.channels[0], abs=8)
         assert 0.7 * size < variant.candidate.cost.macs <= size
-        assert variant.candidate.recipe == OTHER.recipe
+        assert variant.candidate.recipe == default.recipe  # it has the default's
         assert "a network of 1-2-1 x " in variant.why
+
+
+Rate = float | Literal["range_test"]
+rates: st.SearchStrategy[Rate] = st.one_of(st.floats(1e-3, 2), st.just("range_test"))
+
+
+@given(
+    rate=rates, batch=st.sampled_from([64, 128, 512, 1024]), decay=st.floats(0, 1e-2), cutout=st.sampled_from([0, 8])
+)
+def test_a_trial_goes_along_with_the_default(rate: Rate, batch: int, decay: float, cutout: int) -> None:
+    short = Recipe(batch_size=128, optimizer=Optimizer(lr=0.1), label_smoothing=0.1)
+    long = replace(short, batch_size=512, optimizer=Optimizer(lr=0.3), augmentation=Augmentation(cutout=4, mixup=0.2))
+    optimizer = Optimizer(lr=rate, weight_decay=decay)
+    found = lengthened(replace(short, batch_size=batch, optimizer=optimizer), short, long)
+    assert found.batch_size == (4 * batch if batch < 512 else 1024)
+    expected = rate if isinstance(rate, str) else pytest.approx(3 * rate)
+    assert found.optimizer == replace(optimizer, lr=found.optimizer.lr)
+    assert found.optimizer.lr == expected
+    assert found.augmentation == long.augmentation
+    assert found.label_smoothing == 0.1
+    own = replace(short, augmentation=Augmentation(cutout=cutout))
+    assert lengthened(own, short, long).augmentation == Augmentation(cutout=cutout or 4, mixup=0.2)
+    assert lengthened(own, short, short) == own
+    assert lengthened(short, short, long) == long
 
 
 def test_nothing_grows_above_the_parameter_limit() -> None:
