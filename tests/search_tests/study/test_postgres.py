@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -23,12 +24,13 @@ from search.study.storage import open_storage
 from search.study.study import require_study
 from search.study.trials import counted
 from tests.search_tests.logged_space import logged_space
-from tests.search_tests.study.conftest import Call
-from tests.search_tests.study.test_several_calls import TOGETHER, assert_sound, wait_for
+from tests.search_tests.study.conftest import Together
+from tests.search_tests.study.test_several_calls import TOGETHER, assert_sound
 
-pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))  # where Debian's package has them
 USER = ["runuser", "-u", "postgres", "--"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # it refuses root
+KILLED = "if epoch == 2 and not Path('killed').exists(): Path('killed').touch(); os.kill(os.getpid(), signal.SIGKILL)"
 
 
 class Server:
@@ -44,10 +46,18 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"postgresql+psycopg://me@127.0.0.1:{self.port}/postgres"
+        return self.url_of("postgres")
+
+    def url_of(self, database: str) -> str:
+        return f"postgresql+psycopg://me@127.0.0.1:{self.port}/{database}"
+
+    def empty_database(self, name: str) -> str:
+        """URL of a new database, without any tables."""
+        self._run("createdb", "--host", "127.0.0.1", "--port", str(self.port), "--username", "me", name)
+        return self.url_of(name)
 
     def start(self) -> None:
-        options = f"-h 127.0.0.1 -p {self.port} -k {self.folder}"
+        options = f"-h 127.0.0.1 -p {self.port} -k {self.folder} -c fsync=off"  # the machine will not lose its power
         self._control("start", "--log", str(self.folder / "log"), "--options", options)
 
     def stop(self) -> None:
@@ -84,13 +94,26 @@ def _pools_go_with_their_study() -> Iterator[None]:
         gc.collect()
 
 
-def test_calls_that_start_together_share_the_trials_wanted(server: Server, workplace: Path, call: Call) -> None:
+def test_calls_that_start_together_share_the_trials_wanted(server: Server, workplace: Path, together: Together) -> None:
     space = logged_space(workplace, starts=(0.5, 0.25), before=TOGETHER.format(calls=3))
-    wait_for([call(space, "--storage", server.url, "--trials", "14") for _ in range(3)])
-    study = require_study(SearchSettings(space=space, storage=server.url))
+    settings = SearchSettings(space=space, storage=server.empty_database("three"), max_trials=14)
+    assert together(settings, 3) == [0, 0, 0]
+    study = require_study(settings)
     assert counted(study.trials) == 14
     assert_sound(study, workplace)
     assert len({t.user_attrs[WORKER]["id"] for t in study.trials}) == 3
+
+
+@pytest.mark.parametrize("attempt", range(10))
+def test_eight_calls_at_once_bear_that_one_is_killed(
+    attempt: int, server: Server, workplace: Path, together: Together
+) -> None:
+    space = logged_space(workplace, starts=(0.5, 0.25), before=KILLED)
+    settings = SearchSettings(space=space, storage=server.empty_database(f"eight_{attempt}"), max_trials=20)
+    assert set(together(settings, 8)) == {0, -signal.SIGKILL}
+    study = require_study(settings)
+    assert counted(study.trials) == 20
+    assert_sound(study, workplace)
 
 
 def test_a_server_that_restarts_costs_nothing(server: Server) -> None:
