@@ -2,7 +2,8 @@
 
 Milliseconds to ask for, run, report and store a trial of 20 epochs of no training at all, with the default storage, a
 number of trials into a study, its trials paused, promoted and pruned as in any; seconds to open a long study again; and
-seconds until `python -m search.run --help` has answered.
+seconds until `python -m search.run --help` has answered. With `--ray 30` instead: what a trial job takes on Ray beside
+the local engine (`benchmarks/engines.py`).
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.trial import BaseTrial
 
+from benchmarks.engines import side_by_side, table
 from search.engine.driver import SearchRequest
 from search.engine.engine import run_inline
 from search.engine.scheduler import Limits, Scheduler
@@ -104,9 +107,9 @@ def resume_seconds(pruner: str) -> float:
     return round(time.perf_counter() - started, 2)
 
 
-def help_seconds() -> float:
-    """Median of several new processes."""
-    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+def help_seconds(sources: Path) -> float:
+    """Median of several new processes, which find the packages in the folder `sources`."""
+    environment = {**os.environ, "PYTHONPATH": str(sources)}
     seconds = []
     for _ in range(COLD_STARTS):
         started = time.perf_counter()
@@ -119,22 +122,30 @@ def main() -> int:
     """Measures, prints a table or JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__.splitlines()[0])
     parser.add_argument("--trials", default="100,1000", help="where in a study to measure")
+    parser.add_argument("--ray", type=int, metavar="TRIALS", help="trial jobs of so many trials on Ray and without")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     counts = [int(part) for part in args.trials.split(",")]
-    result: dict[str, Any] = {"help_seconds": help_seconds()}
     here = os.getcwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)  # the default storage lies in studies/ of the working directory
         try:
-            for pruner in ("none", "promotion"):
-                result[pruner] = {"milliseconds": trial_milliseconds(pruner, counts)}
-                result[pruner]["resume_seconds"] = resume_seconds(pruner)
+            result = side_by_side(args.ray) if args.ray else measure(counts, Path(here))
         finally:
             os.chdir(here)
-    print(json.dumps(result, indent=2) if args.json else markdown(result, counts))
+    text = table(result) if args.ray else markdown(result, counts)
+    print(json.dumps(result, indent=2) if args.json else text)
     return 0
+
+
+def measure(counts: list[int], sources: Path) -> dict[str, Any]:
+    """What trials cost around each of these numbers, and what opening a study and asking for help takes."""
+    result: dict[str, Any] = {"help_seconds": help_seconds(sources)}
+    for pruner in ("none", "promotion"):
+        result[pruner] = {"milliseconds": trial_milliseconds(pruner, counts)}
+        result[pruner]["resume_seconds"] = resume_seconds(pruner)
+    return result
 
 
 def markdown(result: dict[str, Any], counts: list[int]) -> str:

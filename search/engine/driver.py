@@ -143,12 +143,17 @@ class Driver:
 
     def _start(self, decision: Start) -> TrialJob | TrialEnded | None:
         """A new trial; None where other calls have begun the last one that was wanted."""
+        trial = self._asked()
+        return self.ledger.start(trial, decision.epochs) if trial else None
+
+    def _asked(self) -> optuna.Trial | None:
+        """The next trial, unless there are as many as wanted; others wait no longer than until it is counted."""
         if self.scheduler.limits.max_trials is None:
-            return self.ledger.start(decision.epochs)
+            return self.ledger.ask()
         with exclusive(self.study):
             if self.lease and not self.lease.alone:
                 refresh(self.study)
-            return self.ledger.start(decision.epochs) if self.scheduler.wants_more_trials else None
+            return self.ledger.ask() if self.scheduler.wants_more_trials else None
 
     def _resume(self, decision: Promote) -> TrialJob | None:
         """A paused trial; None where another call has claimed it."""

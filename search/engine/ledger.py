@@ -1,8 +1,8 @@
 """The ledger: the one writer of a study while a search runs.
 
-A trial's life is in this file. It is asked for and recorded, or resumed from its checkpoint (`start`, `resume`); each
-epoch is reported, and the verdict given (`report`); and it ends: complete, pruned, paused, failed or put back where its
-job began (`close`, `put_back`). Workers, displays and policies never write to the study.
+A trial's life is in this file. It is asked for (`ask`) and recorded (`start`), or resumed from its checkpoint
+(`resume`); each epoch is reported, and the verdict given (`report`); and it ends: complete, pruned, paused, failed or
+put back where its job began (`close`, `put_back`). Workers, displays and policies never write to the study.
 """
 
 from __future__ import annotations
@@ -114,16 +114,24 @@ class Ledger:
 
     # ---- a job begins
 
-    def start(self, epochs: int) -> TrialJob | TrialEnded:
-        """Asks for a new trial; it ends at once if it fails to propose, breaks a limit, or repeats another.
+    def ask(self) -> Trial:
+        """A new trial, to be started."""
+        trial = self.study.ask()
+        self.open[trial.number] = OpenTrial(trial, 0)
+        return trial
+
+    def start(self, trial: Trial, epochs: int) -> TrialJob | TrialEnded:
+        """Starts a new trial; it ends at once if it fails to propose, breaks a limit, or repeats another.
 
         The baseline pauses at the first rung whatever the pruner, so that little is lost where the search is stopped.
+
+        Args:
+            trial: just asked for.
+            epochs: of the rung to train it to.
 
         Raises:
             UserError: the space says what the user has to mend.
         """
-        trial = self.study.ask()
-        self.open[trial.number] = OpenTrial(trial, 0)
         attributes = given(trial.user_attrs)
         if BASELINE in attributes:
             epochs = min(epochs, self.plan.rungs[0])

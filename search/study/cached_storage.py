@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.study.optuna_internals import FrozenStudy, id_of_study, id_of_trial, storage_of
 from search.study.retrying import Retrying
 
-STALE_SECONDS = 5.0  # between two refreshes, at least
+STALE_SECONDS = 1.0  # between two refreshes, at least; so long may a call wait for what others have reported
 REFRESH_SHARE = 0.05  # share of the time that refreshing may take, at most
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +18,7 @@ from cifar.data.toy import toy_npz
 from cifar.runtime.threads import one_thread
 from search.settings import SearchSettings
 from tests.browser import CHROMIUM, Browser
+from tests.search_tests.postgres import PROGRAMS, USER, Server
 
 CURVES_SPACE = """
 import numpy as np
@@ -118,3 +123,27 @@ def command(workplace: Path) -> Command:
         return subprocess.run(line, capture_output=True, text=True, cwd=workplace, env=os.environ, **options)  # type: ignore[call-overload, no-any-return]
 
     return run
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Server]:
+    """A running PostgreSQL; without one the test is skipped."""
+    pytest.importorskip("psycopg")
+    if not PROGRAMS:
+        pytest.skip("no PostgreSQL to start: install the package postgresql")
+    folder = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))  # short enough for a socket, and postgres may enter
+    if USER:
+        shutil.chown(folder, "postgres")
+    running = Server(folder)
+    yield running
+    running.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def server(postgres: Server) -> Iterator[Server]:
+    """The same; connections of a study's pool, which nobody closes, go with the study and are no leak."""
+    yield postgres
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()

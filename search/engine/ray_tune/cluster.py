@@ -12,6 +12,7 @@ import torch
 
 from cifar.errors import UserError
 from cifar.runtime.device import choose_device
+from search.engine.ray_tune.process_groups import in_groups_of_their_own
 from search.planning.speed import Speed, measure_speed
 from search.settings import SearchSettings
 
@@ -43,7 +44,9 @@ def connect(settings: SearchSettings) -> None:
     try:
         if address not in ("local", "auto"):
             _knock(address)
-        ray.init(address, include_dashboard=False if own else None, log_to_driver=False, logging_level=logging.ERROR)
+        dashboard = False if own else None
+        with in_groups_of_their_own():
+            ray.init(address, include_dashboard=dashboard, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
         got = f"{address} ({' '.join(str(error).split())})"
         raise ClusterError(

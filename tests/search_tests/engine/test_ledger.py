@@ -43,7 +43,7 @@ def resumed(ledger: Ledger, epochs: int) -> TrialJob:
 
 
 def test_seconds_an_epoch_are_the_median_of_warm_ones(ledger: Ledger) -> None:
-    job = ledger.start(1)
+    job = ledger.start(ledger.ask(), 1)
     assert isinstance(job, TrialJob)
     assert train(ledger, job, 9.0) is Verdict.SAVE
     assert record(ledger.study.trials[0]).epoch_seconds == 9.0  # nothing better is known yet
@@ -58,13 +58,13 @@ def test_seconds_an_epoch_are_the_median_of_warm_ones(ledger: Ledger) -> None:
 
 
 def test_a_trial_that_another_call_ended_is_let_go(ledger: Ledger) -> None:
-    job = ledger.start(1)
+    job = ledger.start(ledger.ask(), 1)
     assert isinstance(job, TrialJob)
     ledger.study.tell(job.number, state=TrialState.FAIL)
     assert train(ledger, job, 1.0) is Verdict.STOP
     ended = ledger.close(JobEnd(job.number, JobEndKind.STOPPED))
     assert (ended.outcome, ended.reason) == (TrialOutcome.PRUNED, "another call ended it: ")
-    job = ledger.start(1)
+    job = ledger.start(ledger.ask(), 1)
     assert isinstance(job, TrialJob)
     ledger.study.tell(job.number, state=TrialState.FAIL)
     assert ledger.close(JobEnd(job.number, JobEndKind.RAISED, "why")).outcome is TrialOutcome.PRUNED

@@ -133,14 +133,19 @@ def test_each_engine_continues_the_studies_of_the_other(begun: str, workplace: P
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_search_pauses_after_the_epoch_and_continues(sent: signal.Signals, workplace: Path) -> None:
+@pytest.mark.parametrize(
+    ("sent", "send"), [(signal.SIGINT, os.kill), (signal.SIGTERM, os.kill), (signal.SIGTERM, os.killpg)]
+)
+def test_a_stopped_search_pauses_after_the_epoch_and_continues(
+    sent: signal.Signals, send: Callable[[int, int], None], workplace: Path
+) -> None:
     space = logged_space(workplace, before=SLOWLY, epochs=320)  # the first rung is at 10
     line = [sys.executable, "-m", "search.run", "--space", space, "--trials", "2", "--engine", "ray"]
-    with subprocess.Popen(line, cwd=workplace, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as driver:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(line, stderr=pipe, stdout=pipe, text=True, start_new_session=True) as driver:
         while trained(workplace).total() < 12 and driver.poll() is None:
             time.sleep(0.05)
-        driver.send_signal(sent)
+        send(driver.pid, sent)
         _, told = driver.communicate()
     assert driver.returncode == 130, told
     assert "Traceback" not in told
