@@ -30,6 +30,14 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if complete else super()._get_help_string(action)
 
 
+class _Switch(argparse.BooleanOptionalAction):
+    """An option that switches on and its opposite, whose help stays as it was given."""
+
+    def __init__(self, *names: Any, help: str, **options: Any) -> None:
+        super().__init__(*names, **options)
+        self.help = help
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, without the usage text.
 
@@ -61,6 +69,10 @@ class Parser(argparse.ArgumentParser):
             if self._group is None
             else self._group.add_argument(*names, **options)
         )
+
+    def add_switch(self, name: str, help: str, *, default: bool = False) -> None:
+        """Adds an option that switches on, and its opposite, with `no-` before its name; the last one counts."""
+        self.add_argument(f"--{name}", action=_Switch, default=default, help=help)
 
     def choice_of_one(self) -> argparse._MutuallyExclusiveGroup:
         """Options of which one may be given, in the group that was begun last."""
