@@ -26,7 +26,7 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         return text if text.startswith(EXAMPLES) else super()._fill_text(text, width, indent)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        complete = action.default in (None, False) or (action.help is not None and "(default" in action.help)
+        complete = action.default is None or action.default is False or "(default" in (action.help or "")
         return action.help if complete else super()._get_help_string(action)
 
 
