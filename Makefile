@@ -1,5 +1,5 @@
 # Needs: pip install -e '.[dev]'
-.PHONY: check lint format types layers test coverage slow hooks
+.PHONY: check lint format types layers test coverage slow commands hooks
 
 check: lint types layers
 
@@ -25,6 +25,9 @@ coverage:
 
 slow:
 	pytest -m slow
+
+commands:
+	python -m tests.command_reference
 
 hooks:
 	pre-commit install

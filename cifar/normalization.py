@@ -63,13 +63,14 @@ def normalize(images: Tensor, normalization: Normalization) -> Tensor:
     Returns:
         float32 (B, 3, H, W), `(images / 255 - mean) / std`.
     """
-    scale, shift = _scale_and_shift(normalization, images.device)
+    scale, shift = scale_and_shift(normalization, images.device)
     return torch.addcmul(shift, images.float(), scale)
 
 
 @cache  # a copy to the device would wait for it at every batch
 @torch.inference_mode(False)  # usable in training too, whoever asks first
-def _scale_and_shift(normalization: Normalization, device: torch.device) -> tuple[Tensor, Tensor]:
+def scale_and_shift(normalization: Normalization, device: torch.device) -> tuple[Tensor, Tensor]:
+    """What a raw image is multiplied by, and what is added then, (1, 3, 1, 1) each."""
     mean = torch.tensor(normalization.mean, dtype=torch.float64)
     std = torch.tensor(normalization.std, dtype=torch.float64)
     both = torch.stack([1 / (255 * std), -mean / std]).to(device, torch.float32).view(2, 1, 3, 1, 1)

@@ -174,7 +174,7 @@ def read_toml(path: Path) -> dict[str, object]:
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError("a recipe must be a file that exists", got=path, remedy="Check the path") from None
+    except OSError:
+        raise ConfigError("a TOML file must be a file that exists", got=path, remedy="Check the path") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} must be valid TOML", got=str(error), remedy="Mend that line") from None

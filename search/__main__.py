@@ -16,6 +16,7 @@ COMMANDS = {
     "report": "tell what a study is worth, or compare finished runs",
     "dashboard": "show a study in Optuna's dashboard",
     "predict": "name the classes of pictures",
+    "export": "write a trained model as ONNX, TorchScript or torch.export",
     "submit": "write a submission for a Kaggle test pickle",
     "lr_range": "find a learning rate",
 }

@@ -26,8 +26,16 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         return text if text.startswith(EXAMPLES) else super()._fill_text(text, width, indent)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        complete = action.default in (None, False) or (action.help is not None and "(default" in action.help)
+        complete = action.default is None or action.default is False or "(default" in (action.help or "")
         return action.help if complete else super()._get_help_string(action)
+
+
+class _Switch(argparse.BooleanOptionalAction):
+    """An option that switches on and its opposite, whose help stays as it was given."""
+
+    def __init__(self, *names: Any, help: str, **options: Any) -> None:
+        super().__init__(*names, **options)
+        self.help = help
 
 
 class Parser(argparse.ArgumentParser):
@@ -61,6 +69,10 @@ class Parser(argparse.ArgumentParser):
             if self._group is None
             else self._group.add_argument(*names, **options)
         )
+
+    def add_switch(self, name: str, help: str, *, default: bool = False) -> None:
+        """Adds an option that switches on, and its opposite, with `no-` before its name; the last one counts."""
+        self.add_argument(f"--{name}", action=_Switch, default=default, help=help)
 
     def choice_of_one(self) -> argparse._MutuallyExclusiveGroup:
         """Options of which one may be given, in the group that was begun last."""

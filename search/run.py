@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from search.cli import Parser, counts, duration, natural, non_negative, non_negative_count, positive, run_command
+from search.config_file import parse_with_file
 from search.settings import DEFAULT_SPACE, ENGINES, PRUNERS, SAMPLERS, SearchSettings, StudyError, WorkerChoice
 
 
@@ -20,6 +22,12 @@ def parser() -> Parser:
         ),
     )
     p.group("what is searched")
+    p.add_argument(
+        "--config",
+        type=Path,
+        help="TOML file of options by their long names, such as the study.toml that each study writes to be repeated; "
+        "the command line wins",
+    )
     p.add_argument(
         "--space",
         help=f"built-in name, package.module:attribute, or a Python file (default: the study's; {DEFAULT_SPACE} for a "
@@ -44,10 +52,9 @@ def parser() -> Parser:
         type=duration,
         help="stop after this long, such as 10m or 1h30m; plans the rungs to fit",
     )
-    p.add_argument(
-        "--retrain",
-        action="store_true",
-        help="use the time budget for all of it: the search, where the time is enough the finals of the best trials at "
+    p.add_switch(
+        "retrain",
+        "use the time budget for all of it: the search, where the time is enough the finals of the best trials at "
         "greater length, and the training of the winner on all images, reported on the test images",
     )
     p.add_argument(
@@ -98,10 +105,8 @@ def parser() -> Parser:
         help="where good candidates are expected, and most proposals are drawn at first: space (its own), none, or "
         "study:NAME, the best trial of that study (default: as the study began; space for a new one)",
     )
-    p.add_argument("--no-warm-start", action="store_true", help="do not try known good points first")
-    p.add_argument(
-        "--replicate", action="store_true", help="train an exact repeat again, with another seed, not reuse its result"
-    )
+    p.add_switch("warm-start", "try known good points first", default=True)
+    p.add_switch("replicate", "train an exact repeat again, with another seed, not reuse its result")
     p.group("on this machine")
     p.add_argument("--seed", type=int, default=0, help="of the sampler and the trials")
     p.add_device_option()
@@ -112,7 +117,7 @@ def parser() -> Parser:
         help="processes that run trials side by side; auto measures which number trains most (default: one a GPU; on "
         "a CPU one a core for a time budget of ten minutes or more, else one in all)",
     )
-    p.add_argument("--deterministic", action="store_true", help="equal seeds give equal weights")
+    p.add_switch("deterministic", "equal seeds give equal weights")
     p.group("on a Ray cluster")
     p.add_argument(
         "--engine",
@@ -154,7 +159,8 @@ def workers(text: str) -> int | WorkerChoice:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parses, searches, prints the best trial and what to do next."""
     arguments = sys.argv[1:] if argv is None else argv
-    args = vars(parser().parse_args(arguments))
+    args = vars(parse_with_file(parser(), arguments))
+    del args["config"]
     shown = {name: args.pop(name) for name in ("quiet", "verbose", "json")}
     space, limits = args.pop("space"), args.pop("param_budget") or ()
     args |= {"param_budgets": limits} if len(limits) > 1 else {"param_budget": next(iter(limits), None)}
@@ -164,9 +170,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise StudyError(rule, got=asked, remedy="Give --max-concurrent instead")
     given = isinstance(asked, int)
     args |= {"workers": asked if given else 1, "worker_choice": "given" if given else asked}
-    settings = SearchSettings(
-        max_trials=args.pop("trials"), warm_start=not args.pop("no_warm_start"), **args, space=space or DEFAULT_SPACE
-    )
+    settings = SearchSettings(max_trials=args.pop("trials"), **args, space=space or DEFAULT_SPACE)
     from search.finish import finish_search
     from search.reporting.screen.terminal import choose_display
     from search.session import run_search

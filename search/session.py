@@ -11,6 +11,7 @@ With `retrain=True` it takes its share of the time, and `search.finish.finish_se
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import optuna
@@ -57,12 +58,17 @@ from search.study.trials import counted
 from spaces.base import Problem, SearchSpace, can_resume
 from spaces.multi_limit import space_for
 
+Callback = Callable[[Event], None]
+"""Is told what happens in a search, see `search.engine.events`."""
+
 
 def run_search(
     settings: SearchSettings,
     display: Display | None = None,
     engine: Engine | None = None,
     clock: Clock = time.monotonic,
+    *,
+    callbacks: Sequence[Callback] = (),
 ) -> optuna.Study:
     """Starts or continues a study and runs trials until the time or number of trials is spent.
 
@@ -71,6 +77,8 @@ def run_search(
         display: is shown the plan and the trials; None shows nothing.
         engine: runs the trials; None is the one that the settings name.
         clock: tells the seconds that the time budget is counted in.
+        callbacks: are told what happens, in this process, which waits for them. What one raises
+            ends the search as Ctrl-C does, and is raised.
 
     Returns:
         The Optuna study, with its trials told. Ctrl-C ends the search in the same way, then raises KeyboardInterrupt.
@@ -127,6 +135,8 @@ def run_search(
         page.event(event)
         if isinstance(event, TrialEnded):
             count_time()
+        for callback in callbacks:
+            callback(event)
 
     try:
         with lease:

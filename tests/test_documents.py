@@ -13,8 +13,8 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT /
 """Markdown files that people write; the cards in studies/ are written by commands."""
 OF_THE_PROJECT = re.compile(r"(\.?\w[\w.-]*/)+(\w[\w.-]*)?|\w[\w-]*\.(py|c|toml|yml)")
 """What a path looks like: with a slash, or with the ending of a file that only the project has."""
-NOT_OURS = {"my_space.py"}
-"""Names that stand for a reader's own files."""
+NOT_OURS = {"my_space.py", "study.toml"}
+"""Names that stand for a reader's own files, or those of a study."""
 MODULES = re.compile(r"(?<![\w/.-])(?:cifar|spaces|search|benchmarks)(?:\.[A-Za-z_]\w*)+")
 
 every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

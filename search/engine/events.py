@@ -1,10 +1,11 @@
-"""What happens during a search, as told to displays; plain data that crosses process borders."""
+"""What happens during a search, as told to displays and callbacks; plain data that crosses process borders."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 
 class TrialOutcome(Enum):
@@ -44,6 +45,8 @@ class TrialStarted:
     """Epochs that the trial has been trained for; 0 is a new one."""
     replaces: int | None = None
     """Number of the closed or failed trial that goes on as this one."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """The trial's hyperparameters, by name, as Optuna holds them."""
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,7 @@ class Ledger:
     def _job(self, trial: Trial, attributes: Mapping[str, Any], candidate: Proposal, start: int, end: int) -> TrialJob:
         seed = trial.user_attrs[SEED]
         replaces = trial.user_attrs.get(CONTINUES, trial.user_attrs.get(RETRY_OF))
-        self.emit(TrialStarted(trial.number, candidate.summary, *_cost(candidate), start, replaces))
+        self.emit(TrialStarted(trial.number, candidate.summary, *_cost(candidate), start, replaces, trial.params))
         read_from = saved_checkpoint(self.checkpoints, seed, start) if start and self.resumable else None
         # without images there may be nothing to save
         epochs_done = start if read_from or (self.resumable and not self.space.uses_images) else 0

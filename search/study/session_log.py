@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import optuna
 
@@ -13,6 +13,23 @@ from search.planning.plan import Plan
 from search.settings import SearchSettings
 from search.study.attributes import FORECAST, PARAMETERS
 from search.study.trials import distinct, mean_epoch_seconds
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Settings of a call that its study's plan does not hold; the fields of `SearchSettings` of the same names."""
+
+    sampler: str
+    pruner: str
+    warm_start: bool
+    replicate: bool
+    deterministic: bool
+    device: str
+    workers: int
+    engine: str
+    cpus_per_trial: float
+    gpus_per_trial: float | None
+    max_concurrent: int | None
 
 
 @dataclass(frozen=True)
@@ -31,6 +48,8 @@ class Call:
     """Seconds expected of an epoch; None is unknown."""
     spent: float | None = None
     """Seconds that passed; None while it runs, or where it was killed."""
+    asked: Asked | None = None
+    """What it was asked; None of calls made before this was kept."""
 
 
 def open_call(
@@ -46,7 +65,8 @@ def open_call(
         reaching = tuple(expected) if trials else ()
         seconds, epoch_seconds = outlook.seconds or None, outlook.epoch_seconds or None
         space_taken = disk(plan, settings.pruner, trials, mean_parameters(study), baseline=baseline)
-    call = Call(reaching, seconds, space_taken, resumes, epoch_seconds)
+    asked = Asked(**{field.name: getattr(settings, field.name) for field in fields(Asked)})
+    call = Call(reaching, seconds, space_taken, resumes, epoch_seconds, asked=asked)
     study.set_user_attr(key, to_dict(call))
     return key, call
 

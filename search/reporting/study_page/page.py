@@ -35,7 +35,9 @@ REFRESH = 60
 def write_study_page(
     study: optuna.Study, folder: Path, report: StudyReport | None = None, *, out: Path | None = None, live: bool = False
 ) -> Path:
-    """Writes the page as one HTML file of 5 to 8 MB, whole or not at all; returns its path.
+    """Writes the page as one HTML file of 5 to 8 MB, whole or not at all, and the file that repeats the study.
+
+    Returns the page's path.
 
     Args:
         study: a study made by `search.run`.
@@ -69,6 +71,7 @@ def write_study_page(
         },
         refresh=REFRESH if live else None,
     )
+    reproduce.write_study_file(study, report.plan, path.parent)
     write_text(path, text)
     return path
 
