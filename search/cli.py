@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from cifar.errors import UserError
+from cifar.text import without_password
+from search.signals import Terminated, raised
 
 SECONDS_A_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 COUNT_A_UNIT = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
@@ -96,7 +99,7 @@ class Parser(argparse.ArgumentParser):
         """Prints one line that names the help and, for an unknown option, the nearest one; exits with status 2."""
         unknown = re.search(r"unrecognized arguments: (--[^\s=]+)", message)
         meant = nearest(unknown[1], self._option_string_actions) if unknown else ""
-        print(f"error: {message}.{meant} See {self.prog} --help.", file=sys.stderr)
+        print(f"error: {without_password(message)}.{meant} See {self.prog} --help.", file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -107,15 +110,16 @@ def nearest(given: str, known: Iterable[str]) -> str:
 
 
 def run_command(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> int:
-    """Runs a command; a `UserError` becomes one line on stderr and exit status 2, Ctrl-C status 130."""
+    """Runs a command; a `UserError` becomes one line on stderr and exit status 2, Ctrl-C 130, SIGTERM 143."""
     try:
-        main(argv)
+        with raised():
+            main(argv)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {without_password(str(error))}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print("stopped", file=sys.stderr)
-        return 130
+        return 128 + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
     except BrokenPipeError:  # the reader of our output (head, less) has gone
         sys.stderr.close()
         return 141
