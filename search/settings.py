@@ -48,6 +48,8 @@ class SearchSettings:
     """Share of each class for training, the rest being for the test, of images that are not split; else None."""
     time_budget: float | None = None
     """Seconds after which no epoch starts; None is no limit."""
+    trial_timeout: float | None = None
+    """Seconds within which an epoch of a trial must end, else the trial fails; None is no limit."""
     max_trials: int | None = None
     """Trials of the study in all, those of earlier calls included; None is 50, unless time or epochs are limited."""
     param_budget: int | None = None
@@ -72,8 +74,9 @@ class SearchSettings:
     """One of `SAMPLERS`."""
     pruner: str = "promotion"
     """One of `PRUNERS`."""
-    seed: int = 0
-    """Seed of the sampler; each trial's own derives from it and the trial's number."""
+    seed: int | None = None
+    """Seed of the sampler; each trial's own derives from it and the trial's number; None is as the study began, and 0
+    for a new one."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:<index> or mps."""
     workers: int = 1
@@ -124,6 +127,8 @@ class SearchSettings:
         yield (self.mac_budget or 0) >= 0, "--mac-budget must be 0 or more", self.mac_budget, "0 is no limit"
         seconds = self.time_budget
         yield seconds is None or seconds > 0, "--time-budget must be longer than 0", seconds, "Try 10m"
+        timeout = self.trial_timeout
+        yield timeout is None or timeout > 0, "--trial-timeout must be longer than 0", timeout, "Try 10m"
         given = not self.retrain or seconds is not None
         yield given, "--retrain needs --time-budget, which it divides", "none", "Try --time-budget 1h"
         yield (
@@ -136,7 +141,7 @@ class SearchSettings:
         yield self.val_size is None or self.val_size >= 1, compared, self.val_size, "Leave it out"
         inside = self.split is None or 0 < self.split < 1
         yield inside, "--split must be between 0 and 1", self.split, "Try 0.8"
-        yield 0 <= self.seed < 2**63, "--seed must be in 0..2**63-1", self.seed, "Try 0"
+        yield 0 <= (self.seed or 0) < 2**63, "--seed must be in 0..2**63-1", self.seed, "Try 0"
 
     def _parameter_limits(self) -> Iterator[Check]:
         """One parameter limit or several, each above 0 and named once."""
@@ -179,6 +184,8 @@ class SearchSettings:
         }
         for option, value in told.items():
             yield self.engine == "ray" or value is None, f"--{option} needs --engine ray", value, "Add it"
+        local = "--trial-timeout is for processes on this machine"
+        yield self.engine == "local" or self.trial_timeout is None, local, self.trial_timeout, "Leave it out"
         measured = "--workers auto is for processes on this machine; Ray takes as many trials as have room"
         yield not (self.engine == "ray" and self.auto_workers), measured, "auto", "Give --max-concurrent"
         direct = "--address must be host:port, or auto: a Ray client cannot drive a search"
