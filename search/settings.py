@@ -15,6 +15,8 @@ FINALS = "-finals"
 STUDIES_FOLDER = Path("studies")
 DEFAULT_SPACE = "resnet_budget5m"
 DEFAULT_TRIALS = 50
+LONGEST_NAME = 200
+"""Bytes of a study's name at most: file systems take names of 255, and some are the study's with an ending."""
 SAMPLERS = ("tpe", "random", "qmc", "gp", "cmaes", "nsga2")
 SAMPLER_PACKAGES = {"qmc": "scipy", "gp": "scipy", "cmaes": "cmaes"}  # optional; Optuna imports them when first used
 ENGINES = ("local", "ray")
@@ -169,7 +171,8 @@ class SearchSettings:
         )
         yield self.pruner in PRUNERS, "--pruner must be a known pruner", self.pruner, pruners
         name, prior = self.study_name, self.prior or OF_SPACE
-        yield _is_plain(name), "a study's name must be a plain folder name", repr(name), "Give another --study"
+        plain = f"a study's name must be a plain folder name of at most {LONGEST_NAME} bytes"
+        yield _is_plain(name), plain, repr(name[:60]), "Give another --study"
         known = prior in (OF_SPACE, NO_PRIOR) or (prior.startswith(OF_STUDY) and _is_plain(prior[len(OF_STUDY) :]))
         yield known, "--prior is space, none, or study:NAME", repr(prior), "Try study:resnet_budget5m"
 
@@ -216,4 +219,5 @@ class SearchSettings:
 
 def _is_plain(name: str) -> bool:
     """Whether the name of a study can be that of its folder."""
-    return bool(name) and not name.startswith(".") and "/" not in name and "\\" not in name
+    plain = name.isprintable() and not name.startswith(".") and "/" not in name and "\\" not in name
+    return bool(name) and plain and len(name.encode()) <= LONGEST_NAME

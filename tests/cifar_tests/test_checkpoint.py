@@ -14,7 +14,8 @@ from torch import nn
 from cifar.checkpoint import load, save
 from cifar.errors import CheckpointError
 
-STATE = {"weights": torch.arange(300.0), "epochs": [1, 2], "name": "state"}
+WEIGHTS = torch.arange(300.0)
+STATE = {"weights": WEIGHTS, "epochs": [1, 2], "name": "state"}
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -30,7 +31,7 @@ def test_one_flipped_bit_is_found_or_changes_nothing(place: float, bit: int, tmp
     except CheckpointError as error:
         assert "must be an undamaged weights file" in str(error)
     else:  # a time stamp, or padding
-        assert torch.equal(read["weights"], STATE["weights"])
+        assert torch.equal(read["weights"], WEIGHTS)
         assert (read["epochs"], read["name"]) == (STATE["epochs"], STATE["name"])
 
 
@@ -38,7 +39,7 @@ def test_a_flipped_bit_of_a_weight_is_told(tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
     save(path, STATE)
     content = path.read_bytes()
-    weights = STATE["weights"].numpy().tobytes()  # type: ignore[attr-defined]
+    weights = WEIGHTS.numpy().tobytes()
     path.write_bytes(content.replace(weights, weights[:-1] + b"\xff"))
     with pytest.raises(CheckpointError, match=r"the checksum of archive/data/0 differs"):
         load(path)

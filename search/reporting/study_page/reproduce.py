@@ -10,7 +10,7 @@ import optuna
 
 from search.planning.plan import Plan
 from search.reporting.pages import html
-from search.study.attributes import DATA, SEED, SOURCE, SPACE
+from search.study.attributes import DATA, PRUNER, SAMPLER, SEED, SOURCE, SPACE
 
 PACKAGES = ("cifar-budget-search", "torch", "torchvision", "optuna", "numpy", "plotly")
 """Packages whose versions are told."""
@@ -31,9 +31,9 @@ def section(study: optuna.Study, plan: Plan) -> str:
         html.paragraph("A study of the same plan, and the training of its best trial in full:")
         + html.block(f"{again}\n{best}")
         + html.note(
-            "The plan is in the options, so that another machine keeps it too. Sampler and number of workers are not "
-            "stored: add --sampler and --workers where they were given. With one worker, --deterministic and the same "
-            "hardware, equal seeds give equal trials."
+            "The plan is in the options, so that another machine keeps it too. The number of workers is not stored: "
+            "add --workers where it was given. With one worker, --deterministic and the same hardware, equal seeds "
+            "give equal trials."
         )
         + f"<div class=after>{table}</div>"
     )
@@ -47,6 +47,8 @@ def _command(study: optuna.Study, plan: Plan) -> str:
         "study": f"{study.study_name}-again",
         "data": held.get(SOURCE),
         "seed": held.get(SEED),
+        "sampler": held.get(SAMPLER),
+        "pruner": held.get(PRUNER),
         "min-epochs": plan.min_epochs,
         "max-epochs": plan.max_epochs,
         "eta": plan.eta,

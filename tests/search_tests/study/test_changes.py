@@ -12,6 +12,7 @@ from search.session import run_search
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import SEED
 from search.study.study import require_study
+from search.study.trials import counted
 from tests.search_tests.logged_space import logged_space, trained
 
 
@@ -32,7 +33,7 @@ def test_numbers_that_a_study_began_with_stay(
     settings = begun(workplace, **{option: before})
     with pytest.raises(StudyError, match=rf"continues with the --{option} that it began with \({held}\); got {now}\."):
         run_search(replace(settings, **{option: now}))  # type: ignore[arg-type]
-    assert len(run_search(replace(settings, **{option: None})).trials) == 4  # type: ignore[arg-type]
+    assert counted(run_search(replace(settings, **{option: None})).trials) == 4  # type: ignore[arg-type]
 
 
 def test_a_study_goes_on_with_its_own_seed(workplace: Path) -> None:
@@ -63,7 +64,7 @@ def test_an_edited_space_is_refused(old: str, new: str, told: str, workplace: Pa
         run_search(settings)
     assert trained(workplace) == before
     space.write_text(space.read_text().replace(new, old))
-    assert len(run_search(settings).trials) == 4
+    assert counted(run_search(settings).trials) == 4
 
 
 @pytest.mark.parametrize("old", ["suggest_float('x', 0, 1)", "yield EpochReport"])
@@ -71,7 +72,7 @@ def test_edits_that_leave_earlier_trials_what_they_are_are_allowed(old: str, wor
     settings = begun(workplace)
     space = Path(settings.space)
     space.write_text(space.read_text().replace(old, old.replace("0, 1", "0, 0.01").replace("yield", "pass; yield")))
-    assert len(run_search(settings).trials) == 4  # a narrower range, too
+    assert counted(run_search(settings).trials) == 4  # a narrower range, too
 
 
 @pytest.mark.parametrize(("option", "now", "was"), [("sampler", "random", "tpe"), ("pruner", "median", "promotion")])
