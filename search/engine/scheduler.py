@@ -75,7 +75,7 @@ class Scheduler:
         self.running: dict[int, tuple[int, int]] = {}  # epochs at which each of its jobs began and will end, by number
         self.endings: list[TrialEnded] = []
         self.failures: list[TrialEnded] = []  # failures in a row, see `_failures`
-        self.begun_ones: set[int] = set()  # numbers of the trials that this call has trained or tried to
+        self.tried: set[int] = set()  # numbers of the trials that this call has trained or tried to
         self.failed: set[int] = set()  # numbers of those that failed
         self.shortest: float | None = None  # seconds of the shortest job that trained
         self.exhausted = False  # whether every candidate of the space seems to have been tried
@@ -197,14 +197,15 @@ class Scheduler:
 
     def _end_if_failing(self, ended: TrialEnded, *, failed: bool) -> None:
         """Ends the search where trials fail for a reason that is not theirs, or so many that it may never end."""
-        self.begun_ones.add(ended.number)
+        if failed or ended.outcome.trained:
+            self.tried.add(ended.number)
         if failed:
             self.failed.add(ended.number)
         last = self._failures(ended, failed)[-MOST_FAILURES:]
         if len(last) == MOST_FAILURES and len({kind_of(e.reason) for e in last}) == 1:
             rule = f"trials must not fail {MOST_FAILURES} times in a row"
             raise StudyError(rule, got=ended.reason, remedy="Mend the cause")
-        tried, lost = len(self.begun_ones), len(self.failed)
+        tried, lost = len(self.tried), len(self.failed)
         if failed and lost >= max(FEWEST_TOLD, MOST_FAILED_SHARE * tried):
             raise StudyError(
                 "fewer than half of the trials may fail",
