@@ -1,12 +1,15 @@
 """Files of weights that are either whole or absent, and a trained model's folder.
 
 Plain `torch.save` to the final name leaves a corrupt file when killed; here a temporary file beside it is synced
-and then renamed. Everything is read with `weights_only=True`, which executes nothing.
+and then renamed. Everything is read with `weights_only=True`, which executes nothing. PyTorch writes a ZIP archive, but
+does not look at its checksums: they are compared before anything is read.
 """
 
 from __future__ import annotations
 
+import pickle
 import warnings
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,15 +42,31 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # on damaged files torch warns before it refuses
+            _compare_checksums(path)
             data = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise CheckpointError("a weights file must exist", got=path, remedy="Check the path") from None
     except Exception as error:  # what a damaged file raises depends on the damaged byte
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} must be an undamaged weights file", got=reason, remedy="Train again") from None
+        raise CheckpointError(
+            f"{path} must be an undamaged weights file", got=_damage(error), remedy="Train again"
+        ) from None
     if not isinstance(data, dict):
         raise CheckpointError(f"{path} must hold a dictionary", got=type(data).__name__, remedy="Train again")
     return data
+
+
+def _compare_checksums(path: Path) -> None:
+    """Compares what is in the archive with its CRC-32 checksums."""
+    with zipfile.ZipFile(path) as archive:
+        if (damaged := archive.testzip()) is not None:
+            raise zipfile.BadZipFile(f"the checksum of {damaged} differs")
+
+
+def _damage(error: Exception) -> str:
+    """What is wrong with a file, in a few words; never torch's advice to read it in a way that may execute code."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "more in it than tensors, numbers and strings"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 @dataclass(frozen=True)

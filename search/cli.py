@@ -5,13 +5,21 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from cifar.errors import UserError
+from cifar.text import without_password
+from search.signals import Terminated, raised
 
 SECONDS_A_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+LONGEST = 1000 * 86400.0
+"""Seconds that no duration reaches."""
+DIGITS = 15
+LARGEST = 10**DIGITS
+"""What no count reaches: a float still holds all numbers below."""
 COUNT_A_UNIT = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 
 
@@ -108,7 +116,7 @@ class Parser(argparse.ArgumentParser):
         """Prints one line that names the help and, for an unknown option, the nearest one; exits with status 2."""
         unknown = re.search(r"unrecognized arguments: (--[^\s=]+)", message)
         meant = nearest(unknown[1], self._option_string_actions) if unknown else ""
-        print(f"error: {message}.{meant} See {self.prog} --help.", file=sys.stderr)
+        print(f"error: {without_password(message)}.{meant} See {self.prog} --help.", file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -119,15 +127,16 @@ def nearest(given: str, known: Iterable[str]) -> str:
 
 
 def run_command(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> int:
-    """Runs a command; a `UserError` becomes one line on stderr and exit status 2, Ctrl-C status 130."""
+    """Runs a command; a `UserError` becomes one line on stderr and exit status 2, Ctrl-C 130, SIGTERM 143."""
     try:
-        main(argv)
+        with raised():
+            main(argv)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {without_password(str(error))}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print("stopped", file=sys.stderr)
-        return 130
+        return 128 + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
     except BrokenPipeError:  # the reader of our output (head, less) has gone
         sys.stderr.close()
         return 141
@@ -138,20 +147,26 @@ def duration(text: str) -> float:
     """Seconds from `90`, `90s`, `10m`, `1.5h`, `1h30m` or `2d`."""
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise argparse.ArgumentTypeError(f"a duration is a number with s, m, h or d, such as 10m; got {text!r}")
+        raise argparse.ArgumentTypeError(f"a duration is a number with s, m, h or d, such as 10m; got {short(text)}")
     seconds = sum(float(number) * SECONDS_A_UNIT[unit or "s"] for number, unit in parts)
-    if seconds <= 0:
-        raise argparse.ArgumentTypeError(f"a duration must be longer than 0; got {text!r}")
+    if not 0 < seconds < LONGEST:
+        raise argparse.ArgumentTypeError(f"a duration must be longer than 0 and shorter than 1000d; got {short(text)}")
     return seconds
 
 
 def count(text: str) -> int:
     """A positive whole number, with k, M or G: `300k`, `4.9M`, `5000000`."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmg]?)", text.lower().replace("_", ""))
-    value = float(match[1]) * COUNT_A_UNIT[match[2]] if match else 0
-    if value < 1 or value != int(value):
-        raise argparse.ArgumentTypeError(f"a count is a positive whole number, such as 5000000 or 5M; got {text!r}")
+    value = float(match[1]) * COUNT_A_UNIT[match[2]] if match else 0.0
+    if not (1 <= value < LARGEST and value.is_integer()):
+        rule = "a count is a positive whole number below 1e15, such as 5000000 or 5M"
+        raise argparse.ArgumentTypeError(f"{rule}; got {short(text)}")
     return int(value)
+
+
+def short(text: str) -> str:
+    """What a user gave, in quotes and not longer than a line."""
+    return repr(text if len(text) <= 60 else f"{text[:60]}...")
 
 
 def counts(text: str) -> tuple[int, ...]:
@@ -166,6 +181,8 @@ def non_negative_count(text: str) -> int:
 
 def natural(text: str) -> int:
     """A whole number of at least 1."""
+    if len(text) > DIGITS:
+        raise argparse.ArgumentTypeError(f"a whole number below 1e15 is needed; got {short(text)}")
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"a whole number of at least 1 is needed; got {text!r}")
     return int(text)
@@ -178,7 +195,7 @@ def positive(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"a number above 0 is needed; got {text!r}")
+        raise argparse.ArgumentTypeError(f"a number above 0 is needed; got {short(text)}")
     return value
 
 
@@ -191,12 +208,12 @@ def share(text: str) -> float:
     """A number between 0 and 1."""
     value = positive(text)
     if value >= 1:
-        raise argparse.ArgumentTypeError(f"a share is a number between 0 and 1; got {text!r}")
+        raise argparse.ArgumentTypeError(f"a share is a number between 0 and 1; got {short(text)}")
     return value
 
 
 def port(text: str) -> int:
     """A TCP port, 0 to 65535."""
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"a port is a whole number in 0..65535; got {text!r}")
+    if not text.isdecimal() or len(text) > DIGITS or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"a port is a whole number in 0..65535; got {short(text)}")
     return int(text)

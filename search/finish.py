@@ -36,7 +36,7 @@ from search.study.cached_storage import refresh
 from search.study.exclusion import exclusive
 from search.study.progress import Progress, progress_of, store_progress
 from search.study.standing import Standing, choose_trials, standing
-from search.study.study import create_study, find_whole_study, stored_plan
+from search.study.study import create_study, find_whole_study, seed_of, stored_plan
 from search.study.trials import mean_epoch_seconds, ranked
 
 
@@ -125,13 +125,15 @@ def _finals(
     """Settings of the finals' study, made where it does not exist; None where there are to be none."""
     name = f"{settings.study_name}{FINALS}"
     finals = replace(settings, study=name, retrain=False, max_trials=FINALISTS, pruner="promotion")
-    finals = replace(finals, epoch_budget=None, min_epochs=None, max_epochs=None, train_size=None, eta=None)
+    finals = replace(finals, epoch_budget=None, min_epochs=None, max_epochs=None, train_size=None, eta=None, seed=None)
     held = find_whole_study(finals)
     if held is None:
         plan = _finals_plan(study, settings, data)
         if plan is None:
             return None
-        held = create_study(finals, plan, "maximize", data.fingerprint, data.source)
+        held = create_study(
+            replace(finals, seed=seed_of(study, settings)), plan, "maximize", data.fingerprint, data.source
+        )
         images = f"{plan.max_epochs * plan.train_size:,} images"
         display.say(f"finals      the baseline and the best others, trained on up to {images} each, in study {name}")
     _enqueue(held, _finalists(study))

@@ -65,6 +65,12 @@ def parser() -> Parser:
     p.add_argument(
         "--epoch-budget", type=natural, help="stop when the trials of this call have trained this many epochs"
     )
+    p.add_argument(
+        "--trial-timeout",
+        type=duration,
+        help="fail a trial whose epoch has not ended after this long, such as 10m, set-up included; a trial that hangs "
+        "is ended so (default: no limit)",
+    )
     p.group("hard limits of every network")
     p.add_argument(
         "--param-budget",
@@ -108,7 +114,9 @@ def parser() -> Parser:
     p.add_switch("warm-start", "try known good points first", default=True)
     p.add_switch("replicate", "train an exact repeat again, with another seed, not reuse its result")
     p.group("on this machine")
-    p.add_argument("--seed", type=int, default=0, help="of the sampler and the trials")
+    p.add_argument(
+        "--seed", type=int, help="of the sampler and the trials (default: as the study began; 0 for a new one)"
+    )
     p.add_device_option()
     p.add_argument(
         "--workers",

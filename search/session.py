@@ -24,6 +24,7 @@ from search.engine.engine import Engine, LocalEngine
 from search.engine.events import Event, TrialEnded
 from search.engine.kept_models import keep_models, trains_on_images
 from search.engine.outcomes import counts_of
+from search.engine.same_space import check_space
 from search.engine.scheduler import Clock
 from search.planning.description import describe, describe_rungs, shortfalls
 from search.planning.forecast import Forecast, forecast, forecast_at
@@ -52,11 +53,13 @@ from search.study.study import (
     find_whole_study,
     require_study,
     stored_plan,
+    tell_changes,
     write_trials_csv,
 )
 from search.study.trials import counted
 from spaces.base import Problem, SearchSpace, can_resume
 from spaces.multi_limit import space_for
+from spaces.registry import BUILT_IN
 
 Callback = Callable[[Event], None]
 """Is told what happens in a search, see `search.engine.events`."""
@@ -110,6 +113,9 @@ def run_search(
     count_time = time_counter(study, whole, clock, started)
     problem = _problem(plan, data)
     space = space_for(settings.space, problem, plan.param_budgets)
+    if settings.space not in BUILT_IN:
+        check_space(study, space)
+    tell_changes(study, settings, display.say)
     lease = Lease(study, settings.folder)
     settled = settle_checkpoint_folder if data and can_resume(space) else checkpoint_folder_of
     checkpoints = settled(study, settings)

@@ -16,6 +16,8 @@ FINALS = "-finals"
 STUDIES_FOLDER = Path("studies")
 DEFAULT_SPACE = "resnet_budget5m"
 DEFAULT_TRIALS = 50
+LONGEST_NAME = 200
+"""Bytes of a study's name at most: file systems take names of 255, and some are the study's with an ending."""
 SAMPLERS = ("tpe", "random", "qmc", "gp", "cmaes", "nsga2")
 SAMPLER_PACKAGES = {"qmc": "scipy", "gp": "scipy", "cmaes": "cmaes"}  # optional; Optuna imports them when first used
 ENGINES = ("local", "ray")
@@ -51,6 +53,8 @@ class SearchSettings:
     """Share of each class for training, the rest being for the test, of images that are not split; else None."""
     time_budget: float | None = None
     """Seconds after which no epoch starts; None is no limit."""
+    trial_timeout: float | None = None
+    """Seconds within which an epoch of a trial must end, else the trial fails; None is no limit."""
     max_trials: int | None = None
     """Trials of the study in all, those of earlier calls included; None is 50, unless time or epochs are limited."""
     param_budget: int | None = None
@@ -75,8 +79,9 @@ class SearchSettings:
     """One of `SAMPLERS`."""
     pruner: str = "promotion"
     """One of `PRUNERS`."""
-    seed: int = 0
-    """Seed of the sampler; each trial's own derives from it and the trial's number."""
+    seed: int | None = None
+    """Seed of the sampler; each trial's own derives from it and the trial's number; None is as the study began, and 0
+    for a new one."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:<index> or mps."""
     workers: int = 1
@@ -127,6 +132,8 @@ class SearchSettings:
         yield (self.mac_budget or 0) >= 0, "--mac-budget must be 0 or more", self.mac_budget, "0 is no limit"
         seconds = self.time_budget
         yield seconds is None or seconds > 0, "--time-budget must be longer than 0", seconds, "Try 10m"
+        timeout = self.trial_timeout
+        yield timeout is None or timeout > 0, "--trial-timeout must be longer than 0", timeout, "Try 10m"
         given = not self.retrain or seconds is not None
         yield given, "--retrain needs --time-budget, which it divides", "none", "Try --time-budget 1h"
         yield (
@@ -139,7 +146,7 @@ class SearchSettings:
         yield self.val_size is None or self.val_size >= 1, compared, self.val_size, "Leave it out"
         inside = self.split is None or 0 < self.split < 1
         yield inside, "--split must be between 0 and 1", self.split, "Try 0.8"
-        yield 0 <= self.seed < 2**63, "--seed must be in 0..2**63-1", self.seed, "Try 0"
+        yield 0 <= (self.seed or 0) < 2**63, "--seed must be in 0..2**63-1", self.seed, "Try 0"
 
     def _parameter_limits(self) -> Iterator[Check]:
         """One parameter limit or several, each above 0 and named once."""
@@ -167,7 +174,8 @@ class SearchSettings:
         )
         yield self.pruner in PRUNERS, "--pruner must be a known pruner", self.pruner, pruners
         name, prior = self.study_name, self.prior or OF_SPACE
-        yield _is_plain(name), "a study's name must be a plain folder name", repr(name), "Give another --study"
+        plain = f"a study's name must be a plain folder name of at most {LONGEST_NAME} bytes"
+        yield _is_plain(name), plain, repr(name[:60]), "Give another --study"
         known = prior in (OF_SPACE, NO_PRIOR) or (prior.startswith(OF_STUDY) and _is_plain(prior[len(OF_STUDY) :]))
         yield known, "--prior is space, none, or study:NAME", repr(prior), "Try study:resnet_budget5m"
 
@@ -182,6 +190,8 @@ class SearchSettings:
         }
         for option, value in told.items():
             yield self.engine == "ray" or value is None, f"--{option} needs --engine ray", value, "Add it"
+        local = "--trial-timeout is for processes on this machine"
+        yield self.engine == "local" or self.trial_timeout is None, local, self.trial_timeout, "Leave it out"
         measured = "--workers auto is for processes on this machine; Ray takes as many trials as have room"
         yield not (self.engine == "ray" and self.worker_choice == "measured"), measured, "auto", "Give --max-concurrent"
         direct = "--address must be host:port, or auto: a Ray client cannot drive a search"
@@ -212,4 +222,5 @@ class SearchSettings:
 
 def _is_plain(name: str) -> bool:
     """Whether the name of a study can be that of its folder."""
-    return bool(name) and not name.startswith(".") and "/" not in name and "\\" not in name
+    plain = name.isprintable() and not name.startswith(".") and "/" not in name and "\\" not in name
+    return bool(name) and plain and len(name.encode()) <= LONGEST_NAME

@@ -71,9 +71,11 @@ def _attribute(reference: str) -> object:
     if not (module and colon and attribute):
         raise SpaceError(f"a space is {FORMS}", got=repr(reference), remedy="Use resnet_budget5m")
     try:
-        return _get(importlib.import_module(module), attribute, reference)
-    except ImportError as error:
-        raise SpaceError("a space's module must be importable", got=str(error), remedy="Check the name") from error
+        found = importlib.import_module(module)
+    except Exception as error:  # also what the module itself raises
+        reason = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+        raise SpaceError("a space's module must be importable", got=reason, remedy="Check the name") from error
+    return _get(found, attribute, reference)
 
 
 def _get(module: ModuleType, attribute: str, reference: str) -> object:

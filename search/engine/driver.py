@@ -14,12 +14,12 @@ import optuna
 
 from cifar.data.prepare import PreparedData
 from search.engine.events import Event, TrialEnded
-from search.engine.ledger import Ledger
+from search.engine.ledger import OUT_OF_TIME, STOPPED, Ledger
 from search.engine.promotion import Done, Promote, Start, Wait
 from search.engine.pruners import make_pruner
 from search.engine.samplers import use_sampler
 from search.engine.scheduler import Clock, Limits, Scheduler
-from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, TrialJob, Verdict, WorkerSetup
+from search.engine.trial_job import PUT_BACK, EpochResult, JobEnd, TrialJob, Verdict, WorkerSetup
 from search.planning.plan import Plan
 from search.settings import SearchSettings
 from search.study.cached_storage import refresh
@@ -28,6 +28,7 @@ from search.study.exclusion import exclusive
 from search.study.leases import Lease
 from search.study.prior import prior_of
 from search.study.recovery import recover_stale_trials
+from search.study.study import seed_of
 from spaces.base import Problem, SearchSpace
 
 Emit = Callable[[Event], None]
@@ -105,7 +106,7 @@ class Driver:
             space,
             plan,
             driver=request.lease.driver if request.lease else {},
-            seed=settings.seed,
+            seed=seed_of(study, settings),
             checkpoints=request.checkpoints or settings.folder / CHECKPOINTS,
             emit=emit,
             pauses=request.pauses,
@@ -124,7 +125,7 @@ class Driver:
             UserError: the user has to mend something before trials can be trained.
         """
         while True:
-            decision = self.scheduler.decide()
+            decision = Done() if self.ending else self.scheduler.decide()
             if isinstance(decision, Done):
                 return decision
             if isinstance(decision, Wait):
@@ -162,7 +163,14 @@ class Driver:
     def answer(self, result: EpochResult) -> Verdict:
         """Reports an epoch; the verdict says what its worker does next."""
         job, _ = self.jobs[result.number]
-        return self.ledger.report(job, result, self.ending or self.scheduler.out_of_time)
+        return self.ledger.report(job, result, self._ends)
+
+    @property
+    def _ends(self) -> str:
+        """Why no other epoch may begin; empty where one may."""
+        if self.ending:
+            return STOPPED
+        return OUT_OF_TIME if self.scheduler.out_of_time else ""
 
     def end(self, end: JobEnd) -> None:
         """Records the end of a job.
@@ -174,10 +182,10 @@ class Driver:
         ended = self.ledger.close(end)
         if end.error is not None:
             raise end.error
-        self.scheduler.note(ended, self.clock() - began, worker_lost=end.kind is JobEndKind.WORKER_LOST)
+        self.scheduler.note(ended, self.clock() - began, failed=end.kind in PUT_BACK)
 
     def begin_no_epoch(self) -> None:
-        """From now on trials end with the epoch that they train, as at the deadline."""
+        """From now on trials end with the epoch that they train, as at the deadline, and none begins."""
         self.ending = True
 
     def interrupt(self) -> None:

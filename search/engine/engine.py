@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Generic, Protocol, TypeVar
 
@@ -14,9 +11,11 @@ import optuna
 
 from search.engine.driver import Driver, Emit, SearchRequest
 from search.engine.promotion import Done, Wait
+from search.engine.stopping import Stop
 from search.engine.trial_job import EpochResult, JobEnd, JobEndKind
 from search.engine.workers import InlineWorker, ProcessWorker, Worker, ready_inline, ready_processes
 from search.planning.workers import devices_of_each, threads_of_each
+from search.signals import ignored
 from search.study.study import require_study
 from spaces.base import SearchSpace
 from spaces.multi_limit import space_for
@@ -31,9 +30,12 @@ class Engine(Protocol):
     """Runs the trials of a study that exists already."""
 
     def run(self, request: SearchRequest, emit: Emit) -> None:
-        """Runs trials until a limit of the request is reached; Ctrl-C leaves every trial told.
+        """Runs trials until a limit of the request is reached; Ctrl-C and SIGTERM leave every trial told.
+
+        Trials that can pause end their epoch first and are saved; a second signal ends them at once.
 
         Raises:
+            KeyboardInterrupt: a signal ended the search.
             UserError: something that the user must mend.
         """
 
@@ -45,7 +47,7 @@ class LocalEngine:
         """See `Engine.run`."""
         study = require_study(request.settings)
         space = space_for(request.settings.space, request.problem, request.plan.param_budgets)
-        if request.settings.workers == 1:
+        if request.settings.workers == 1 and request.settings.trial_timeout is None:  # a process can be killed
             run_inline(study, space, request, emit)
             return
         driver = Driver(study, space, request, emit)
@@ -56,7 +58,8 @@ def _processes(request: SearchRequest) -> list[ProcessWorker]:
     """Starts the workers that the settings ask for, each on its device with its share of the cores."""
     count = request.settings.workers
     devices, threads = devices_of_each(request.settings.device, count), threads_of_each(count)
-    return [ProcessWorker(replace(request.worker_setup, device=device), threads) for device in devices]
+    setups = [replace(request.worker_setup, device=device) for device in devices]
+    return [ProcessWorker(setup, threads, request.settings.trial_timeout) for setup in setups]
 
 
 def run_inline(study: optuna.Study, space: SearchSpace, request: SearchRequest, emit: Emit, workers: int = 1) -> None:
@@ -90,21 +93,27 @@ class WorkerPool(Generic[W]):
         """Until the driver has no more jobs.
 
         Raises:
+            KeyboardInterrupt: a signal ended the search.
             UserError: something that the user must mend.
         """
-        try:
-            while self._hand_out(driver):
-                if self.busy:
-                    self._take_messages(driver)
-                else:
-                    time.sleep(WAITING_SECONDS)
-        except BaseException:
-            with _ignoring_interrupts():  # a second Ctrl-C must not lose a trial
-                driver.interrupt()
-            raise
-        finally:
-            for worker in (*self.idle, *self.busy):
-                worker.close()
+        with Stop(driver).by_signals():
+            try:
+                self._run(driver)
+            except BaseException:
+                with ignored():  # one more signal must not lose a trial
+                    driver.interrupt()
+                raise
+            finally:
+                with ignored():  # nor leave a worker behind
+                    for worker in (*self.idle, *self.busy):
+                        worker.close()
+
+    def _run(self, driver: Driver) -> None:
+        while self._hand_out(driver):
+            if self.busy:
+                self._take_messages(driver)
+            else:
+                time.sleep(WAITING_SECONDS)
 
     def _hand_out(self, driver: Driver) -> bool:
         """Gives idle workers jobs; whether there is anything left to wait for."""
@@ -137,20 +146,8 @@ class WorkerPool(Generic[W]):
     def _free(self, worker: W, message: JobEnd) -> None:
         """Makes a worker idle; replaces one that was lost."""
         self.busy.remove(worker)
-        if message.kind is JobEndKind.WORKER_LOST:
+        if message.kind in (JobEndKind.WORKER_LOST, JobEndKind.TIMED_OUT):
             worker.close()
             self.idle.append(worker.renewed())
         else:
             self.idle.append(worker)
-
-
-@contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only there can handlers be set
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

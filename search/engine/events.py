@@ -73,4 +73,12 @@ class TrialEnded:
     """Why it ended, in a few words."""
 
 
-Event = TrialStarted | EpochDone | TrialEnded
+@dataclass(frozen=True)
+class TrialNoted:
+    """Something that people should know of a trial that runs."""
+
+    number: int
+    text: str
+
+
+Event = TrialStarted | EpochDone | TrialNoted | TrialEnded

@@ -23,9 +23,18 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from cifar.candidate import fingerprint
 from cifar.errors import UserError
 from cifar.runtime.seeds import derive_seed
-from search.engine.events import EpochDone, Event, TrialEnded, TrialOutcome, TrialStarted
+from search.engine.events import EpochDone, Event, TrialEnded, TrialNoted, TrialOutcome, TrialStarted
 from search.engine.kept_models import trains_on_images
-from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, TrialJob, Verdict, candidate_of, described
+from search.engine.trial_job import (
+    PUT_BACK,
+    EpochResult,
+    JobEnd,
+    JobEndKind,
+    TrialJob,
+    Verdict,
+    candidate_of,
+    described,
+)
 from search.format import format_epochs
 from search.planning.plan import Plan
 from search.study.attributes import (
@@ -55,7 +64,8 @@ from search.study.trials import is_paused, known_result
 from spaces.base import Proposal, SearchSpace, can_resume, propose
 
 EPOCH_TOLERANCE = 0.1  # relative change of a trial's seconds an epoch below which the study keeps the old figure
-LOSSES_OF_A_CANDIDATE = 2  # workers lost while they trained one candidate, after which it fails for good
+OUT_OF_TIME, STOPPED = "time budget spent", "the search was stopped"  # why no other epoch may begin
+LOSSES_OF_A_CANDIDATE = 2  # workers lost, or out of memory, in training one candidate, after which it fails for good
 
 
 @dataclass
@@ -110,7 +120,7 @@ class Ledger:
         self.checkpoints, self.emit, self.pauses, self.replicate = checkpoints, emit, pauses, replicate
         self.open: dict[int, OpenTrial] = {}  # by number; what a sudden end must put back
         self.resumable, self.keeps = can_resume(space), trains_on_images(space)
-        self.losses: Counter[str] = Counter()  # workers lost, by fingerprint of the candidate
+        self.losses: Counter[str] = Counter()  # jobs that were put back, by fingerprint of the candidate
 
     # ---- a job begins
 
@@ -217,24 +227,26 @@ class Ledger:
 
     # ---- an epoch is done
 
-    def report(self, job: TrialJob, result: EpochResult, out_of_time: bool) -> Verdict:
+    def report(self, job: TrialJob, result: EpochResult, ends: str) -> Verdict:
         """Reports an epoch; the verdict says what the worker does next.
 
         Args:
             job: the job that trains the trial.
             result: what the epoch gave.
-            out_of_time: whether no other epoch may begin.
+            ends: why no other epoch may begin; empty where one may.
         """
         opened = self.open[job.number]
         try:
-            return self._reported(opened, job, result, out_of_time)
+            return self._reported(opened, job, result, ends)
         except UpdateFinishedTrialError:
             self._lost(job.number)
             return Verdict.STOP
 
-    def _reported(self, opened: OpenTrial, job: TrialJob, result: EpochResult, out_of_time: bool) -> Verdict:
+    def _reported(self, opened: OpenTrial, job: TrialJob, result: EpochResult, ends: str) -> Verdict:
+        if result.note:
+            self.emit(TrialNoted(job.number, result.note))
         if result.epoch <= job.start:  # trained again, for want of a checkpoint: the study knows its value
-            return self._put_back_in_time(job, out_of_time)
+            return self._put_back_in_time(job, ends)
         if not math.isfinite(result.value):  # Optuna would keep an infinity, possibly as the best value
             reason = f"diverged: the value after epoch {result.epoch} is {result.value}"
             self._end(opened.trial, TrialState.PRUNED, TrialOutcome.PRUNED, reason)
@@ -247,7 +259,7 @@ class Ledger:
             self._end(opened.trial, TrialState.COMPLETE, TrialOutcome.COMPLETE, "full length", result.value)
             return Verdict.SAVE if self.keeps and self._is_kept(job.number) else Verdict.STOP
         pauses = self.pauses or BASELINE in opened.trial.user_attrs
-        return self._paused(opened, job, out_of_time) if pauses else self._pruned(opened, job, out_of_time)
+        return self._paused(opened, job, ends) if pauses else self._pruned(opened, job, ends)
 
     def _is_kept(self, number: int) -> bool:
         """Whether the weights of a complete trial are kept, as matters stand."""
@@ -262,23 +274,23 @@ class Ledger:
         if known is None or (len(opened.seconds) > 1 and abs(seconds - known) > EPOCH_TOLERANCE * known):
             opened.trial.set_user_attr(EPOCH_SECONDS, round(seconds, 3))
 
-    def _put_back_in_time(self, job: TrialJob, out_of_time: bool) -> Verdict:
-        if out_of_time:
-            self.put_back(job.number, "time budget spent")
-        return Verdict.STOP if out_of_time else Verdict.TRAIN_ON
+    def _put_back_in_time(self, job: TrialJob, ends: str) -> Verdict:
+        if ends:
+            self.put_back(job.number, ends)
+        return Verdict.STOP if ends else Verdict.TRAIN_ON
 
-    def _paused(self, opened: OpenTrial, job: TrialJob, out_of_time: bool) -> Verdict:
+    def _paused(self, opened: OpenTrial, job: TrialJob, ends: str) -> Verdict:
         if opened.epoch >= job.end:
             opened.pausing = f"waits at {format_epochs(opened.epoch)}"
-        elif out_of_time:
-            opened.pausing = "time budget spent"
+        else:
+            opened.pausing = ends
         return Verdict.SAVE if opened.pausing else Verdict.TRAIN_ON
 
-    def _pruned(self, opened: OpenTrial, job: TrialJob, out_of_time: bool) -> Verdict:
+    def _pruned(self, opened: OpenTrial, job: TrialJob, ends: str) -> Verdict:
         if opened.trial.should_prune():
             reason = f"not among the best at {format_epochs(opened.epoch)}"
-        elif out_of_time or opened.epoch >= job.end:
-            reason = "time budget spent" if out_of_time else "epoch budget spent"
+        elif ends or opened.epoch >= job.end:
+            reason = ends or "epoch budget spent"
         else:
             return Verdict.TRAIN_ON
         self._end(opened.trial, TrialState.PRUNED, TrialOutcome.PRUNED, reason)
@@ -311,7 +323,7 @@ class Ledger:
             return self._told(TrialEnded(end.number, TrialOutcome.PAUSED, opened.value, opened.epoch, opened.pausing))
         if end.kind is JobEndKind.DIVERGED:
             return self._end(trial, TrialState.PRUNED, TrialOutcome.PRUNED, f"diverged: {reason}")
-        if end.kind is JobEndKind.WORKER_LOST:
+        if end.kind in PUT_BACK:
             key = trial.user_attrs[FINGERPRINT]
             self.losses[key] += 1
             if self.losses[key] < LOSSES_OF_A_CANDIDATE:

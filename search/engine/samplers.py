@@ -20,6 +20,7 @@ from search.settings import SearchSettings
 from search.study.attributes import PROPOSED_BY, REPEAT_OF
 from search.study.cached_storage import ForwardingStorage
 from search.study.optuna_internals import set_attribute, storage_of, was_queued
+from search.study.study import seed_of
 from search.study.trials import distinct, is_paused
 from spaces.base import Prior
 
@@ -52,7 +53,7 @@ def use_sampler(
 
     study.sampler = FreshSampler(
         make,
-        settings.seed,
+        seed_of(study, settings),
         same_seed=settings.sampler in SEQUENCES,
         wary=pauses and learns,
         rungs=plan.rungs if pauses else (),

@@ -18,7 +18,9 @@ from search.engine.views import Seen, Views
 from search.planning.plan import Plan
 from search.settings import StudyError
 
-MOST_FAILURES = 3  # in a row with the same reason: the cause is not the candidate
+MOST_FAILURES = 3  # of one kind in a row: the cause is not the candidate
+FEWEST_TOLD = 10  # trials that fail before their share of all is looked at
+MOST_FAILED_SHARE = 0.5  # of the trials of a call
 MOST_INFEASIBLE = 1000  # in a row: the space does not know the limit
 MOST_REPEATS = 100  # in a row: the space has no more candidates
 RESERVE = 0.05  # share of the time left that is kept for what is not training
@@ -73,6 +75,8 @@ class Scheduler:
         self.running: dict[int, tuple[int, int]] = {}  # epochs at which each of its jobs began and will end, by number
         self.endings: list[TrialEnded] = []
         self.failures: list[TrialEnded] = []  # failures in a row, see `_failures`
+        self.tried: set[int] = set()  # numbers of the trials that this call has trained or tried to
+        self.failed: set[int] = set()  # numbers of those that failed
         self.shortest: float | None = None  # seconds of the shortest job that trained
         self.exhausted = False  # whether every candidate of the space seems to have been tried
 
@@ -160,13 +164,13 @@ class Scheduler:
         mean = seconds if self.timed else 1.0
         return left - seen.running_cost(mean) / mean - self._reserved(seen)
 
-    def note(self, ended: TrialEnded, seconds: float, *, worker_lost: bool = False) -> None:
+    def note(self, ended: TrialEnded, seconds: float, *, failed: bool = False) -> None:
         """Notes how a job ended.
 
         Args:
             ended: what became of the trial.
             seconds: that the job took.
-            worker_lost: whether its worker failed, whatever became of the trial.
+            failed: whether the job failed, though the trial may have been put back.
 
         Raises:
             StudyError: continuing is pointless; the reason and the remedy.
@@ -174,27 +178,46 @@ class Scheduler:
         start, _ = self.running.pop(ended.number, (0, 0))
         self.spent += _epochs_since(start, ended)
         self.endings = [*self.endings, ended][-MOST_INFEASIBLE:]
-        if ended.outcome.trained and not worker_lost:
+        if ended.outcome.trained and not failed:
             self.shortest = min(seconds, self.shortest or seconds)
         last = self.endings[-MOST_REPEATS:]
         self.exhausted |= len(last) == MOST_REPEATS and all(e.outcome is TrialOutcome.REPEATED for e in last)
-        last = self._failures(ended, worker_lost)[-MOST_FAILURES:]
-        if len(last) == MOST_FAILURES and all(e.reason == ended.reason for e in last):
-            raise StudyError(
-                f"trials must not fail {MOST_FAILURES} times in a row", got=ended.reason, remedy="Mend the cause"
-            )
+        self._end_if_failing(ended, failed=failed or ended.outcome is TrialOutcome.FAILED)
         if len(self.endings) == MOST_INFEASIBLE and all(e.outcome is TrialOutcome.INFEASIBLE for e in self.endings):
             raise StudyError(
                 f"one of {MOST_INFEASIBLE} proposals must keep the limits", got=ended.reason, remedy="Raise the limit"
             )
 
-    def _failures(self, ended: TrialEnded, worker_lost: bool) -> list[TrialEnded]:
+    def _end_if_failing(self, ended: TrialEnded, *, failed: bool) -> None:
+        """Ends the search where trials fail for a reason that is not theirs, or so many that it may never end."""
+        if failed or ended.outcome.trained:
+            self.tried.add(ended.number)
+        if failed:
+            self.failed.add(ended.number)
+        last = self._failures(ended, failed)[-MOST_FAILURES:]
+        if len(last) == MOST_FAILURES and len({kind_of(e.reason) for e in last}) == 1:
+            rule = f"trials must not fail {MOST_FAILURES} times in a row"
+            raise StudyError(rule, got=ended.reason, remedy="Mend the cause")
+        tried, lost = len(self.tried), len(self.failed)
+        if failed and lost >= max(FEWEST_TOLD, MOST_FAILED_SHARE * tried):
+            raise StudyError(
+                "fewer than half of the trials may fail",
+                got=f"{lost} failures of {tried}, the last by {ended.reason}",
+                remedy="Mend the causes, which the report tells, or narrow the space",
+            )
+
+    def _failures(self, ended: TrialEnded, failed: bool) -> list[TrialEnded]:
         """Failures in a row: only a trial that was trained for longer ends the row."""
-        if worker_lost or ended.outcome is TrialOutcome.FAILED:
+        if failed:
             self.failures.append(ended)
         elif ended.outcome.trained:
-            self.failures = [failed for failed in self.failures if failed.epoch >= ended.epoch]
+            self.failures = [one for one in self.failures if one.epoch >= ended.epoch]
         return self.failures
+
+
+def kind_of(reason: str) -> str:
+    """What reasons of one cause have in common: the class of an exception, without its message."""
+    return reason.partition(": ")[0]
 
 
 def _epochs_since(start: int, ended: TrialEnded) -> int:

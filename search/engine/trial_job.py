@@ -7,23 +7,26 @@ data, so a worker may be this process, another one, or another machine.
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum, auto
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import torch
 from optuna.trial import FixedTrial
 
 from cifar.data.prepare import PreparedData
 from cifar.data.splits import TrainingSplit, load_training_split
-from cifar.errors import Diverged, UserError
+from cifar.errors import CheckpointError, Diverged, UserError
 from cifar.runtime.device import Device, choose_device
 from cifar.runtime.seeds import use_deterministic_algorithms
 from search.planning.plan import Plan
 from search.study.checkpoints import checkpoint_of
-from spaces.base import Problem, Proposal, SearchSpace, TrialContext, propose
+from spaces.base import EpochReport, Problem, Proposal, SearchSpace, TrialContext, propose
 from spaces.multi_limit import space_for
 
 
@@ -69,6 +72,8 @@ class EpochResult:
     """Wall-clock time of the epoch."""
     details: Mapping[str, float]
     """More figures of the epoch, such as train_loss."""
+    note: str = ""
+    """What people should know before this epoch's value, such as that a checkpoint was damaged."""
 
 
 class Verdict(Enum):
@@ -95,8 +100,18 @@ class JobEndKind(Enum):
     """The loss became NaN or infinite."""
     RAISED = auto()
     """The space raised an exception."""
+    OUT_OF_MEMORY = auto()
+    """There was not enough memory, on the device or the machine."""
+    TIMED_OUT = auto()
+    """No epoch ended within the time that the user gives one; the worker was killed."""
     WORKER_LOST = auto()
     """The worker itself failed: it raised before the trial could begin, exited or was killed."""
+
+
+PUT_BACK = (JobEndKind.OUT_OF_MEMORY, JobEndKind.WORKER_LOST)
+"""Ends that other jobs of that moment may have caused: the trial is tried once more."""
+NO_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
+"""What PyTorch says where it raises a RuntimeError; the middle one is of its allocator of the CPU."""
 
 
 @dataclass(frozen=True)
@@ -181,17 +196,20 @@ class JobRunner:
             yield JobEnd(job.number, JobEndKind.DIVERGED, str(error))
         except UserError as error:
             yield JobEnd(job.number, JobEndKind.RAISED, str(error), error)
-        except Exception as error:  # a bug in a space, or out of memory: the study continues without this trial
-            yield JobEnd(job.number, JobEndKind.RAISED, described(error))
+        except Exception as error:  # a bug in a space, or out of memory: the study continues
+            kind = JobEndKind.OUT_OF_MEMORY if lacks_memory(error) else JobEndKind.RAISED
+            yield JobEnd(job.number, kind, described(error))
         except SystemExit as error:
             yield JobEnd(job.number, JobEndKind.WORKER_LOST, f"its worker exited with status {error.code or 0}")
 
     def _train(self, job: TrialJob) -> JobMessages:
         candidate = candidate_of(self.space, job.parameters, job.attributes, job.number)
         started = time.perf_counter()
-        for report in self.space.train(candidate, self._context(job)):
+        reports, note = self._reports(candidate, job)
+        for report in reports:
             seconds = time.perf_counter() - started
-            verdict = yield EpochResult(job.number, report.epoch, report.value, seconds, dict(report.details))
+            verdict = yield EpochResult(job.number, report.epoch, report.value, seconds, dict(report.details), note)
+            note = ""
             if verdict is Verdict.SAVE:
                 if report.save is not None:
                     report.save(checkpoint_of(job.write_to, job.seed, report.epoch))
@@ -202,6 +220,19 @@ class JobRunner:
                 return
             started = time.perf_counter()
         yield JobEnd(job.number, JobEndKind.TRAINED)
+
+    def _reports(self, candidate: Proposal, job: TrialJob) -> tuple[Iterator[EpochReport], str]:
+        """What training reports; from the start, with a note that says so, where the checkpoint cannot be read."""
+        context = self._context(job)
+        reports = iter(self.space.train(candidate, context))
+        if job.read_from is None:
+            return reports, ""
+        try:
+            first = list(islice(reports, 1))  # reads the checkpoint
+        except CheckpointError as error:
+            fresh = replace(context, epochs_done=0, checkpoint=None)
+            return iter(self.space.train(candidate, fresh)), f"its checkpoint is lost: {error} It begins again"
+        return chain(first, reports), ""
 
     def _context(self, job: TrialJob) -> TrialContext:
         return TrialContext(
@@ -224,6 +255,13 @@ def candidate_of(
     for key, value in attributes.items():
         trial.set_user_attr(key, value)
     return propose(space, trial)
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether an exception says that there is not enough memory."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and bool(NO_MEMORY.search(str(error)))
 
 
 def described(error: BaseException) -> str:

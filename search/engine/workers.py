@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
+import os
 import signal
+import threading
+import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Protocol, Self
@@ -23,6 +27,7 @@ from search.engine.trial_job import (
     WorkerSetup,
     described,
 )
+from search.signals import ENDING
 
 CLOSING_SECONDS = 10.0  # that a worker without a job gets to end by itself
 
@@ -83,10 +88,12 @@ class ProcessWorker:
     Args:
         setup: what the worker needs.
         threads: CPU threads that it may use.
+        timeout: seconds within which an epoch must end, else the worker is killed; None is no limit.
     """
 
-    def __init__(self, setup: WorkerSetup, threads: int) -> None:
-        self.setup, self.threads = setup, threads
+    def __init__(self, setup: WorkerSetup, threads: int, timeout: float | None = None) -> None:
+        self.setup, self.threads, self.timeout = setup, threads, timeout
+        self.asked = math.inf  # reading of the monotonic clock when an epoch began
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, setup, threads), name="cifar-search-worker")
@@ -105,12 +112,26 @@ class ProcessWorker:
 
     def receive(self) -> Message:
         """See `Worker`."""
+        message = self._timed_out() if self.overdue and not self.connection.poll() else self._received()
+        self.busy = not isinstance(message, JobEnd)
+        return message
+
+    @property
+    def overdue(self) -> bool:
+        """Whether an epoch takes longer than it may."""
+        return self.busy and self.timeout is not None and time.monotonic() - self.asked > self.timeout
+
+    def _received(self) -> Message:
         try:
             message: Message = self.connection.recv()
         except (EOFError, OSError):
-            message = JobEnd(self.number, JobEndKind.WORKER_LOST, self._cause_of_death())
-        self.busy = not isinstance(message, JobEnd)
+            return JobEnd(self.number, JobEndKind.WORKER_LOST, self._cause_of_death())
         return message
+
+    def _timed_out(self) -> JobEnd:
+        self.process.kill()
+        reason = f"no epoch ended within the --trial-timeout of {self.timeout:g} seconds"
+        return JobEnd(self.number, JobEndKind.TIMED_OUT, reason)
 
     def close(self) -> None:
         """See `Worker`."""
@@ -121,9 +142,10 @@ class ProcessWorker:
 
     def renewed(self) -> ProcessWorker:
         """See `Worker`."""
-        return ProcessWorker(self.setup, self.threads)
+        return ProcessWorker(self.setup, self.threads, self.timeout)
 
     def _send(self, message: TrialJob | Verdict) -> None:
+        self.asked = time.monotonic()
         with contextlib.suppress(OSError):  # it is gone: `receive` will say so
             self.connection.send(message)
 
@@ -148,9 +170,9 @@ def ready_inline(workers: Sequence[InlineWorker]) -> Sequence[InlineWorker]:
 
 
 def ready_processes(workers: Sequence[ProcessWorker], seconds: float) -> list[ProcessWorker]:
-    """The workers that have a message or are gone; waits at most `seconds` for the first."""
+    """The workers that have a message, are gone or overdue; waits at most `seconds` for the first."""
     ready = wait([worker.connection for worker in workers], timeout=seconds)
-    return [worker for worker in workers if worker.connection in ready]
+    return [worker for worker in workers if worker.connection in ready or worker.overdue]
 
 
 def could_not_begin(job: TrialJob, error: Exception) -> JobEnd:
@@ -161,7 +183,9 @@ def could_not_begin(job: TrialJob, error: Exception) -> JobEnd:
 
 def serve(connection: Connection[Message, TrialJob | Verdict], setup: WorkerSetup, threads: int) -> None:
     """The life of a worker's process: runs jobs until the driver closes the connection, or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the driver decides
+    for number in ENDING:  # they may reach the whole process group; the driver decides
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_driver, name="end with the driver", daemon=True).start()
     torch.set_num_threads(threads)
     runner: JobRunner | None = None
     with contextlib.suppress(EOFError, OSError):
@@ -174,6 +198,14 @@ def serve(connection: Connection[Message, TrialJob | Verdict], setup: WorkerSetu
                 connection.send(could_not_begin(job, error))
                 return
             _run(connection, runner, job)
+
+
+def _end_with_driver() -> None:
+    """Ends this process, in mid-epoch too, when its driver is gone."""
+    driver = multiprocessing.parent_process()
+    if driver is not None:
+        driver.join()
+        os._exit(1)
 
 
 def _run(connection: Connection[Message, TrialJob | Verdict], runner: JobRunner, job: TrialJob) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import optuna
@@ -19,6 +20,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.engine import make_url
 
+from cifar.text import without_password
 from search.settings import SearchSettings, StudyError
 from search.study.cached_storage import CachedStorage
 from search.study.mounts import network_filesystem
@@ -35,15 +37,19 @@ def storage_url(settings: SearchSettings) -> str:
 
 def shown_url(settings: SearchSettings) -> str:
     """`storage_url` without a password."""
-    url = storage_url(settings)
-    return make_url(url).render_as_string(hide_password=True) if "://" in url else url
+    return without_password(storage_url(settings))
 
 
 def exists(settings: SearchSettings) -> bool:
-    """Whether the storage may hold anything; True for servers, which only a connection can tell."""
+    """Whether the storage may hold anything; True for servers, which only a connection can tell.
+
+    Raises:
+        StudyError: not an Optuna storage.
+    """
     url = storage_url(settings)
-    database = make_url(url).database if url.startswith("sqlite") else url if "://" not in url else None
-    return database is None or Path(database).exists()
+    with _told(settings):
+        database = make_url(url).database if url.startswith("sqlite") else url if "://" not in url else None
+        return database is None or Path(database).exists()
 
 
 def open_storage(settings: SearchSettings) -> BaseStorage:
@@ -53,10 +59,17 @@ def open_storage(settings: SearchSettings) -> BaseStorage:
         StudyError: not an Optuna storage, unreachable, or damaged; or SQLite on a network folder.
     """
     url = storage_url(settings)
-    try:
+    with _told(settings):
         if "://" not in url:
             return JournalStorage(JournalFileBackend(url))
         return CachedStorage(optuna.storages.get_storage(_sqlite(url)) if url.startswith("sqlite") else _server(url))
+
+
+@contextmanager
+def _told(settings: SearchSettings) -> Iterator[None]:
+    """What goes wrong with the storage in the block becomes one line, without the storage's password."""
+    try:
+        yield
     except (
         sqlalchemy.exc.SQLAlchemyError,
         sqlite3.Error,
@@ -65,12 +78,12 @@ def open_storage(settings: SearchSettings) -> BaseStorage:
         OSError,
         RuntimeError,
     ) as error:
-        reason = str(error).splitlines()[0]
+        reason = without_password(str(error).partition("\n")[0])
         raise StudyError(
             "--storage must be a reachable, undamaged Optuna storage",
             got=f"{shown_url(settings)} ({reason})",
             remedy="Give a URL such as sqlite:///study.db or postgresql://user@host/db, or leave it out",
-        ) from error
+        ) from None  # its text may hold the password
 
 
 def _sqlite(url: str) -> RDBStorage:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any, Literal
 
@@ -25,6 +26,8 @@ from search.study.attributes import (
     IDENTITY,
     MAC_BUDGET_PROPOSED,
     PLAN,
+    PRUNER,
+    SAMPLER,
     SEED,
     SOURCE,
     SPACE,
@@ -150,7 +153,7 @@ def create_study(
                 (DATA, fingerprint),
                 (SOURCE, source),
                 (SPLIT, settings.split),
-                (SEED, settings.seed),
+                (SEED, settings.seed or 0),
                 (MAC_BUDGET_PROPOSED, bool(fingerprint and plan.mac_budget and settings.mac_budget is None)),
                 (PLAN, asdict(plan)),
             ):
@@ -165,9 +168,10 @@ def check_continues(study: optuna.Study, settings: SearchSettings, fingerprint: 
         StudyError: names the setting, both values and the remedy.
     """
     plan = stored_plan(study)
-    held: dict[str, Any] = {"space": study.user_attrs.get(SPACE), **asdict(plan)}
+    held: dict[str, Any] = {"space": study.user_attrs.get(SPACE), "seed": seed_of(study, settings), **asdict(plan)}
     asked = {"space": settings.space, "mac_budget": settings.mac_budget or None}
-    asked |= {key: getattr(settings, key) for key in ("min_epochs", "max_epochs", "train_size")}
+    images = ("train_size", "val_size") if fingerprint else ()
+    asked |= {key: getattr(settings, key) for key in ("min_epochs", "max_epochs", "eta", "seed", *images)}
     for key, value in asked.items():
         if value is not None and value != held[key]:
             _refuse(study, f"--{key.replace('_', '-')}", held[key], value)
@@ -177,6 +181,21 @@ def check_continues(study: optuna.Study, settings: SearchSettings, fingerprint: 
         _refuse(study, "--param-budget", ",".join(map(str, held_limits)), ",".join(map(str, limits)))
     if fingerprint != study.user_attrs.get(DATA):
         _refuse(study, "--data", study.user_attrs.get(SOURCE), "other images")
+
+
+def seed_of(study: optuna.Study, settings: SearchSettings) -> int:
+    """The seed that the study began with; that of the settings where it holds none."""
+    return int(study.user_attrs.get(SEED, settings.seed or 0))
+
+
+def tell_changes(study: optuna.Study, settings: SearchSettings, say: Callable[[str], None]) -> None:
+    """Says which sampler or pruner is another than in the call before: both may change, and values stay comparable."""
+    for key in (SAMPLER, PRUNER):
+        before, now = study.user_attrs.get(key), getattr(settings, key)
+        if before not in (None, now):
+            say(f"{key:<12}{now} from now on; it was {before}. Earlier trials count as before")
+        if before != now:
+            study.set_user_attr(key, now)
 
 
 def _refuse(study: optuna.Study, option: str, held: object, asked: object) -> None:

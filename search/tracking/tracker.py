@@ -28,7 +28,7 @@ class Tracker(ABC):
             self.begin(event, {**event.params, "candidate": event.summary, **sizes})
         elif isinstance(event, EpochDone):
             self.epoch(event.number, event.epoch, {"value": event.value, **event.details})
-        elif self.knows(event.number):
+        elif isinstance(event, TrialEnded) and self.knows(event.number):
             self.end(event)
 
     @abstractmethod

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cifar.text import printable
+from cifar.text import printable, without_password
 
 
 def test_names_are_shown_without_obeying_them() -> None:
@@ -30,3 +31,25 @@ def test_anything_becomes_one_printable_line(text: str, limit: int | None) -> No
     assert limit is None or len(result) <= limit
     if text.isprintable():
         assert result == text[:limit]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://me:s3cret@host/db", "postgresql://me:***@host/db"),
+        ("postgresql+psycopg://me:s3cret@host:5432/db?x=1", "postgresql+psycopg://me:***@host:5432/db?x=1"),
+        ("postgresql://me:s3/cret@s3cret@host/db", "postgresql://me:***@host/db"),
+        ("--storage=mysql://:s3cret@host/db", "--storage=mysql://:***@host/db"),
+        ("postgresql://me@host/db?password=s3cret&x=1", "postgresql://me@host/db?password=***&x=1"),
+        ("postgresql://host/db?x=1&sslPassword=s3cret", "postgresql://host/db?x=1&sslPassword=***"),
+        ("://me:s3cret@[", "://me:***@["),
+        ("got redis://u:s3cret@h (no postgresql://me:s3cret@h/d)", "got redis://u:***@h (no postgresql://me:***@h/d)"),
+    ],
+)
+def test_passwords_of_urls_are_hidden(text: str, shown: str) -> None:
+    assert without_password(text) == shown
+
+
+@pytest.mark.parametrize("text", ["sqlite:///study.db", "postgresql://me@host:5432/db", "a: b@c.de", "study.journal"])
+def test_what_holds_no_password_stays(text: str) -> None:
+    assert without_password(text) == text

@@ -15,7 +15,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.dashboard import make_server
+from search.cli import run_command
+from search.dashboard import guarded, main, make_server
 from search.reporting.dashboard_view import DashboardView
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
@@ -84,6 +85,73 @@ def test_foreign_pages_cannot_change_anything(address: str) -> None:
     assert len(require_study(SearchSettings(study="shown")).trials) == 6
     own = f"http://{urlsplit(address).netloc}"
     assert request(address, "DELETE", f"/api/studies/{number}", Origin=own)[0] == 204
+
+
+FOREIGN = [
+    {"Referer": "http://evil.example/page"},
+    {"Referer": "http://[evil"},
+    {"Referer": ""},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},  # another port of this machine
+    {"Origin": "http://[evil"},
+]
+NAMES = ["evil@localhost", "[", "[::1", "localhost:x", "localhost.evil.example", "127.0.0.1.evil.example", ""]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+@pytest.mark.parametrize("headers", FOREIGN)
+def test_whatever_names_another_page_is_refused(method: str, headers: dict[str, str]) -> None:
+    assert asked(method, "127.0.0.1:80", headers) == "403 Forbidden"
+    assert asked("GET", "127.0.0.1:80", headers) == "200 OK"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_loopback_server_answers_to_its_own_names_only(name: str) -> None:
+    assert asked("GET", name) == "403 Forbidden"
+
+
+@pytest.mark.parametrize("name", ["localhost", "LOCALHOST:80", "127.0.0.1:8080", "[::1]:80", "[::1]"])
+def test_the_dashboard_s_own_page_may_change_the_study(name: str) -> None:
+    own = {"Origin": f"http://{name}", "Referer": f"http://{name}/dashboard", "Sec-Fetch-Site": "same-origin"}
+    assert asked("POST", name) == "200 OK"  # a program, which sends nothing of the kind
+    assert asked("POST", name, own) == "200 OK"
+    assert asked("POST", name, own, read_only=True) == "403 Forbidden"
+    assert asked("GET", name, read_only=True) == "200 OK"
+
+
+def in_wsgi(headers: dict[str, str]) -> dict[str, str]:
+    return {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
+
+
+def asked(method: str, name: str, headers: dict[str, str] | None = None, *, read_only: bool = False) -> str:
+    """Status of a request to an application that answers all."""
+    statuses: list[str] = []
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        start_response("200 OK", [])
+        return []
+
+    guard = guarded(application, only_loopback=True, read_only=read_only)
+    guard(
+        {"REQUEST_METHOD": method, "HTTP_HOST": name, **in_wsgi(headers or {})},
+        lambda status, headers: statuses.append(status),
+    )
+    (status,) = statuses
+    return status
+
+
+def test_other_machines_reach_it_only_where_that_is_asked_for(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(main, ["--study", "shown", "--host", "0.0.0.0"]) == 2
+    assert capsys.readouterr().err == (
+        "error: --host must be this machine's loopback: there is no password; got 0.0.0.0. Add --public if everybody "
+        "who reaches that address may see the study, and change it without --read-only.\n"
+    )
+    assert run_command(main, ["--study", "shown", "--host", "0.0.0.0", "--public"]) == 2  # there is no such study
+    warning, error = capsys.readouterr().err.splitlines()
+    assert warning.startswith("warning: there is no password: everybody who reaches 0.0.0.0 can see, change and delete")
+    assert "the study must exist" in error
 
 
 LIMITED = """

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from search.engine.driver import Driver
 from search.engine.engine import QUIET_SECONDS, WAITING_SECONDS
 from search.engine.promotion import Done, Wait
+from search.engine.stopping import Stop
 from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, TrialJob, Verdict
 
 LOST = "its worker was lost: its process ended or its node is gone"
@@ -32,7 +33,7 @@ class Desk:
         self.driver, self.room = driver, room
         self.out: dict[str, int] = {}  # numbers of the study's trials, by the ids of the Tune trials that train them
         self.ask_after = 0.0  # reading of the monotonic clock before which the driver is not asked again
-        self.stopping = False
+        self.stop = Stop(driver, self._stop_at_once)
         self.error: Exception | None = None
 
     def next_job(self, tune_id: str) -> TrialJob | Wait | Done:
@@ -43,7 +44,7 @@ class Desk:
             Stopped: the search must end at once.
         """
         self.check()
-        if self.stopping:
+        if self.stop.asked:
             return Wait() if self.out else Done()
         if len(self.out) >= self.room() or time.monotonic() < self.ask_after:
             return Wait()
@@ -69,12 +70,8 @@ class Desk:
             with self._keeping_errors():
                 self.driver.end(end or JobEnd(number, JobEndKind.WORKER_LOST, LOST))
 
-    def stop(self) -> None:
-        """Lets trials that can pause do so after their epoch; others, and all at the second call, end at once."""
-        if self.stopping or not self.driver.ledger.pauses:
-            self.error = Stopped()
-        self.stopping = True
-        self.driver.begin_no_epoch()
+    def _stop_at_once(self, _interrupt: KeyboardInterrupt) -> None:
+        self.error = Stopped()
 
     def check(self) -> None:
         """Raises what was kept."""

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 from ray import tune
 
@@ -20,6 +17,7 @@ from search.engine.ray_tune.adapters import JobSearcher, VerdictScheduler
 from search.engine.ray_tune.cluster import connect, device_of_each, gpus_of_each, room, threads_of_trial
 from search.engine.ray_tune.desk import Desk, Stopped
 from search.engine.ray_tune.trainable import ActorSetup, TrialTrainable
+from search.signals import ignored
 from search.study.study import require_study
 from spaces.multi_limit import space_for
 
@@ -37,7 +35,7 @@ class RayEngine:
     """Trials side by side on the nodes of a cluster, as many as there is room for."""
 
     def run(self, request: SearchRequest, emit: Emit) -> None:
-        """See `search.engine.engine.Engine`; Ctrl-C and SIGTERM let trials that can pause end their epoch first."""
+        """See `search.engine.engine.Engine`."""
         settings = request.settings
         study = require_study(settings)
         space = space_for(settings.space, request.problem, request.plan.param_budgets)
@@ -45,16 +43,12 @@ class RayEngine:
         driver = Driver(study, space, request, emit)
         desk = Desk(driver, lambda: room(settings))
         try:
-            with _stopping_by_signals(desk.stop):
+            with desk.stop.by_signals(), suppress(Stopped):
                 run_jobs(desk, _actor_setup(request), settings.cpus_per_trial, gpus_of_each(settings))
-        except Stopped:
-            pass
         except BaseException:
-            driver.interrupt()
+            with ignored():  # one more signal must not lose a trial
+                driver.interrupt()
             raise
-        if desk.stopping:
-            driver.interrupt()
-            raise KeyboardInterrupt
 
 
 def _actor_setup(request: SearchRequest) -> ActorSetup:
@@ -116,20 +110,3 @@ def _silent(logger: str) -> Iterator[None]:
         yield
     finally:
         found.setLevel(before)
-
-
-@contextmanager
-def _stopping_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only there can handlers be set
-        yield
-        return
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        stop()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from search.engine.events import EpochDone, Event, TrialOutcome, TrialStarted
+from search.engine.events import EpochDone, Event, TrialEnded, TrialOutcome, TrialStarted
 from search.engine.outcomes import counts, word
 from search.format import format_duration, format_trials, format_value
 from search.planning.plan import Plan
@@ -72,7 +72,7 @@ class Board:
         elif isinstance(event, EpochDone):
             row.epoch, row.value = event.epoch, event.value
             self.images += event.details.get("images", 0.0)
-        else:
+        elif isinstance(event, TrialEnded):
             row.outcome = event.outcome
         return row
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import optuna
 
+from cifar.text import without_password
 from search.engine.kept_models import model_folder
 from search.engine.outcomes import counts_of
 from search.format import format_epochs, format_percent, format_value
@@ -74,7 +75,8 @@ def _next(settings: SearchSettings, best: int, option: str, arguments: Sequence[
     model = model_folder(settings.folder, best)
     if model.exists():
         yield f"submit     python -m search.submit --model {model} --pkl FILE.pkl --out submission.csv"
-    yield f"continue   the same command again: {shlex.join(['python', '-m', 'search.run', *arguments])}"
+    again = ["python", "-m", "search.run", *map(without_password, arguments)]
+    yield f"continue   the same command again: {shlex.join(again)}"
 
 
 def final_line(study: optuna.Study, outcome: Outcome) -> str:

@@ -3,6 +3,7 @@
 message   text: what a person would read
 started   trial, summary, parameters, macs, start: epochs trained before, replaces: the trial that goes on, or null
 epoch     trial, epoch, value, seconds
+note      trial, text: such as that its checkpoint is damaged
 ended     trial, outcome, value, epoch, reason
 result    study, trials: how many by outcome, best: trial, value, epochs, parameters, macs, or null; test: accuracy of
           the final training on the test images, or null, folder: where its files are, or null
@@ -16,7 +17,7 @@ from collections.abc import Mapping
 
 import optuna
 
-from search.engine.events import EpochDone, Event, TrialStarted
+from search.engine.events import EpochDone, Event, TrialNoted, TrialStarted
 from search.engine.outcomes import outcomes, word
 from search.retraining.final_evaluation import Outcome
 from search.study.attributes import record
@@ -40,6 +41,8 @@ def event_line(event: Event) -> str:
         return _line(
             "epoch", {"trial": trial, "epoch": event.epoch, "value": event.value, "seconds": round(event.seconds, 3)}
         )
+    if isinstance(event, TrialNoted):
+        return _line("note", {"trial": trial, "text": event.text})
     ended = {"outcome": word(event.outcome), "value": event.value, "epoch": event.epoch, "reason": event.reason}
     return _line("ended", {"trial": trial, **ended})
 

@@ -13,7 +13,7 @@ import optuna
 from rich.console import Console
 from rich.live import Live
 
-from search.engine.events import EpochDone, Event, TrialEnded, TrialOutcome, TrialStarted
+from search.engine.events import EpochDone, Event, TrialNoted, TrialOutcome, TrialStarted
 from search.engine.outcomes import outcomes
 from search.format import format_epochs
 from search.planning.plan import Plan
@@ -117,11 +117,17 @@ class LineDisplay(Display):
             self.say(f"trial {row.number:<3} {_beginning(event, board):<9} {_described(event)}")
         elif isinstance(event, EpochDone):
             self.say(f"trial {row.number:<3} epoch {event.epoch:<3} {board.show(event.value)}  ({event.seconds:.1f} s)")
-        elif isinstance(event, TrialEnded):
+        elif isinstance(event, TrialNoted):
+            self.say(_noted(event))
+        else:
             self.say(f"trial {row.number:<3} {row.state:<9} {board.show(event.value)}  {event.reason}")
             best = board.best()
             if best:
                 self.say(f"          best so far: trial {best.number}, {board.show(best.value)}; {board.status()}")
+
+
+def _noted(event: TrialNoted) -> str:
+    return f"trial {event.number:<3} {event.text}"
 
 
 def _beginning(event: TrialStarted, board: Board) -> str:
@@ -188,6 +194,8 @@ class LiveDisplay(Display):
     def event(self, event: Event) -> None:
         """Takes the event into the table."""
         self.board.update(event)
+        if isinstance(event, TrialNoted):
+            self.say(_noted(event))
 
     def _drawing(self) -> AbstractContextManager[object]:
         return Live(

@@ -74,12 +74,12 @@ def test_stopped_trials_pause_after_their_epoch(workplace: Path) -> None:
     desk, _ = desk_of(workplace, room=1, min_epochs=4)
     job = taken(desk, "a")
     assert desk.answer(result(job)) is Verdict.TRAIN_ON
-    desk.stop()
+    desk.stop(KeyboardInterrupt())
     assert isinstance(desk.next_job("b"), Wait)
     assert desk.answer(result(job, 2)) is Verdict.SAVE
     desk.end("a", JobEnd(job.number, JobEndKind.SAVED))
     assert isinstance(desk.next_job("b"), Done)
-    desk.stop()
+    desk.stop(KeyboardInterrupt())
     with pytest.raises(Stopped):
         desk.check()
 
@@ -87,6 +87,6 @@ def test_stopped_trials_pause_after_their_epoch(workplace: Path) -> None:
 def test_trials_that_cannot_pause_are_stopped_at_once(workplace: Path) -> None:
     desk, _ = desk_of(workplace, room=1, pruner="none")
     taken(desk, "a")
-    desk.stop()
+    desk.stop(KeyboardInterrupt())
     with pytest.raises(Stopped):
         desk.check()

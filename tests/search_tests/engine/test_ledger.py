@@ -31,7 +31,7 @@ def ledger(workplace: Path) -> Ledger:
 def train(ledger: Ledger, job: TrialJob, *seconds: float) -> Verdict:
     """Reports an epoch of each of these durations, from the job's start on; the last verdict."""
     for epoch, taken in enumerate(seconds, start=job.start + 1):
-        verdict = ledger.report(job, EpochResult(job.number, epoch, 1 / epoch, taken, {}), out_of_time=False)
+        verdict = ledger.report(job, EpochResult(job.number, epoch, 1 / epoch, taken, {}), ends="")
     return verdict
 
 

@@ -18,12 +18,14 @@ from cifar.data.splits import TrainingSplit, load_training_split
 from cifar.networks.resnet import ResNetConfig
 from cifar.recipe import Augmentation, Optimizer, Recipe, Schedule
 from cifar.runtime.device import choose_device
+from search.engine.events import TrialNoted
 from search.planning.speed import Speed
 from search.session import run_search
 from search.settings import SearchSettings
 from search.study.attributes import CANDIDATE, CONTINUES, PAUSED
 from search.study.trials import reached
 from spaces.base import EpochReport, TrialContext, train_on_images
+from tests.search_tests.logged_space import Watched
 
 EPOCHS = 4
 NETWORK = ResNetConfig(blocks=(1, 1, 1), channels=(4, 8, 8), stem=4, dropout=0.2).with_classes(4, 16)
@@ -153,14 +155,31 @@ def test_promoted_trials_of_a_search_report_what_one_go_reports(
     assert len(study.get_trials(states=(TrialState.COMPLETE,))) == 4
 
 
-def test_a_trial_whose_checkpoint_is_gone_is_trained_from_the_start(toy_search: Callable[..., SearchSettings]) -> None:
+@pytest.mark.parametrize("damage", ["removed", "cut off", "one bit"])
+def test_a_trial_whose_checkpoint_is_lost_is_trained_from_the_start(
+    damage: str, toy_search: Callable[..., SearchSettings]
+) -> None:
     settings = toy_search(max_trials=1, max_epochs=2, epoch_budget=1, train_size=64, deterministic=True)
     study = run_search(settings)
     (path,) = (settings.folder / "checkpoints").glob("*.pt")
-    path.unlink()
-    study = run_search(replace(settings, epoch_budget=None))
+    lose(path, damage)
+    watched = Watched()
+    study = run_search(replace(settings, epoch_budget=None), engine=watched)
+    notes = [event.text for event in watched.events if isinstance(event, TrialNoted)]
+    assert [note.startswith("its checkpoint is lost: ") for note in notes] == [True] * (damage != "removed")
     first, again = (t for t in study.trials if t.state is not TrialState.WAITING)  # the other warm start is queued
     assert (reached(first), reached(again)) == (1, 2)
     assert again.intermediate_values[1] == first.intermediate_values[1]
     whole = run_search(replace(settings, study="whole", epoch_budget=None))
     assert whole.trials[0].intermediate_values == again.intermediate_values
+
+
+def lose(path: Path, damage: str) -> None:
+    content = path.read_bytes()
+    middle = len(content) // 2
+    if damage == "removed":
+        path.unlink()
+    elif damage == "cut off":
+        path.write_bytes(content[:middle])
+    else:
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])

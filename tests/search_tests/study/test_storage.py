@@ -11,6 +11,8 @@ import pytest
 import sqlalchemy
 from optuna.trial import TrialState
 
+import search.run
+from search.cli import run_command
 from search.settings import SearchSettings, StudyError
 from search.study.mounts import network_filesystem
 from search.study.storage import open_storage, shown_url
@@ -114,3 +116,45 @@ def test_where_mounts_are_not_known_nothing_is_refused(workplace: Path, monkeypa
     assert network_filesystem(workplace) is None  # tests do not run on a share
     monkeypatch.setattr("search.study.mounts.MOUNTS", workplace / "none")
     assert network_filesystem(workplace) is None
+
+
+BAD = [
+    "://",
+    "://me:s3cret@host",
+    "postgresql://me:s3cret@nowhere.invalid:1/db",
+    "postgresql://nowhere.invalid:1/db?password=s3cret",
+    "postgresql://me:s3cret@[/db",
+    "sqlite:s3cret",
+    "sqlite://me:s3cret@host",
+    "mysql+nothing://me:s3cret@host/db",
+]
+
+
+@pytest.mark.parametrize("url", BAD)
+def test_no_storage_is_told_in_one_line_without_its_password(url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--storage", url, "--study", "s", "--trials", "1", "--device", "cpu"]
+    assert run_command(search.run.main, arguments) == 2
+    out, told = capfd.readouterr()
+    assert told.startswith("error: --storage must be a reachable, undamaged Optuna storage; got ")
+    assert told.count("\n") == 1
+    assert "s3cret" not in (out + told).replace("sqlite:s3cret", "")
+
+
+def test_a_password_is_in_nothing_that_a_search_prints_or_writes(
+    curves: str, workplace: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # SQLite takes no password, but its URL may have a query as any other
+    url = f"sqlite:///{workplace}/own.db?timeout=60&check_same_thread=0&uri=true&password=s3cret"
+    line = ["--space", curves, "--study", "s", "--storage", url, "--trials", "3"]
+    assert run_command(search.run.main, line) == 0
+    out, err = capfd.readouterr()
+    assert "password=***" in out
+    assert "s3cret" not in out + err
+    for path in workplace.rglob("*"):
+        assert not path.is_file() or b"s3cret" not in path.read_bytes(), path
+
+
+def test_misplaced_urls_are_told_without_their_password(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run_command(search.run.main, ["--store", "postgresql://me:s3cret@host/db"])
+    assert "s3cret" not in "".join(capfd.readouterr())
