@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 
 import optuna
@@ -95,8 +96,12 @@ def _sqlite(url: str) -> RDBStorage:
     return storage
 
 
+@cache
 def _server(url: str) -> BaseStorage:
-    """A database server's storage; of several calls that create its tables at once all but one fail, and try again."""
+    """A database server's storage, one for all studies that a process opens, since each keeps connections open.
+
+    Of several calls that create its tables at once all but one fail, and try again.
+    """
     for wait in SCHEMA_WAITS:
         try:
             return optuna.storages.get_storage(url)
