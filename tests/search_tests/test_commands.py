@@ -141,8 +141,10 @@ def test_a_study_knows_its_space(curves: str, capsys: pytest.CaptureFixture[str]
 
 
 NAMED_OPTION = re.compile(r"(?<![\w(-])--[a-z]+(?:-[a-z]+)*")
-FOREIGN = {"--upgrade", "--logdir", "--dereference", "--hard-dereference", "--only", "--head", "--completion"}
-"""Options of pip, TensorBoard, tar, a benchmark, Ray, and `python -m search` itself."""
+FOREIGN = {"--upgrade", "--logdir", "--dereference", "--hard-dereference", "--only", "--head", "--completion"} | {
+    *("--array", "--cpus-per-task", "--gres", "--job-name", "--me", "--signal", "--time")
+}
+"""Options of pip, TensorBoard, tar, a benchmark, Ray, and `python -m search` itself; then Slurm's."""
 WITH_OPTIONS = [  # documents and code; not pages, whose CSS has names of that form too
     *(ROOT / "docs").rglob("*.md"),
     ROOT / "README.md",
