@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,22 @@ def test_every_link_leads_somewhere(document: Path) -> None:
         path = document.parent / file if file else document
         assert path.exists(), target
         assert not heading or heading in headings_in(path.read_text()), target
+
+
+def scripts_in(text: str) -> list[str]:
+    """Shell scripts, marked as such."""
+    return re.findall(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def test_scripts_are_sound() -> None:
+    scripts = [script for document in DOCUMENTS for script in scripts_in(document.read_text())]
+    assert any("#SBATCH --array=" in script for script in scripts)
+    for script in scripts:
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True, capture_output=True)
+        directives = [line for line in script.splitlines() if line.startswith("#SBATCH")]
+        assert all(re.fullmatch(r"#SBATCH --[a-z-]+=\S+", line) for line in directives)
+        before, _, _ = script.partition("\nset ")
+        assert all(line in before for line in directives)  # Slurm reads none after the first command
 
 
 def test_what_does_not_exist_is_found() -> None:

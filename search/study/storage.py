@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 
 import optuna
@@ -108,8 +109,12 @@ def _sqlite(url: str) -> RDBStorage:
     return storage
 
 
+@cache
 def _server(url: str) -> BaseStorage:
-    """A database server's storage; of several calls that create its tables at once all but one fail, and try again."""
+    """A database server's storage, one for all studies that a process opens, since each keeps connections open.
+
+    Of several calls that create its tables at once all but one fail, and try again.
+    """
     for wait in SCHEMA_WAITS:
         try:
             return optuna.storages.get_storage(url)

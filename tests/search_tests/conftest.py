@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -126,7 +124,7 @@ def command(workplace: Path) -> Command:
 
 
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[Server]:
+def server() -> Iterator[Server]:
     """A running PostgreSQL; without one the test is skipped."""
     pytest.importorskip("psycopg")
     if not PROGRAMS:
@@ -138,12 +136,3 @@ def postgres() -> Iterator[Server]:
     yield running
     running.stop()
     shutil.rmtree(folder)
-
-
-@pytest.fixture
-def server(postgres: Server) -> Iterator[Server]:
-    """The same; connections of a study's pool, which nobody closes, go with the study and are no leak."""
-    yield postgres
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()

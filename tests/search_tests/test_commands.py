@@ -150,8 +150,9 @@ FOREIGN = {
     "--only",
     "--head",
     "--completion",
+    *("--array", "--cpus-per-task", "--gres", "--job-name", "--me", "--signal", "--time"),
 }
-"""Options of pip, MLflow, TensorBoard, tar, a benchmark, Ray, and `python -m search` itself."""
+"""Options of pip, MLflow, TensorBoard, tar, a benchmark, Ray, and `python -m search` itself; then Slurm's."""
 WITH_OPTIONS = [  # documents and code; not pages, whose CSS has names of that form too
     *(ROOT / "docs").rglob("*.md"),
     ROOT / "README.md",

@@ -21,7 +21,7 @@ from tests.search_tests.postgres import Server
 from tests.search_tests.study.conftest import Together
 from tests.search_tests.study.test_several_calls import TOGETHER, assert_sound
 
-pytestmark = [pytest.mark.postgres, pytest.mark.slow]
+pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(300)]
 KILLED = "if epoch == 2 and not Path('killed').exists(): Path('killed').touch(); os.kill(os.getpid(), signal.SIGKILL)"
 
 
