@@ -199,6 +199,7 @@ BAD_INPUT = [
     ("submit --model nowhere --pkl x.pkl", "a run is the folder of a finished run, with run.json in it, or its name"),
     ("submit --model . --pkl x.pkl", "a trained model is a folder with weights.pt"),
     ("run --tme-budget 5m", "unrecognized arguments: --tme-budget 5m. Did you mean --time-budget? See"),
+    ("run --config none.toml", "a TOML file must be a file that exists; got none.toml"),
     ("run --quiet --json", "not allowed with argument"),
     ("submit --pkl x.pkl", "required: --model"),
     ("report --study none", "the study must exist; got 'none'"),

@@ -115,10 +115,10 @@ def trained(name: str) -> list[tuple[dict[str, Any], dict[int, float]]]:
 
 def test_a_study_writes_the_file_that_repeats_it(curves: str) -> None:
     chosen = ["--sampler", "random", "--pruner", "median", "--prior", "none", "--replicate", "--no-warm-start"]
-    run_main(["--space", curves, "--study", "first", "--trials", "9", "--seed", "7", "--quiet", *chosen])
+    run_main(["--space", curves, "--study", "first", "--trials", "5", "--seed", "7", "--quiet", *chosen])
     file = Path("studies/first") / STUDY_FILE
     first = tomllib.loads(file.read_text())
-    assert first.items() >= {"sampler": "random", "pruner": "median", "warm-start": False, "trials": 9}.items()
+    assert first.items() >= {"sampler": "random", "pruner": "median", "warm-start": False, "trials": 5}.items()
     assert first.keys().isdisjoint({"workers", "engine", "device"})  # as by default
     run_main(["--config", str(file), "--quiet"])
     assert trained("first-again") == trained("first")
