@@ -45,8 +45,9 @@ def grown_variants(candidate: Candidate, param_budget: int) -> tuple[Variant, ..
 def _variants(candidate: Candidate, param_budget: int) -> Iterator[Variant]:
     file = RecipeFile.named(BASE_RECIPE)
     base = file.candidate
-    own = candidate.recipe == base.recipe and candidate.network.kind == base.network.kind
     sizes = [Variant(FEWEST_PASSES, "the recipe's own size pays", base), *file.longer]
+    recipes = [size.candidate.recipe for size in sizes]
+    own = candidate.recipe in recipes and candidate.network.kind == base.network.kind
     for size in sorted(sizes, key=lambda variant: variant.passes):
         cost = size.candidate.for_data(_classes(candidate), candidate.network.image_size).cost
         limits = Limits(param_budget, cost.macs)

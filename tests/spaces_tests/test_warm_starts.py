@@ -121,9 +121,9 @@ CPU_FAST = Candidate.named("cpu_fast")
     "changes",
     [
         {"optimizer": MUON},
-        {"optimizer": replace(CPU_FAST.recipe.optimizer, bias_lr_factor=64.0, lr=1.5)},
+        {"batch_size": 512, "optimizer": replace(CPU_FAST.recipe.optimizer, bias_lr_factor=64.0, lr=1.5)},
         {"optimizer": replace(CPU_FAST.recipe.optimizer, decay_norm_and_bias=True, nesterov=False)},
-        {"batch_size": 256},
+        {"batch_size": 128},
         {"batch_size": 1024},
         {"ema_decay": 0.999, "lookahead_steps": 5},
         {"schedule": Schedule("constant", 2, cooldown_epochs=9, cooldown_shape="sqrt")},
