@@ -160,7 +160,7 @@ def parser() -> Parser:
 
 def workers(text: str) -> int | WorkerChoice:
     """A number of workers, or how it is chosen."""
-    choices: dict[str, WorkerChoice] = {"auto": "measured", "usual": "usual"}
+    choices: dict[str, WorkerChoice] = {"auto": "measured", "measured": "measured", "usual": "usual"}  # as parsed, too
     return choices.get(text) or natural(text)
 
 

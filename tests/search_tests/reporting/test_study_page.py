@@ -236,7 +236,7 @@ def test_hostile_text_stays_text(workplace: Path) -> None:
     for figure in figures(elements).values():
         for trace in figure["data"]:
             assert "<a href" not in json.dumps(trace).replace("\\u003c", "<")
-    assert all("href" not in attributes for tag, attributes in elements.tags)
+    assert {attributes.get("href") for tag, attributes in elements.tags} == {None, "study.toml"}
 
 
 # ---- runs and finalists
@@ -270,6 +270,7 @@ def test_finished_runs_are_told_and_linked(workplace: Path) -> None:
         path = write_study_page(study, folder, out=out)
         elements = Elements(path.read_text())
         links = [str(attributes["href"]) for tag, attributes in elements.tags if tag == "a"]
+        assert links.pop() == "study.toml"
         assert [(path.parent / link.replace("%20", " ")).read_text() for link in links] == pages
         assert "Its test accuracy" in elements.text or "its test accuracy" in elements.text
         assert "cat 50\u00a0%" in elements.text

@@ -216,6 +216,7 @@ def test_a_study_without_cost_has_no_front(curves: str, tmp_path: Path) -> None:
         "report.html",
         "report.md",
         "rung_agreement.csv",
+        "study.toml",
     ]
     assert "Pareto" not in (tmp_path / "there" / "report.md").read_text()
     assert "Pareto" not in Path("studies/curves/README.md").read_text()
