@@ -91,6 +91,7 @@ def test_the_batch_size_is_that_of_both_sides() -> None:
     assert list(throughput.candidates(recipes=["gpu_long", "gpu_fast"])) == ["gpu_long", "gpu_fast"]
 
 
+@pytest.mark.slow
 def test_trainings_side_by_side_are_timed_together(data: PreparedData, monkeypatch: pytest.MonkeyPatch) -> None:
     speeds = speed.side_by_side(TOY, data, CPU, seconds=0.2, numbers=(2,))
     assert list(speeds) == [2]
@@ -102,6 +103,7 @@ def test_trainings_side_by_side_are_timed_together(data: PreparedData, monkeypat
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # where there is one core
 @pytest.mark.filterwarnings("ignore:Warning. Profiler clears events:UserWarning")  # torch 2.11, of any profile
+@pytest.mark.slow
 def test_the_shares_of_a_step_sum_to_one(data: PreparedData) -> None:
     found = step_profile.profiles({"toy": TOY}, data, CPU)
     with naive.apart() as apart:

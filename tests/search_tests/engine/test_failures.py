@@ -93,6 +93,7 @@ def test_torch_s_own_words_are_known() -> None:
     assert lacks_memory(caught.value)
 
 
+@pytest.mark.slow
 def test_trials_that_hang_are_ended(workplace: Path) -> None:
     space = logged_space(workplace, before="__import__('time').sleep(1e6)")
     with pytest.raises(StudyError, match="in a row; got no epoch ended within the --trial-timeout of 1 seconds"):

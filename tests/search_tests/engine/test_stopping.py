@@ -51,7 +51,10 @@ def begun(space: str, folder: Path, workers: int, *options: str) -> Iterator[sub
             driver.kill()
 
 
-@pytest.mark.parametrize(("sent", "workers"), [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGTERM, 2)])
+@pytest.mark.parametrize(
+    ("sent", "workers"),
+    [(signal.SIGINT, 1), pytest.param(signal.SIGTERM, 1, marks=pytest.mark.slow), (signal.SIGTERM, 2)],
+)
 def test_the_first_signal_lets_the_epoch_end_and_nothing_is_trained_twice(
     sent: signal.Signals, workers: int, workplace: Path
 ) -> None:
@@ -75,6 +78,7 @@ def test_the_first_signal_lets_the_epoch_end_and_nothing_is_trained_twice(
     assert set(trained(workplace).values()) == {1}
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once_and_no_worker_stays(workplace: Path) -> None:
     space = logged_space(workplace, before=HANG, epochs=320)
     with begun(space, workplace, 2, "--trials", "2") as driver:

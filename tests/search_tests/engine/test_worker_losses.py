@@ -36,7 +36,7 @@ ENDS = [
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize(("end", "reason", "engine"), ENDS, ids=["killed", "exits", "raises SystemExit"])
-@pytest.mark.parametrize("pruner", ["promotion", "none"])
+@pytest.mark.parametrize("pruner", ["promotion", pytest.param("none", marks=pytest.mark.slow)])
 def test_a_lost_worker_is_replaced_and_its_trial_put_back(
     pruner: str, end: str, reason: str, engine: Engine, workplace: Path
 ) -> None:
@@ -72,7 +72,7 @@ def test_a_candidate_that_costs_two_workers_fails_for_good(workplace: Path) -> N
     assert counted(study.trials) == 12
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_workers_that_always_exit_end_the_search_with_the_reason(
     workers: str, workplace: Path, command: Command
 ) -> None:
@@ -106,6 +106,7 @@ def test_only_the_driver_writes_to_the_study(workplace: Path) -> None:
     assert str(os.getpid()) not in workers
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_workers_do_not_outlive_a_driver_that_is_killed(workplace: Path) -> None:
     wait = "Path('pids').open('a').write(f'{os.getpid()}\\n'); __import__('time').sleep(0.02)"

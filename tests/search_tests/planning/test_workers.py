@@ -33,6 +33,7 @@ def test_threads_are_shared_out() -> None:
     assert threads_of_each(2 * cores) == 1
 
 
+@pytest.mark.slow
 def test_a_measurement_trains_in_each_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search.planning.workers, "numbers_to_try", lambda device: (2,))
     speeds = measure_workers(choose_device("cpu"))
