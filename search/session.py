@@ -45,7 +45,7 @@ from search.study.leases import Lease
 from search.study.prior import earlier_best, prior_start, settle_prior
 from search.study.progress import describe_progress, progress_of, time_counter
 from search.study.recovery import recover_stale_trials
-from search.study.session_log import close_call, measured_epoch, open_call
+from search.study.session_log import changes, close_call, measured_epoch, open_call
 from search.study.study import (
     check_continues,
     create_study,
@@ -53,7 +53,6 @@ from search.study.study import (
     find_whole_study,
     require_study,
     stored_plan,
-    tell_changes,
     write_trials_csv,
 )
 from search.study.trials import counted
@@ -115,7 +114,8 @@ def run_search(
     space = space_for(settings.space, problem, plan.param_budgets)
     if settings.space not in BUILT_IN:
         check_space(study, space)
-    tell_changes(study, settings, display.say)
+    for line in changes(study, settings):
+        display.say(line)
     lease = Lease(study, settings.folder)
     settled = settle_checkpoint_folder if data and can_resume(space) else checkpoint_folder_of
     checkpoints = settled(study, settings)

@@ -52,6 +52,19 @@ class Call:
     """What it was asked; None of calls made before this was kept."""
 
 
+def changes(study: optuna.Study, settings: SearchSettings) -> list[str]:
+    """What is another sampler or pruner than in the call before: both may change, and values stay comparable."""
+    earlier = [call.asked for call in calls(study) if call.asked]
+    if not earlier:
+        return []
+    pairs = {key: (getattr(earlier[-1], key), getattr(settings, key)) for key in ("sampler", "pruner")}
+    return [
+        f"{key:<12}{now} from now on; it was {before}. Earlier trials count as before"
+        for key, (before, now) in pairs.items()
+        if before != now
+    ]
+
+
 def open_call(
     study: optuna.Study, plan: Plan, outlook: Forecast | None, settings: SearchSettings, *, resumes: bool
 ) -> tuple[str, Call]:

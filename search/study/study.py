@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any, Literal
 
@@ -26,8 +25,6 @@ from search.study.attributes import (
     IDENTITY,
     MAC_BUDGET_PROPOSED,
     PLAN,
-    PRUNER,
-    SAMPLER,
     SEED,
     SOURCE,
     SPACE,
@@ -186,16 +183,6 @@ def check_continues(study: optuna.Study, settings: SearchSettings, fingerprint: 
 def seed_of(study: optuna.Study, settings: SearchSettings) -> int:
     """The seed that the study began with; that of the settings where it holds none."""
     return int(study.user_attrs.get(SEED, settings.seed or 0))
-
-
-def tell_changes(study: optuna.Study, settings: SearchSettings, say: Callable[[str], None]) -> None:
-    """Says which sampler or pruner is another than in the call before: both may change, and values stay comparable."""
-    for key in (SAMPLER, PRUNER):
-        before, now = study.user_attrs.get(key), getattr(settings, key)
-        if before not in (None, now):
-            say(f"{key:<12}{now} from now on; it was {before}. Earlier trials count as before")
-        if before != now:
-            study.set_user_attr(key, now)
 
 
 def _refuse(study: optuna.Study, option: str, held: object, asked: object) -> None:
