@@ -116,7 +116,7 @@ def test_real_images_are_trained_on(toy_search: Callable[..., SearchSettings]) -
     assert study.get_trials(states=(TrialState.COMPLETE,))
     paused = [t for t in study.trials if t.user_attrs.get(PAUSED)]
     kept = {path.stem for path in (settings.folder / "checkpoints").iterdir()}
-    assert kept >= {f"{t.user_attrs['seed']:016x}" for t in paused}
+    assert kept >= {f"{t.user_attrs['seed']:016x}-{t.user_attrs[PAUSED]}" for t in paused}
 
 
 @pytest.mark.slow
