@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -119,21 +120,9 @@ def run_search(
     lease = Lease(study, settings.folder)
     settled = settle_checkpoint_folder if data and can_resume(space) else checkpoint_folder_of
     checkpoints = settled(study, settings)
-    request = SearchRequest(
-        settings,
-        plan,
-        problem,
-        clock,
-        data,
-        deadline=started + settings.time_budget if settings.time_budget else None,
-        max_trials=settings.max_trials or (None if settings.time_budget or settings.epoch_budget else DEFAULT_TRIALS),
-        max_epochs=settings.epoch_budget,
-        epoch_seconds=(outlook.epoch_seconds or None) if outlook else None,
-        checkpoints=checkpoints,
-        lease=lease,
-    )
+    seconds = outlook.epoch_seconds or None if outlook else None
+    request = _request(settings, plan, problem, data, clock, started, seconds, checkpoints, lease)
     key, call = open_call(study, plan, outlook, settings, resumes=can_resume(space))
-
     page = LivePage(study, settings.folder, clock)
 
     def emit(event: Event) -> None:
@@ -160,6 +149,34 @@ def run_search(
         count_time()
         page.finish()
     return study
+
+
+def _request(
+    settings: SearchSettings,
+    plan: Plan,
+    problem: Problem,
+    data: PreparedData | None,
+    clock: Clock,
+    started: float,
+    epoch_seconds: float | None,
+    checkpoints: Path,
+    lease: Lease,
+) -> SearchRequest:
+    """What the engine is asked to do; a call without any limit runs a usual number of trials."""
+    limited = settings.time_budget or settings.epoch_budget
+    return SearchRequest(
+        settings,
+        plan,
+        problem,
+        clock,
+        data,
+        deadline=started + settings.time_budget if settings.time_budget else None,
+        max_trials=settings.max_trials or (None if limited else DEFAULT_TRIALS),
+        max_epochs=settings.epoch_budget,
+        epoch_seconds=epoch_seconds,
+        checkpoints=checkpoints,
+        lease=lease,
+    )
 
 
 def _prepare(
