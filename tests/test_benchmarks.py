@@ -12,7 +12,17 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import ablation, earns_its_keep, minutes, naive, resumable, speed, step_profile, throughput
+from benchmarks import (
+    ablation,
+    earns_its_keep,
+    minutes,
+    naive,
+    resumable,
+    speed,
+    step_profile,
+    step_time,
+    throughput,
+)
 from cifar.candidate import Candidate
 from cifar.compilation import Compilation
 from cifar.data.prepare import PreparedData, prepare
@@ -214,3 +224,18 @@ def test_minutes_are_those_of_the_command(
     assert all(row["passes"] > 0 and row["seconds"] > 0 for row in rows)
     mean = 50 * sum(row["test_accuracy"] for row in rows)
     assert f"| cpu_fast | 0.2 | {mean:.2f} % |" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_checkout_steps_as_fast_as_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "steps.jsonl"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    options = ["--recipes", "resnet_16_32_64", "--images", "256", "--epochs", "1", "--pairs", "1", "--out", str(out)]
+    monkeypatch.setattr("sys.argv", ["step_time", "--against", str(step_time.HERE), *options])
+    assert step_time.main() == 0
+    [row] = [json.loads(line) for line in out.read_text().splitlines()]
+    assert (
+        f"| {row['there']:.4f} | {row['here']:.4f} | {row['here'] / row['there']:.3f}x | 1 |" in capsys.readouterr().out
+    )

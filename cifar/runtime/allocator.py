@@ -12,8 +12,7 @@ from functools import cache
 
 # malloc.h and mallopt(3)
 M_TRIM_THRESHOLD = -1  # bytes free at the end of the heap from which on they go back
-M_MMAP_THRESHOLD = -3  # bytes from which on an allocation is a mapping of its own, which goes back when it is freed
-LARGEST_MMAP_THRESHOLD = 32 * 2**20  # on 64-bit systems; glibc refuses more
+M_MMAP_MAX = -4  # allocations that may be mappings of their own, which go back when they are freed
 LARGEST_INT = 2**31 - 1
 
 
@@ -28,6 +27,7 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
     if mallopt is None:
         return False
-    settings = ((M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD), (M_TRIM_THRESHOLD, LARGEST_INT))
+    # none, rather than those from a threshold on: glibc takes no threshold above 32 MiB, and activations are larger
+    settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, LARGEST_INT))
     done = [mallopt(name, value) for name, value in settings]
     return done == [1, 1]
