@@ -26,6 +26,7 @@ from cifar.train import Training
 KINDS = {  # kinds of operations, by parts of their names
     "convolution": ("conv",),
     "batch norm": ("batch_norm", "BatchNorm"),
+    "pooling": ("max_pool", "MaxPool"),
     "activation": ("relu", "clamp_min", "threshold", "silu", "gelu"),
 }
 STEPS = 5

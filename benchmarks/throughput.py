@@ -30,6 +30,7 @@ from cifar.compilation import Effort
 from cifar.data.prepare import PreparedData, prepare
 from cifar.data.splits import load_training_split
 from cifar.networks.batch_norm import norm_act
+from cifar.networks.max_pool import max_pool
 from cifar.networks.resnet import ResNetConfig
 from cifar.normalization import normalization_for
 from cifar.optim import set_lr
@@ -41,10 +42,11 @@ from cifar.train import Training
 AUGMENTATION = Augmentation(flip=True, crop_padding=4, randaugment_ops=2, randaugment_magnitude=9, erasing=0.5)
 TINY = "resnet_1_1_1_x_16_32_64"
 SECONDS = 10.0  # length of one timed stretch
-PARTS = ("training", "parts", "evaluation", "input", "norm", "scales")
+PARTS = ("training", "parts", "evaluation", "input", "kernels", "scales")
 SIDE_BY_SIDE = "side_by_side"  # a part that is measured only if asked for: it takes minutes, mostly to begin processes
 EFFORTS: dict[str, Effort] = {"training_recorded": "record", "training_compiled": "compile"}
 NORMS = ((16, 32), (32, 16), (64, 8), (66, 32), (132, 16), (264, 8))  # channels and side of the maps
+POOLS = ((32, 31), (192, 15), (64, 31), (256, 15))
 SCALES = (5_000, 20_000, 50_000)
 
 
@@ -178,6 +180,28 @@ def time_norm(channels: int, side: int, device: Device, repeats: int) -> dict[st
     def ours() -> None:
         torch.autograd.grad(norm_act(norm, relu, x, residual), inputs, gradient)
 
+    return compared(pytorch, ours, device, repeats)
+
+
+def time_pool(channels: int, side: int, device: Device, repeats: int) -> dict[str, float]:
+    """Milliseconds of max pooling of 2 x 2 pixels, forward and backward: PyTorch's operation, and the kernel."""
+    dtype, pool = device.autocast or torch.float32, torch.nn.MaxPool2d(2)
+    x = torch.randn(naive.BATCH, channels, side, side).to(dtype, memory_format=torch.channels_last).requires_grad_()
+    gradient = torch.ones_like(pool(x))
+
+    def pytorch() -> None:
+        torch.autograd.grad(pool(x), x, gradient)
+
+    def ours() -> None:
+        torch.autograd.grad(max_pool(pool, x), x, gradient)
+
+    return compared(pytorch, ours, device, repeats)
+
+
+def compared(
+    pytorch: Callable[[], object], ours: Callable[[], object], device: Device, repeats: int
+) -> dict[str, float]:
+    """Milliseconds of a part of a step both ways, in turn."""
     rounds = [(seconds_a_call(pytorch, device), seconds_a_call(ours, device)) for _ in range(repeats)]
     before, after = (1000 * statistics.median(side) for side in zip(*rounds, strict=True))
     ratio = statistics.median(a / b for a, b in rounds)
@@ -222,7 +246,7 @@ def measure(
         "parts": {},
         "evaluation": {},
         "input_pipeline": {},
-        "batch_norm": {},
+        "kernels": {},
         "epoch_images_per_s": {},
     }
     for name, candidate in named.items():
@@ -241,10 +265,14 @@ def measure(
         with naive.apart() as apart:
             row = time_input(next(iter(named.values())), data, device, repeats, apart)
         result["input_pipeline"] = {"crop_flip_randaugment_erasing": row}
-    if "norm" in parts and device.torch_device.type == "cpu":
-        result["batch_norm"] = {
-            f"{channels} channels, {side} x {side}": time_norm(channels, side, device, repeats)
-            for channels, side in NORMS
+    if "kernels" in parts and device.torch_device.type == "cpu":
+        result["kernels"] = {
+            f"{what}, {channels} channels, {side} x {side}": timed(channels, side, device, repeats)
+            for what, timed, maps in (
+                ("batch norm, addition, ReLU", time_norm, NORMS),
+                ("max pooling", time_pool, POOLS),
+            )
+            for channels, side in maps
         }
     if "scales" in parts:
         result["epoch_images_per_s"] = time_scales(list(named.values())[-1], data, device)
@@ -302,9 +330,9 @@ def table(result: dict[str, Any]) -> str:
     for name, row in result["parts"].items():
         cells = " | ".join(f"{row[key]:.4f}" for key in ("forward", "forward_backward", "optimizer", "step"))
         lines.append(f"| {name} | {cells} | {100 * row['share_outside']:.1f} % |")
-    if result["batch_norm"]:
-        lines += ["", "| batch norm, addition and ReLU, ms | PyTorch | kernel | ratio |", "|---|---|---|---|"]
-    for shape, row in result["batch_norm"].items():
+    if result["kernels"]:
+        lines += ["", "| forward and backward, ms | PyTorch | kernel | ratio |", "|---|---|---|---|"]
+    for shape, row in result["kernels"].items():
         lines.append(f"| {shape} | {row['pytorch']:.2f} | {row['kernel']:.2f} | {row['ratio']}x |")
     if result["epoch_images_per_s"]:
         lines += ["", "| images an epoch | images/s |", "|---|---|"]

@@ -1,69 +1,16 @@
 /* Batch normalisation in training, with the addition and the ReLU that follow it: see batch_norm.py.
 
-   Activations are rows x channels, a row a pixel: the channels_last memory format. They hold float, or bfloat16 if
-   BFLOAT16 is defined. Arithmetic is in float, and in double beyond CHUNK rows; no sum depends on the number of
-   threads. The vectors are those of GCC and Clang, which split them where the processor's are shorter. Operands are
-   addresses: the caller has checked what lies there. */
+   Activations are rows x channels, a row a pixel: the channels_last memory format. Arithmetic is in float, and in
+   double beyond CHUNK rows; no sum depends on the number of threads. Operands are addresses: the caller has checked
+   what lies there. */
 
 #include <math.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-#ifdef __AVX512BF16__
-#include <immintrin.h>
-#endif
 
-#define LANES 16  /* elements of a vector */
+#include "vectors.h"
+
 #define CHUNK 256 /* rows whose sums are taken in float */
 #define ROWS 32   /* rows that stay in the nearest cache while vector after vector of them is summed */
 #define TILE 128  /* elements that are written in one go, or somewhat more */
-
-typedef float floats __attribute__((vector_size(4 * LANES)));
-typedef int32_t mask __attribute__((vector_size(4 * LANES))); /* -1 or 0 */
-
-#ifdef BFLOAT16
-typedef uint16_t element;
-typedef uint32_t words __attribute__((vector_size(4 * LANES)));
-typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
-
-static inline floats load(const element *from) {
-    halves values;
-    memcpy(&values, from, sizeof values);
-    return (floats)(__builtin_convertvector(values, words) << 16);
-}
-
-static inline float single(const element *from) {
-    uint32_t bits = (uint32_t)*from << 16;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static inline void store(element *to, floats values) { /* to the nearest, ties to even */
-#ifdef __AVX512BF16__
-    halves result = (halves)_mm512_cvtneps_pbh((__m512)values);
-#else
-    words bits = (words)values, nan = (words)(values != values);
-    words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    halves result = __builtin_convertvector((nan & 0x7fc0) | (~nan & rounded), halves);
-#endif
-    memcpy(to, &result, sizeof result);
-}
-#else
-typedef float element;
-
-static inline floats load(const element *from) {
-    floats values;
-    memcpy(&values, from, sizeof values);
-    return values;
-}
-
-static inline float single(const element *from) { return *from; }
-
-static inline void store(element *to, floats values) { memcpy(to, &values, sizeof values); }
-#endif
-
-static inline floats where(mask chosen, floats values) { return (floats)((mask)values & chosen); }
 
 static inline floats load_floats(const float *from) {
     floats values;

@@ -1,7 +1,7 @@
 """Batch norm in training, with the addition and the ReLU that follow it, in one pass on a CPU.
 
 PyTorch reads bfloat16 activations three times to normalise them, and again for each operation that follows;
-`batch_norm.c` reads them twice: 1.9 to 5 times as fast (`benchmarks.throughput --only norm`, benchmarks/README.md). It
+`batch_norm.c` reads them twice: 1.9 to 5 times as fast (`benchmarks.throughput --only kernels`, benchmarks/README.md). It
 is compiled by the system's C compiler once a machine, in half a second. Where there is none, or the operands do not
 fit (other systems, devices, types and memory formats), PyTorch's own operations do the same, or raise as ever.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +18,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from cifar.networks.kernels import load_kernel
+from cifar.networks.operands import DTYPE_FLAGS, addresses, in_memory, is_map
 
 SOURCE = Path(__file__).with_name("batch_norm.c")
-DTYPE_FLAGS = {torch.bfloat16: ("-DBFLOAT16",), torch.float32: ()}
-
-
-class Sequence(nn.Sequential):
-    """As `nn.Sequential`, but a batch norm and the ReLU after it are one `norm_act`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The output of the last module."""
-        done = None
-        for module, following in zip_longest(self, list(self)[1:]):
-            if type(module) is nn.BatchNorm2d:  # a subclass may do something else
-                done = following if type(following) is nn.ReLU else None
-                x = norm_act(module, done, x)
-            elif module is done:
-                done = None
-            else:
-                x = module(x)
-        return x
 
 
 def norm_act(norm: nn.Module, act: nn.Module | None, x: Tensor, residual: Tensor | None = None) -> Tensor:
@@ -76,30 +58,18 @@ def _fits(norm: nn.Module, x: Tensor, residual: Tensor | None) -> bool:
         and norm.num_batches_tracked is not None
         and isinstance(norm.momentum, float | int)
         and isinstance(norm.eps, float | int)
-        and _is_map(x)
+        and is_map(x)
         and x.numel() > x.shape[1]  # one value a channel has no variance
-        and (residual is None or (_is_map(residual) and (residual.dtype, residual.shape) == (x.dtype, x.shape)))
+        and (residual is None or (is_map(residual) and (residual.dtype, residual.shape) == (x.dtype, x.shape)))
         and all(_is_vector(v, x.shape[1]) for v in (norm.weight, norm.bias, norm.running_mean, norm.running_var))
     )
 
 
-def _is_map(x: Tensor) -> bool:
-    """Whether it holds activations, a pixel after the other."""
-    if not _in_memory(x) or x.ndim != 4:
-        return False
-    return x.dtype in DTYPE_FLAGS and x.is_contiguous(memory_format=torch.channels_last)
-
-
 def _is_vector(values: Tensor | None, channels: int) -> bool:
     """Whether it holds a number a channel, one after the other."""
-    if values is None or not _in_memory(values):
+    if values is None or not in_memory(values):
         return False
     return values.dtype == torch.float32 and values.shape == (channels,) and values.is_contiguous()
-
-
-def _in_memory(tensor: Tensor) -> bool:
-    """Whether its address is one of the CPU's; subclasses may stand for tensors that lie nowhere."""
-    return type(tensor) in (Tensor, nn.Parameter) and tensor.device.type == "cpu" and tensor.layout == torch.strided
 
 
 class _FusedBatchNorm(torch.autograd.Function):
@@ -113,14 +83,14 @@ class _FusedBatchNorm(torch.autograd.Function):
         rows, channels = x.numel() // x.shape[1], x.shape[1]
         scratch = weight.new_empty(kernel.scratch_size(rows, channels))
         kernel.forward(
-            *_addresses(x, residual, y),
+            *addresses(x, residual, y),
             rows,
             channels,
             relu,
-            *_addresses(weight, bias, norm.running_mean, norm.running_var),
+            *addresses(weight, bias, norm.running_mean, norm.running_var),
             norm.momentum,
             norm.eps,
-            *_addresses(mean, inverse_deviation, scratch),
+            *addresses(mean, inverse_deviation, scratch),
         )
         ctx.save_for_backward(x, y if relu else None, weight, mean, inverse_deviation)
         ctx.kernel, ctx.added = kernel, residual is not None
@@ -136,18 +106,14 @@ class _FusedBatchNorm(torch.autograd.Function):
         masked = torch.empty_like(x) if ctx.added and y is not None else None
         scratch = weight.new_empty(ctx.kernel.scratch_size(rows, channels))
         ctx.kernel.backward(
-            *_addresses(gradient, y, x, to_x, masked),
+            *addresses(gradient, y, x, to_x, masked),
             rows,
             channels,
-            *_addresses(weight, mean, inverse_deviation, to_weight, to_bias, scratch),
+            *addresses(weight, mean, inverse_deviation, to_weight, to_bias, scratch),
         )
         to_residual = (masked if masked is not None else gradient) if ctx.added else None
         every = (to_x, to_residual, to_weight, to_bias, None, None, None)
         return tuple(to if needed else None for to, needed in zip(every, ctx.needs_input_grad, strict=True))
-
-
-def _addresses(*tensors: Tensor | None) -> list[int | None]:
-    return [None if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
 @cache

@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from cifar.config import require
-from cifar.networks.batch_norm import Sequence, norm_act
+from cifar.networks.batch_norm import norm_act
 from cifar.networks.initialization import Initialization, set_norms, start_as_identity, whitening_filters
 from cifar.networks.parts import Described, Part, Scale, conv, conv_norm_act, global_max, linear, max_pool, nested, norm
 from cifar.networks.resnet_block import ACTIVATIONS, ActivationName
+from cifar.networks.sequence import Sequence
 
 STAGES = 3
 
@@ -44,6 +45,9 @@ class FastResNetConfig(Described):
     """Height and width in pixels of the patches that the first convolution whitens, 2 or 3."""
     whitening_width: int = 24
     """Filters of the first convolution: the leading eigenvectors of the patches and as many negatives; 24 has all."""
+    stem_bias: bool = True
+    """Whether the first convolution has a bias, which trains, unlike its filters. Without it nothing before the first
+    stage trains, so that the backward pass ends there: a tenth less work."""
     activation: ActivationName = "gelu"
     """Activation function."""
     norm_momentum: float = 0.4
@@ -96,16 +100,16 @@ class FastResNetConfig(Described):
             start_as_identity(network)
         stem = network.get_submodule("stem.conv")
         assert isinstance(stem, nn.Conv2d)
-        assert stem.bias is not None
         stem.weight.requires_grad_(False)
-        nn.init.zeros_(stem.bias)
+        if stem.bias is not None:
+            nn.init.zeros_(stem.bias)
         return network
 
     def parts(self) -> Iterator[Part]:
         """Every module, in the order of the forward pass."""
         width, kernel = self.whitening_width, self.whitening_kernel
         size = self.image_size - kernel + 1
-        yield conv("stem.conv", 3, width, size, kernel=kernel, bias=True, padded=False)
+        yield conv("stem.conv", 3, width, size, kernel=kernel, bias=self.stem_bias, padded=False)
         yield Part("stem.act", ACTIVATIONS[self.activation])
         for s, channels in enumerate(self.widths):
             yield from self._stage(f"stages.{s}", width, channels, size)

@@ -28,7 +28,7 @@ def load_kernel(source: Path, flags: tuple[str, ...]) -> ctypes.CDLL | None:
     """The functions of a C file; None where they cannot be had, as without a compiler or a safe place to keep them.
 
     Args:
-        source: the C file; may use OpenMP.
+        source: the C file; may use OpenMP, and headers beside it.
         flags: of the compiler, besides `FLAGS`.
     """
     if not sys.platform.startswith("linux") or _openmp_libraries() != {"libgomp"}:
@@ -54,7 +54,8 @@ def _compiled(source: Path, flags: tuple[str, ...]) -> Path:
         UserError: there is no cache folder.
     """
     command = [*shlex.split(os.environ.get("CC", "cc")), *FLAGS, *flags]
-    identity = [source.read_text(), *command, platform.machine(), _processor()]
+    sources = [source, *sorted(source.parent.glob("*.h"))]
+    identity = [*(file.read_text() for file in sources), *command, platform.machine(), _processor()]
     name = f"{source.stem}-{hashlib.sha256(chr(0).join(identity).encode()).hexdigest()[:24]}.so"
     path = _kernel_folder() / name
     if not (path.exists() and _is_ours_alone(path)):

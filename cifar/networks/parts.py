@@ -10,8 +10,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from cifar.networks.batch_norm import Sequence
 from cifar.networks.complexity import Cost, Layer, norm_layer, total_cost
+from cifar.networks.sequence import Sequence
 
 
 @dataclass(frozen=True)

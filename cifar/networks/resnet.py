@@ -13,11 +13,12 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from cifar.config import SINCE_0_2, require
-from cifar.networks.batch_norm import Sequence, norm_act
+from cifar.networks.batch_norm import norm_act
 from cifar.networks.complexity import Cost, Layer, norm_layer, strided, total_cost
 from cifar.networks.initialization import Initialization, set_norms, start_as_identity
 from cifar.networks.parts import Scale
 from cifar.networks.resnet_block import ACTIVATIONS, ActivationName, Block, BlockName, BlockSpec, expansion
+from cifar.networks.sequence import Sequence
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cifar.networks.batch_norm import Sequence, norm_act
+from cifar.networks.batch_norm import norm_act
 from cifar.networks.complexity import Layer, norm_layer, strided
+from cifar.networks.sequence import Sequence
 
 BlockName = Literal["basic", "preact", "bottleneck"]
 ActivationName = Literal["relu", "silu", "gelu", "leaky_relu"]

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from cifar.networks import batch_norm
-from cifar.networks.batch_norm import Sequence, norm_act
+from cifar.networks.batch_norm import norm_act
 from cifar.networks.resnet import ResNetConfig
+from cifar.networks.sequence import Sequence
 from tests.cifar_tests.networks import operand_sets
 
 HAS_KERNEL = batch_norm._kernel(torch.float32) is not None

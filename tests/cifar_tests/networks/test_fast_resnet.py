@@ -223,6 +223,18 @@ def test_every_norm_runs_in_the_kernel_and_changes_no_gradient(
             assert (parameter.grad - twin.grad).norm() <= 1e-2 * twin.grad.norm() + 1e-4, name
 
 
+def test_without_a_bias_the_backward_pass_ends_before_the_stem() -> None:
+    config = replace(SMALL, stem_bias=False)
+    assert config.cost().parameters == SMALL.cost().parameters - SMALL.whitening_width
+    network = built(config)
+    seen: list[Tensor] = []
+    first = network.get_submodule("stages.0.conv")
+    first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    network(natural_images(4, 16))
+    assert [x.requires_grad for x in seen] == [False]
+    assert not any(p.requires_grad for p in network.get_submodule("stem").parameters())
+
+
 # Training.
 
 

@@ -64,6 +64,7 @@ fast_resnets = st.builds(
     residual=st.booleans(),
     whitening_kernel=st.sampled_from((2, 3)),
     whitening_width=st.integers(1, 12).map(lambda half: 2 * half),
+    stem_bias=st.booleans(),
     activation=st.sampled_from(("gelu", "relu")),
     norm_momentum=st.sampled_from((0.1, 0.4)),
     frozen_norm_scale=st.booleans(),
