@@ -80,7 +80,7 @@ def test_nothing_asked_for_measures_nothing(data: PreparedData) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # where there is one core
-@pytest.mark.parametrize("works", [True, False])
+@pytest.mark.parametrize("works", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_quicker_passes_are_timed_where_they_can_be_made(
     works: bool, data: PreparedData, monkeypatch: pytest.MonkeyPatch
 ) -> None:

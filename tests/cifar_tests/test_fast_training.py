@@ -60,7 +60,7 @@ SETTINGS: dict[str, dict[str, Any]] = {  # by what is changed in PLAIN
     },
     "progressive resizing": {"resolution_start": 0.75, "full_resolution_after": 0.4},
 }
-EPOCHS, PAUSES = 8, (3, 5)
+EPOCHS, PAUSES = 6, (2, 4)
 each_setting = pytest.mark.parametrize("name", SETTINGS)
 
 
@@ -174,7 +174,7 @@ def test_the_network_sees_small_images_first(split: TrainingSplit) -> None:
         assert result.val_accuracy is not None
     steps = len(sides)
     assert steps == EPOCHS * 16
-    assert sides == [12] * 52 + [16] * (steps - 52)  # full size from 40 % of 128 steps on: step 51.2
+    assert sides == [12] * 39 + [16] * (steps - 39)  # full size from 40 % of 96 steps on: step 38.4
 
 
 def test_a_network_for_one_size_is_refused_before_training(split: TrainingSplit) -> None:

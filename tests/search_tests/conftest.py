@@ -8,13 +8,24 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from optuna.storages import RDBStorage
+from sqlalchemy.engine import make_url
 
 from cifar.data.toy import toy_npz
+from cifar.runtime.cache_folder import cache_folder
+from cifar.runtime.device import Device
 from cifar.runtime.threads import one_thread
+from search.planning import speed
+from search.planning.speed import Speed, measure_speed
+from search.session import run_search
 from search.settings import SearchSettings
+from search.study.storage import open_storage
 from tests.browser import CHROMIUM, Browser
 from tests.search_tests.postgres import PROGRAMS, USER, Server
 
@@ -45,32 +56,107 @@ space = Curves()
 """
 
 
+EMPTY_DATABASE = 4096  # bytes of an SQLite file in which nothing but its mode is set: one page
+
+
 @pytest.fixture(scope="session")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is compiled, once for all tests."""
-    return tmp_path_factory.mktemp("kernels")
+def kernels() -> Path:
+    """Where the user's own are: compiled once a machine, and named after all that they depend on."""
+    folder = cache_folder() / "kernels"
+    folder.mkdir(0o700, parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def at_work(folder: Path, kernels: Path) -> Iterator[None]:
+    """A working directory, beside it an empty cache; one thread, since the networks are tiny."""
+    cache = folder.with_name(f"{folder.name}-cache")
+    (cache / "cifar-budget-search").mkdir(parents=True)
+    (cache / "cifar-budget-search/kernels").symlink_to(kernels)
+    with pytest.MonkeyPatch.context() as patch, one_thread():
+        patch.chdir(folder)
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        patch.delenv("CIFAR_DATA", raising=False)
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
 
 
 @pytest.fixture(autouse=True)
-def workplace(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, kernels: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
-    """An empty folder as working directory, and another as cache; one thread, since the networks are tiny."""
-    monkeypatch.chdir(tmp_path)
-    cache = tmp_path_factory.mktemp("cache")
-    (cache / "cifar-budget-search").mkdir()
-    (cache / "cifar-budget-search/kernels").symlink_to(kernels)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    monkeypatch.delenv("CIFAR_DATA", raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    with one_thread():
+def workplace(tmp_path: Path, kernels: Path) -> Iterator[Path]:
+    """An empty folder to work in."""
+    with at_work(tmp_path, kernels):
         yield tmp_path
+
+
+def at_known_speed(device: Device) -> Speed:
+    """The same for every machine, and known at once."""
+    return Speed(((1_000_000, 1e-4), (10_000_000, 1e-3)))
+
+
+@pytest.fixture(autouse=True)
+def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches on images begin at once, and their plans do not depend on the machine."""
+    monkeypatch.setattr(speed, "measure_speed", at_known_speed)
+
+
+@pytest.fixture
+def measured_speed(known_speed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches on images measure this machine first, by small networks only."""
+    monkeypatch.setattr(speed, "measure_speed", measure_speed)
+    monkeypatch.setattr(speed, "PROBES", speed.PROBES[:2])
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with the tables that Optuna makes, and no study in them."""
+    path = tmp_path_factory.mktemp("tables") / "study.db"
+    open_storage(SearchSettings(storage=f"sqlite:///{path}"))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def ready_tables(tables: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New databases of this process have their tables already, which Optuna need not look over again.
+
+    It takes longer for that than most searches here do for the rest. Tests of storage have it done, see there.
+    """
+    ready: set[Path] = set()
+
+    def with_tables(url: str, **options: Any) -> RDBStorage:
+        path = Path(make_url(url).database or "").resolve()
+        if path.stat().st_size <= EMPTY_DATABASE:
+            shutil.copyfile(tables, path)
+            ready.add(path)
+        known = path in ready
+        return RDBStorage(url, skip_table_creation=known, skip_compatibility_check=known, **options)
+
+    monkeypatch.setattr("search.study.storage.RDBStorage", with_tables)
+
+
+def toy_images(folder: Path) -> Path:
+    """Toy images of 4 classes, 16 x 16 pixels."""
+    return toy_npz(folder / "toy.npz", train=400, test=100, size=16)
+
+
+def toy_settings(data: Path, **changes: object) -> SearchSettings:
+    """Settings of a search of a second on toy images."""
+    chosen: dict[str, object] = {
+        "space": "resnet_budget30k",
+        "data": str(data),
+        "study": "toy",
+        "max_trials": 4,
+        "max_epochs": 3,
+        "val_size": 100,
+        "mac_budget": 3_000_000,
+        "device": "cpu",
+    }
+    return SearchSettings(**{**chosen, **changes})  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def toy(workplace: Path) -> Path:
-    """Toy images of 4 classes, 16 x 16 pixels."""
-    return toy_npz(workplace / "toy.npz", train=400, test=100, size=16)
+    """The toy images in the working folder."""
+    return toy_images(workplace)
 
 
 @pytest.fixture
@@ -83,22 +169,25 @@ def curves(workplace: Path) -> str:
 
 @pytest.fixture
 def toy_search(toy: Path) -> Callable[..., SearchSettings]:
-    """Settings of a search of a few seconds on toy images."""
+    """Settings of searches on them."""
+    return partial(toy_settings, toy)
 
-    def settings(**changes: object) -> SearchSettings:
-        chosen: dict[str, object] = {
-            "space": "resnet_budget30k",
-            "data": str(toy),
-            "study": "toy",
-            "max_trials": 4,
-            "max_epochs": 3,
-            "val_size": 100,
-            "mac_budget": 3_000_000,
-            "device": "cpu",
-        }
-        return SearchSettings(**{**chosen, **changes})  # type: ignore[arg-type]
 
-    return settings
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory: pytest.TempPathFactory, kernels: Path, tables: Path) -> Path:
+    """A folder with the toy images and a study of one trial on them."""
+    folder = tmp_path_factory.mktemp("searched")
+    with at_work(folder, kernels), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(speed, "measure_speed", at_known_speed)
+        run_search(toy_settings(toy_images(folder), max_trials=1))
+    return folder
+
+
+@pytest.fixture
+def toy_study(searched: Path, workplace: Path) -> SearchSettings:
+    """The settings of that study, which is in the working folder as if it had been searched there."""
+    shutil.copytree(searched, workplace, dirs_exist_ok=True)
+    return toy_settings(searched / "toy.npz", max_trials=1)
 
 
 @pytest.fixture

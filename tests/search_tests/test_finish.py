@@ -18,7 +18,6 @@ from cifar.prediction import predict_probabilities
 from cifar.runtime.device import choose_device
 from search.cli import run_command
 from search.finish import finish_search
-from search.planning.speed import Speed
 from search.reporting.screen.terminal import LineDisplay
 from search.run import main
 from search.session import run_search
@@ -47,14 +46,6 @@ class Small(SearchSpace):
 space = Small
 """
 FINAL = Path("studies/small/runs/final")
-
-
-@pytest.fixture(autouse=True)
-def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Searches begin at once."""
-    monkeypatch.setattr(
-        "search.planning.speed.measure_speed", lambda device: Speed(((1_000_000, 1e-4), (10_000_000, 1e-3)))
-    )
 
 
 @pytest.fixture

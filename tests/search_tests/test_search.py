@@ -6,7 +6,9 @@ import importlib.util
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pandas as pd
@@ -15,6 +17,7 @@ from optuna.trial import TrialState
 
 from cifar.candidate import Candidate
 from cifar.data.prepare import prepare
+from cifar.data.toy import toy_npz
 from search.format import format_value
 from search.session import run_search
 from search.settings import PRUNERS, SAMPLER_PACKAGES, SAMPLERS, SearchSettings, StudyError
@@ -29,6 +32,7 @@ def finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
 
 
+@pytest.mark.usefixtures("measured_speed")
 def test_a_search_on_images_records_everything(toy_search: Settings) -> None:
     study = run_search(toy_search())
     trials = finished(study)
@@ -59,14 +63,6 @@ def test_a_search_never_reads_test_images(toy_search: Settings, toy: Path) -> No
     assert len(finished(run_search(toy_search(max_trials=2)))) == 2
 
 
-def test_processes_side_by_side_run_as_many_trials_as_wanted(curves: str) -> None:
-    study = run_search(SearchSettings(space=curves, max_trials=12, workers=2))
-    assert counted(study.trials) == 12
-    assert not study.get_trials(states=(TrialState.RUNNING, TrialState.FAIL))
-    assert {t.last_step for t in study.trials} > {1}  # more than one rung was reached
-    assert all(t.last_step == 9 for t in study.get_trials(states=(TrialState.COMPLETE,)))
-
-
 def test_one_worker_and_one_seed_give_one_study(curves: str) -> None:
     first = run_search(SearchSettings(space=curves, study="a", max_trials=15, seed=7))
     again = run_search(SearchSettings(space=curves, study="b", max_trials=15, seed=7, pruner="successive_halving"))
@@ -77,7 +73,7 @@ def test_one_worker_and_one_seed_give_one_study(curves: str) -> None:
 
 def test_equal_settings_give_equal_values(toy_search: Settings) -> None:
     values = [
-        [t.value for t in run_search(toy_search(study=name, deterministic=True, max_trials=3)).trials]
+        [t.value for t in run_search(toy_search(study=name, deterministic=True, max_trials=2)).trials]
         for name in ("first", "first-again")
     ]
     assert values[0][0] == values[1][0] is not None
@@ -103,20 +99,16 @@ def test_the_same_call_continues_and_draws_anew(curves: str) -> None:
     ],
 )
 def test_a_study_does_not_continue_under_other_rules(
-    toy_search: Settings, changes: dict[str, object], option: str
+    toy_study: SearchSettings, changes: dict[str, Any], option: str
 ) -> None:
-    run_search(toy_search(max_trials=1))
     with pytest.raises(StudyError, match=f"continues with the {option}.*--study NAME"):
-        run_search(toy_search(**changes))
+        run_search(replace(toy_study, **changes))
 
 
-def test_a_study_does_not_continue_with_other_images(toy_search: Settings, workplace: Path) -> None:
-    from cifar.data.toy import toy_npz
-
-    run_search(toy_search(max_trials=1))
+def test_a_study_does_not_continue_with_other_images(toy_study: SearchSettings, workplace: Path) -> None:
     other = toy_npz(workplace / "other.npz", train=400, test=100, size=16, seed=5)
     with pytest.raises(StudyError, match=r"continues with the --data.*toy\.npz.*other images"):
-        run_search(toy_search(data=str(other)))
+        run_search(replace(toy_study, data=str(other)))
 
 
 SPACE_WITH = """

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from html import escape
 from importlib.resources import files
 from itertools import zip_longest
@@ -37,9 +38,7 @@ def document(title: str, body: str, figures: Mapping[str, go.Figure], *, refresh
         figures: figures by the key of their place in the body, see `figure`.
         refresh: seconds after which a browser reads the file again; None is never.
     """
-    from plotly.offline import get_plotlyjs
-
-    library, drawing = _script(get_plotlyjs()), _script(_resource("page.js"))
+    library, drawing = _plotly(), _script(_resource("page.js"))
     allowed = f"img-src data: blob:; style-src 'unsafe-inline'; script-src {library[0]} {drawing[0]}"
     plots = {name: json.loads(plot.to_json(engine="json")) for name, plot in figures.items()}
     data = json.dumps(plots, separators=(",", ":")).replace("<", "\\u003c")
@@ -62,6 +61,14 @@ def document(title: str, body: str, figures: Mapping[str, go.Figure], *, refresh
 </body>
 </html>
 """
+
+
+@cache  # 5 MB to read and hash, which a search writes into its page again and again
+def _plotly() -> tuple[str, str]:
+    """Hash and element of plotly's library."""
+    from plotly.offline import get_plotlyjs
+
+    return _script(get_plotlyjs())
 
 
 def _resource(name: str) -> str:

@@ -399,7 +399,7 @@ print(int(split.train.images.sum()), int(split.val.labels.sum()))
 def test_processes_may_start_together(tmp_path: Path, cache: Path) -> None:
     source = npz(tmp_path / "a.npz", **npz_arrays(train=1000, size=32))
     command = [sys.executable, "-c", PREPARE_AND_SPLIT, str(source), str(cache)]
-    workers = [subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) for _ in range(3)]
+    workers = [subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) for _ in range(2)]
     for worker in workers:
         assert worker.stdout
         assert worker.stdout.readline() == "ready\n"
@@ -408,7 +408,7 @@ def test_processes_may_start_together(tmp_path: Path, cache: Path) -> None:
         worker.stdin.write("go\n")
         worker.stdin.flush()
     found = {worker.communicate()[0] for worker in workers}
-    assert [worker.returncode for worker in workers] == [0, 0, 0]
+    assert [worker.returncode for worker in workers] == [0, 0]
     assert len(found) == 1
     assert not list(cache.rglob("*.tmp"))
 

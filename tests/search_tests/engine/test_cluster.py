@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import ray
 from hypothesis import given
 from hypothesis import strategies as st
 
+from search.cli import run_command
 from search.engine.ray_tune.cluster import ClusterError, trials_at_once, trials_on
+from search.run import main as run_main
 from search.settings import SearchSettings
 from tests.search_tests.conftest import Command
 from tests.search_tests.logged_space import logged_space
@@ -44,23 +48,29 @@ def test_no_resource_is_promised_twice(nodes: list[dict[str, int]], cpus: int, s
     assert fitting == sum(min(node["CPU"] // cpus, node["GPU"] * share) for node in nodes)
 
 
-@pytest.mark.parametrize(
-    ("version", "got"), [(None, "No module named 'ray.tune'"), ("2.9.3", "2.9.3"), ("1.13.0", "1.13.0")]
-)
-def test_a_missing_or_old_ray_is_one_line(
-    version: str | None, got: str, workplace: Path, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+NEEDS = "error: --engine ray needs Ray Tune 2.60 or newer; got {got}. Install it: pip install 'ray[tune]>=2.60'.\n"
+
+
+def test_a_missing_ray_is_one_line(workplace: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     package = workplace / "elsewhere" / "ray"
     package.mkdir(parents=True)
-    (package / "__init__.py").write_text(f"__version__ = {version!r}\n")
-    if version:
-        (package / "tune.py").touch()
+    (package / "__init__.py").touch()
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(package.parent), os.environ.get("PYTHONPATH", "")]))
     result = command("run", "--space", logged_space(workplace), "--engine", "ray")
     assert result.returncode == 2
-    assert result.stderr == (
-        f"error: --engine ray needs Ray Tune 2.60 or newer; got {got}. Install it: pip install 'ray[tune]>=2.60'.\n"
-    )
+    assert result.stderr == NEEDS.format(got="No module named 'ray.tune'")
+
+
+@pytest.mark.parametrize("version", ["2.9.3", "1.13.0"])
+def test_an_old_ray_is_one_line(
+    version: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = ModuleType("ray")
+    old.__version__ = version  # type: ignore[attr-defined]
+    for name, module in {"ray": old, "ray.tune": ModuleType("ray.tune")}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    assert run_command(run_main, ["--space", logged_space(workplace), "--engine", "ray"]) == 2
+    assert capsys.readouterr().err == NEEDS.format(got=version)
 
 
 @pytest.mark.parametrize(("address", "reason"), [("127.0.0.1:1", "Connection refused"), ("head", "invalid literal")])
@@ -71,7 +81,6 @@ def test_an_address_without_a_cluster_is_told(address: str, reason: str, workpla
         trials_at_once(settings)
 
 
-def test_workers_are_not_for_ray(workplace: Path, command: Command) -> None:
-    result = command("run", "--engine", "ray", "--workers", "2")
-    assert result.returncode == 2
-    assert "got 2. Give --max-concurrent instead." in result.stderr
+def test_workers_are_not_for_ray(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(run_main, ["--engine", "ray", "--workers", "2"]) == 2
+    assert "got 2. Give --max-concurrent instead." in capsys.readouterr().err

@@ -218,7 +218,11 @@ ONCE = (  # in the fourth epoch of a trial that was paused after the second, or 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize(
     ("sent", "pruner"),
-    [("SIGINT", "promotion"), ("SIGKILL", "promotion"), pytest.param("SIGKILL", "none", marks=pytest.mark.slow)],
+    [
+        ("SIGKILL", "promotion"),
+        pytest.param("SIGKILL", "none", marks=pytest.mark.slow),
+        pytest.param("SIGINT", "promotion", marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupted_search_continues_and_loses_nothing(
     sent: str, pruner: str, workplace: Path, command: Command

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -32,7 +33,7 @@ def test_every_proposal_keeps_its_own_limit_and_the_sampler_learns() -> None:
     space = space_for("resnet_budget5m", Problem(mac_budget=20_000_000), LIMITS)
     study = optuna.create_study(direction="maximize")
     use_sampler(study, SearchSettings(pruner="none"), Plan(1, 9, 3, 1000, 100, 100, None, None))
-    for _ in range(60):
+    for _ in range(40):
         trial = study.ask()
         candidate = space.suggest(trial)
         assert isinstance(candidate, Candidate)
@@ -62,10 +63,9 @@ def test_a_study_of_several_limits_continues_with_them(toy_search: Settings) -> 
             run_search(toy_search(max_trials=7, **wrong))
 
 
-def test_a_study_of_one_limit_does_not_take_several(toy_search: Settings) -> None:
-    run_search(toy_search(max_trials=1))
+def test_a_study_of_one_limit_does_not_take_several(toy_study: SearchSettings) -> None:
     with pytest.raises(StudyError, match="continues with the --param-budget"):
-        run_search(toy_search(param_budgets=(20_000, 30_000)))
+        run_search(replace(toy_study, param_budgets=(20_000, 30_000)))
 
 
 REJECTING = """

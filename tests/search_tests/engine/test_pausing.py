@@ -19,7 +19,6 @@ from cifar.networks.resnet import ResNetConfig
 from cifar.recipe import Augmentation, Optimizer, Recipe, Schedule
 from cifar.runtime.device import choose_device
 from search.engine.events import TrialNoted
-from search.planning.speed import Speed
 from search.session import run_search
 from search.settings import SearchSettings
 from search.study.attributes import CANDIDATE, CONTINUES, PAUSED
@@ -56,14 +55,6 @@ def deterministic() -> Iterator[None]:
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(before)
-
-
-@pytest.fixture(autouse=True)
-def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Searches begin at once, and their plans do not depend on the machine."""
-    monkeypatch.setattr(
-        "search.planning.speed.measure_speed", lambda device: Speed(((1_000_000, 1e-4), (10_000_000, 1e-3)))
-    )
 
 
 @pytest.fixture

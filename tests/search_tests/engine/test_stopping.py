@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
+from search.cli import run_command
+from search.run import main as run_main
 from search.session import run_search
 from search.settings import SearchSettings
 from search.signals import Terminated, handled, raised
@@ -26,6 +28,8 @@ from tests.search_tests.logged_space import logged_space, trained
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 
+worker_processes = pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+
 SEND = "if epoch == 3 and not Path('sent').exists(): Path('sent').touch(); os.kill({driver}, {signal})"
 HANG = (
     "Path(f'{os.getpid()}.tmp').write_text(''); os.rename(f'{os.getpid()}.tmp', f'{os.getpid()}.pid'); "
@@ -33,10 +37,19 @@ HANG = (
 )
 
 
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """SIGINT is heeded, which processes of a suite in the background ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @contextmanager
 def begun(space: str, folder: Path, workers: int, *options: str) -> Iterator[subprocess.Popen[str]]:
     """A search in a process of its own, which heeds SIGINT in a suite that runs in the background too."""
     line = [sys.executable, "-m", "search.run", "--space", space, "--workers", str(workers), *options]
+    line += ["--trial-timeout", "1h"]  # which takes a process of its own for one worker, too
     with subprocess.Popen(
         line,
         cwd=folder,
@@ -51,20 +64,10 @@ def begun(space: str, folder: Path, workers: int, *options: str) -> Iterator[sub
             driver.kill()
 
 
-@pytest.mark.parametrize(
-    ("sent", "workers"),
-    [(signal.SIGINT, 1), pytest.param(signal.SIGTERM, 1, marks=pytest.mark.slow), (signal.SIGTERM, 2)],
-)
-def test_the_first_signal_lets_the_epoch_end_and_nothing_is_trained_twice(
-    sent: signal.Signals, workers: int, workplace: Path
-) -> None:
-    driver_id = "os.getpid()" if workers == 1 else "os.getppid()"
-    space = logged_space(workplace, before=SEND.format(driver=driver_id, signal=int(sent)), epochs=320)
-    with begun(space, workplace, workers, "--trials", "2") as driver:  # the first rung is at 10
-        told = driver.communicate()
-    assert driver.returncode == 128 + sent, told
-    assert "nothing is lost, and the same command continues" in told[0]
-    assert told[1].splitlines() == [
+def assert_nothing_is_lost(space: str, folder: Path, output: str, errors: str) -> None:
+    """What was said, what became of the trials, and that the next call trains no epoch twice."""
+    assert "nothing is lost, and the same command continues" in output
+    assert errors.splitlines() == [
         "stopping once each running epoch has ended; a second Ctrl-C or SIGTERM stops at once",
         "stopped",
     ]
@@ -72,10 +75,29 @@ def test_the_first_signal_lets_the_epoch_end_and_nothing_is_trained_twice(
     assert {t.state for t in study.trials} == {TrialState.PRUNED}
     assert all(t.user_attrs[PAUSED] == reached(t) for t in study.trials)
     assert 3 in [reached(t) for t in study.trials]
-    assert trained(workplace).total() == sum(reached(t) for t in study.trials)
+    assert trained(folder).total() == sum(reached(t) for t in study.trials)
     study = run_search(SearchSettings(space=space, epoch_budget=20))
     assert any(CONTINUES in t.user_attrs for t in study.trials)
-    assert set(trained(workplace).values()) == {1}
+    assert set(trained(folder).values()) == {1}
+
+
+@pytest.mark.usefixtures("heeded")
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_lets_the_epoch_end_and_nothing_is_trained_twice(
+    sent: signal.Signals, workplace: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    space = logged_space(workplace, before=SEND.format(driver="os.getpid()", signal=int(sent)), epochs=320)
+    assert run_command(run_main, ["--space", space, "--trials", "2"]) == 128 + sent  # the first rung is at 10
+    assert_nothing_is_lost(space, workplace, *capfd.readouterr())
+
+
+@worker_processes
+def test_the_first_signal_lets_the_epochs_of_workers_end(workers: int, workplace: Path) -> None:
+    space = logged_space(workplace, before=SEND.format(driver="os.getppid()", signal=int(signal.SIGTERM)), epochs=320)
+    with begun(space, workplace, workers, "--trials", "2") as driver:
+        told = driver.communicate()
+    assert driver.returncode == 128 + signal.SIGTERM, told
+    assert_nothing_is_lost(space, workplace, *told)
 
 
 @pytest.mark.slow
@@ -100,15 +122,16 @@ def test_a_second_signal_ends_at_once_and_no_worker_stays(workplace: Path) -> No
     assert {t.user_attrs[RETRY_OF] for t in study.get_trials(states=(TrialState.WAITING,))} == {t.number for t in cut}
 
 
-def test_workers_end_in_mid_epoch_when_their_driver_is_killed(workplace: Path) -> None:
+@worker_processes
+def test_workers_end_in_mid_epoch_when_their_driver_is_killed(workers: int, workplace: Path) -> None:
     space = logged_space(workplace, before=HANG, epochs=320)
-    with begun(space, workplace, 2, "--trials", "2") as driver:
-        while trained(workplace).total() < 4 and driver.poll() is None:
+    with begun(space, workplace, workers, "--trials", str(workers)) as driver:
+        while trained(workplace).total() < 2 * workers and driver.poll() is None:
             time.sleep(0.05)
         driver.kill()
-    workers = [int(path.stem) for path in workplace.glob("*.pid")]
-    assert len(workers) == 2
-    while any(is_alive(worker) for worker in workers):  # the test's timeout ends the wait for one that never goes
+    found = [int(path.stem) for path in workplace.glob("*.pid")]
+    assert len(found) == workers
+    while any(map(is_alive, found)):  # the test's timeout ends the wait for one that never goes
         time.sleep(0.1)
 
 

@@ -12,31 +12,39 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
+from search.cli import run_command
 from search.engine.engine import Engine, LocalEngine
 from search.engine.events import TrialEnded, TrialOutcome
 from search.engine.trial_job import JobEnd, JobEndKind, WorkerSetup
 from search.engine.workers import ProcessWorker
 from search.planning.plan import Plan
+from search.run import main as run_main
 from search.session import run_search
 from search.settings import SearchSettings
 from search.study.attributes import REASON, RETRY_OF, WORKER
 from search.study.study import require_study
 from search.study.trials import counted, reached
 from spaces.base import Problem, SpaceError
-from tests.search_tests.conftest import Command
 from tests.search_tests.logged_space import InterleavedEngine, Watched, logged_space, trained
 
 ONCE = "if epoch == 3 and not Path('lost').exists(): Path('lost').touch(); {end}"
-ENDS = [
-    ("os.kill(os.getpid(), signal.SIGKILL)", "its worker was killed by SIGKILL", LocalEngine()),
-    ("os._exit(3)", "its worker exited with status 3", LocalEngine()),
-    ("raise SystemExit(3)", "its worker exited with status 3", InterleavedEngine()),
-]
+KILLED = ("os.kill(os.getpid(), signal.SIGKILL)", "its worker was killed by SIGKILL", LocalEngine())
+EXITED = ("os._exit(3)", "its worker exited with status 3", LocalEngine())
+RAISED = ("raise SystemExit(3)", "its worker exited with status 3", InterleavedEngine())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-@pytest.mark.parametrize(("end", "reason", "engine"), ENDS, ids=["killed", "exits", "raises SystemExit"])
-@pytest.mark.parametrize("pruner", ["promotion", pytest.param("none", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("pruner", "end", "reason", "engine"),
+    [
+        pytest.param("promotion", *KILLED, id="promotion-killed"),
+        pytest.param("promotion", *EXITED, id="promotion-exits", marks=pytest.mark.slow),
+        pytest.param("promotion", *RAISED, id="promotion-raises SystemExit"),
+        pytest.param("none", *KILLED, id="none-killed", marks=pytest.mark.slow),
+        pytest.param("none", *EXITED, id="none-exits", marks=pytest.mark.slow),
+        pytest.param("none", *RAISED, id="none-raises SystemExit"),
+    ],
+)
 def test_a_lost_worker_is_replaced_and_its_trial_put_back(
     pruner: str, end: str, reason: str, engine: Engine, workplace: Path
 ) -> None:
@@ -74,32 +82,37 @@ def test_a_candidate_that_costs_two_workers_fails_for_good(workplace: Path) -> N
 
 @pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_workers_that_always_exit_end_the_search_with_the_reason(
-    workers: str, workplace: Path, command: Command
+    workers: str, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     end = "os._exit(3)" if workers == "2" else "raise SystemExit(3)"
     space = logged_space(workplace, before=end)
-    result = command("run", "--space", space, "--trials", "9", "--workers", workers)
-    assert result.returncode == 2
-    assert result.stderr == (
+    assert run_command(run_main, ["--space", space, "--trials", "9", "--workers", workers]) == 2
+    assert capsys.readouterr().err == (
         "error: trials must not fail 3 times in a row; got its worker exited with status 3. Mend the cause.\n"
     )
     assert not require_study(SearchSettings(space=space)).get_trials(states=(TrialState.RUNNING,))
 
 
-def test_a_worker_that_cannot_begin_says_why(workplace: Path) -> None:
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_worker_that_cannot_begin_says_why(workers: int, workplace: Path) -> None:
     space = Path(logged_space(workplace))
     driver = os.getpid()
+    # with a time limit a single worker is a process, too
     space.write_text(f"import os\nif os.getpid() != {driver}: raise MemoryError('no room')\n" + space.read_text())
-    settings = SearchSettings(space=str(space), max_trials=4, workers=2)
+    settings = SearchSettings(space=str(space), max_trials=4, workers=workers, trial_timeout=3600)
     with pytest.raises(SpaceError, match="must run without errors; got MemoryError: no room"):
         run_search(settings)
     assert not require_study(settings).get_trials(states=(TrialState.RUNNING,))
 
 
-def test_only_the_driver_writes_to_the_study(workplace: Path) -> None:
+def test_processes_side_by_side_train_and_only_the_driver_writes_to_the_study(workplace: Path) -> None:
     space = logged_space(workplace, before="Path('pids').open('a').write(f'{os.getpid()}\\n')")
     study = run_search(SearchSettings(space=space, max_trials=12, workers=2))
     assert counted(study.trials) == 12
+    assert not study.get_trials(states=(TrialState.RUNNING, TrialState.FAIL))
+    assert {reached(t) for t in study.trials} > {1}  # more than one rung was reached
+    assert all(reached(t) == 8 for t in study.get_trials(states=(TrialState.COMPLETE,)))
+    assert set(trained(workplace).values()) == {1}
     assert {t.user_attrs[WORKER]["pid"] for t in study.trials} == {os.getpid()}
     workers = set((workplace / "pids").read_text().split())
     assert len(workers) == 2

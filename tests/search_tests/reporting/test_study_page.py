@@ -332,7 +332,7 @@ def test_a_page_that_cannot_be_written_ends_no_search(workplace: Path) -> None:
 # ---- in a browser
 
 
-@pytest.mark.parametrize("width", [1280, 500])
+@pytest.mark.parametrize("width", [pytest.param(1280, marks=pytest.mark.slow), 500])
 def test_a_browser_draws_every_figure(workplace: Path, browser: Browser, width: int) -> None:
     (workplace / "jobs.csv").write_text("trial,began,ended,epoch,outcome\n0,100,101.5,1,paused\n1,100.5,103,1,pruned\n")
     elements = page_of(a_study(many_trials(60)), workplace)

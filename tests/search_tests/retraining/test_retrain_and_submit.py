@@ -6,10 +6,11 @@ import json
 import math
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +34,29 @@ from search.settings import SearchSettings
 from search.study.standing import choose_trials
 from search.study.study import require_study
 from search.submit import main as submit_main
-from tests.search_tests.conftest import Command
-
-Settings = Callable[..., SearchSettings]
+from tests.search_tests.conftest import at_work
 
 RUN = Path("studies/toy/runs/trial-0-seed0")
 RETRAIN = ["--study", "toy", "--device", "cpu", "--epochs", "3"]
 
 
+@pytest.fixture(scope="module")
+def retrained(searched: Path, kernels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the toy study, whose trial is retrained."""
+    folder = tmp_path_factory.mktemp("retrained")
+    shutil.copytree(searched, folder, dirs_exist_ok=True)
+    with at_work(folder, kernels):
+        retrain_main(RETRAIN)
+    return folder
+
+
 @pytest.fixture
-def study(toy_search: Settings) -> SearchSettings:
-    settings = toy_search(max_trials=1)
-    run_search(settings)
-    return settings
+def model(retrained: Path, workplace: Path) -> None:
+    """The retrained trial in the working folder."""
+    shutil.copytree(retrained, workplace, dirs_exist_ok=True)
 
 
-def test_retrain_writes_a_whole_report(study: SearchSettings, toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_retrain_writes_a_whole_report(toy_study: SearchSettings, capsys: pytest.CaptureFixture[str]) -> None:
     retrain_main([*RETRAIN, "--trial", "best", "--tta"])
     printed = capsys.readouterr().out
     metrics = json.loads((RUN / "test_metrics.json").read_text())
@@ -56,6 +64,7 @@ def test_retrain_writes_a_whole_report(study: SearchSettings, toy: Path, capsys:
     assert len(predictions) == 100
     assert metrics["accuracy"] == pytest.approx((predictions["true"] == predictions["predicted"]).mean())
     assert f"{100 * metrics['accuracy']:.2f} %" in printed
+    assert "epoch   1/3" in printed
     per_class = pd.read_csv(RUN / "test_per_class.csv")
     assert len(per_class) == 4
     assert ((per_class["low"] <= per_class["accuracy"]) & (per_class["accuracy"] <= per_class["high"])).all()
@@ -68,7 +77,7 @@ def test_retrain_writes_a_whole_report(study: SearchSettings, toy: Path, capsys:
     page = (RUN / "report.html").read_text()
     assert f"{100 * metrics['accuracy']:.2f}" in page
     assert "of at most 30,000" in page
-    best = choose_trials(require_study(study), "best")[0]
+    best = choose_trials(require_study(toy_study), "best")[0]
     assert f"{100 * (best.value or 0):.2f} % of its validation images, after 3 of 3 epochs" in page
     assert json.loads((RUN / "run.json").read_text())["ended"] in page
     assert "page    studies/toy/report.html" in printed
@@ -78,18 +87,17 @@ def test_retrain_writes_a_whole_report(study: SearchSettings, toy: Path, capsys:
     assert len(model.class_names) == 4
 
 
-def test_retraining_again_reports_the_same_run(study: SearchSettings, capsys: pytest.CaptureFixture[str]) -> None:
-    retrain_main([*RETRAIN])
+@pytest.mark.usefixtures("model")
+def test_retraining_again_reports_the_same_run(capsys: pytest.CaptureFixture[str]) -> None:
     before = (RUN / "weights.pt").read_bytes()
-    first = capsys.readouterr().out
     retrain_main([*RETRAIN])
     assert (RUN / "weights.pt").read_bytes() == before
     assert "epoch" not in capsys.readouterr().out.split("class")[0]
-    assert "epoch   1/3" in first
 
 
+@pytest.mark.usefixtures("toy_study")
 def test_a_run_interrupted_before_its_report_gets_it_from_the_same_command(
-    study: SearchSettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(result: object, origin: object) -> None:
         raise KeyboardInterrupt
@@ -108,18 +116,18 @@ def test_a_run_interrupted_before_its_report_gets_it_from_the_same_command(
     assert list(pd.read_csv(RUN / "history.csv")["epoch"]) == [1, 2, 3]
 
 
-def test_other_settings_do_not_overwrite_a_run(study: SearchSettings, command: Command) -> None:
-    retrain_main([*RETRAIN])
+@pytest.mark.usefixtures("model")
+def test_other_settings_do_not_overwrite_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     before = (RUN / "weights.pt").read_bytes()
-    result = command("retrain", "--study", "toy", "--epochs", "4")
-    assert result.returncode == 2
-    assert "continues with the settings that it began with" in result.stderr
-    assert result.stderr.count("\n") == 1
+    assert run_command(retrain_main, ["--study", "toy", "--device", "cpu", "--epochs", "4"]) == 2
+    error = capsys.readouterr().err
+    assert "continues with the settings that it began with" in error
+    assert error.count("\n") == 1
     assert (RUN / "weights.pt").read_bytes() == before
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_a_killed_run_ends_in_the_same_weights(study: SearchSettings, workplace: Path) -> None:
+def test_a_killed_run_ends_in_the_same_weights(toy_study: SearchSettings, workplace: Path) -> None:
     options = ["--study", "toy", "--device", "cpu", "--epochs", "6", "--deterministic", "--keep", "ema"]
     line = [sys.executable, "-m", "search.retrain", *options, "--out", "killed"]
     process = subprocess.Popen(line, cwd=workplace, stdout=subprocess.PIPE, text=True)
@@ -137,9 +145,8 @@ def test_a_killed_run_ends_in_the_same_weights(study: SearchSettings, workplace:
     assert list(pd.read_csv(workplace / "killed" / "history.csv")["epoch"]) == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_time_budget_shortens_the_run(
-    study: SearchSettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("toy_study")
+def test_a_time_budget_shortens_the_run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     measure, measured = run_length.epoch_seconds, []
 
     def half_a_second(*arguments: Any) -> float:
@@ -157,18 +164,18 @@ def test_a_time_budget_shortens_the_run(
 
 
 def test_a_run_that_cannot_be_compiled_says_so_and_continues(
-    study: SearchSettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    options: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem = Compilation(None, "not compiled, which costs only speed: no C++ compiler")
     monkeypatch.setattr(Training, "compile", lambda _: problem)
-    retrain_main([*RETRAIN, "--compile", "on"])
+    retrain_main([*options, "--compile", "on"])
     printed = capsys.readouterr().out
     assert printed.count("not compiled, which costs only speed: no C++ compiler") == 1
     assert "epoch   3/3" in printed
 
 
 @pytest.mark.parametrize(
-    ("options", "enough", "compiled"),
+    ("chosen", "enough", "compiled"),
     [
         ("", 0.0, True),
         ("", math.inf, False),
@@ -178,8 +185,8 @@ def test_a_run_that_cannot_be_compiled_says_so_and_continues(
     ],
 )
 def test_long_runs_are_compiled_after_the_first_epoch(
-    study: SearchSettings,
-    options: str,
+    options: list[str],
+    chosen: str,
     enough: float,
     compiled: bool,
     capsys: pytest.CaptureFixture[str],
@@ -189,24 +196,25 @@ def test_long_runs_are_compiled_after_the_first_epoch(
     monkeypatch.setattr(Training, "compile", lambda *_: Compilation(None, "compiled"))
     torch.use_deterministic_algorithms(False)  # the mode is the process's, and other tests ask for it
     try:
-        retrain_main([*RETRAIN, *options.split()])
+        retrain_main([*options, *chosen.split()])
     finally:
         torch.use_deterministic_algorithms(False)
     lines = capsys.readouterr().out.splitlines()
     found = [i for i, line in enumerate(lines) if line.startswith("compiled, in")]
     assert len(found) == compiled
     if compiled:
-        assert lines[found[0] + 1].startswith("epoch   1/3" if "on" in options else "epoch   2/3")
+        assert lines[found[0] + 1].startswith("epoch   1/3" if "on" in chosen else "epoch   2/3")
 
 
-def test_validation_images_can_be_kept_for_the_best_weights(study: SearchSettings) -> None:
+@pytest.mark.usefixtures("toy_study")
+def test_validation_images_can_be_kept_for_the_best_weights() -> None:
     retrain_main([*RETRAIN, "--keep", "best", "--val-size", "100"])
     history = pd.read_csv(RUN / "history.csv")
     assert history["val_accuracy"].notna().all()
 
 
-def test_top_k_compares(toy_search: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    run_search(toy_search(max_trials=3))
+def test_top_k_compares(toy_study: SearchSettings, capsys: pytest.CaptureFixture[str]) -> None:
+    run_search(replace(toy_study, max_trials=2))
     retrain_main(["--study", "toy", "--device", "cpu", "--epochs", "1", "--trial", "top-2"])
     assert len(list(Path("studies/toy/runs").iterdir())) == 2
     assert "one seed each: no verdict" in capsys.readouterr().out
@@ -227,13 +235,11 @@ def pickles(test: ImageSet, folder: Path) -> dict[str, Path]:
     return paths
 
 
-def test_submissions_from_both_layouts(
-    study: SearchSettings, toy: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    retrain_main([*RETRAIN])
+@pytest.mark.usefixtures("model")
+def test_submissions_from_both_layouts(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     predicted = pd.read_csv(RUN / "test_predictions.csv")["predicted"].to_numpy()
     names = list(load_model(RUN).class_names)
-    for year, path in pickles(load_test(prepare(str(toy))), workplace).items():
+    for year, path in pickles(load_test(prepare("toy.npz")), workplace).items():
         capsys.readouterr()
         submit_main(["--model", str(RUN), "--pkl", str(path), "--out", f"{year}.csv", "--device", "cpu"])
         printed = capsys.readouterr().out
@@ -245,9 +251,9 @@ def test_submissions_from_both_layouts(
         assert [names[label] for label in table["Labels"]] == [str(name) for name in predicted]
 
 
-def test_submission_options(study: SearchSettings, toy: Path, workplace: Path) -> None:
-    retrain_main([*RETRAIN])
-    path = pickles(load_test(prepare(str(toy))), workplace)["2025"]
+@pytest.mark.usefixtures("model")
+def test_submission_options(workplace: Path) -> None:
+    path = pickles(load_test(prepare("toy.npz")), workplace)["2025"]
     common = ["--model", str(RUN), "--pkl", str(path), "--device", "cpu"]
     submit_main([*common, "--out", "a.csv", "--header", "Id,Category", "--normalization", "own", "--tta"])
     assert Path("a.csv").read_text().startswith("Id,Category\n0,")
@@ -257,18 +263,16 @@ def test_submission_options(study: SearchSettings, toy: Path, workplace: Path) -
     assert Path("b.csv").read_text().startswith("ID,Label\n99,")
 
 
-def test_a_hostile_pickle_executes_nothing(study: SearchSettings, workplace: Path, command: Command) -> None:
-    retrain_main([*RETRAIN])
-
+@pytest.mark.usefixtures("model")
+def test_a_hostile_pickle_executes_nothing(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     class Hostile:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return os.mkdir, ("executed",)
 
     path = workplace / "hostile.pkl"
     path.write_bytes(pickle.dumps({b"data": Hostile()}))
-    result = command("submit", "--model", str(RUN), "--pkl", str(path), "--out", "s.csv")
-    assert result.returncode == 2
-    assert result.stderr.count("\n") == 1
+    assert run_command(submit_main, ["--model", str(RUN), "--pkl", str(path), "--out", "s.csv"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
     assert not (workplace / "executed").exists()
     assert not (workplace / "s.csv").exists()
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from search.planning.speed import Speed
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import CONTINUES, PAUSED, SEED
@@ -22,14 +21,6 @@ from search.study.study import require_study
 from search.study.trials import is_paused, reached
 
 Settings = Callable[..., SearchSettings]
-
-
-@pytest.fixture(autouse=True)
-def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Searches begin at once."""
-    monkeypatch.setattr(
-        "search.planning.speed.measure_speed", lambda device: Speed(((1_000_000, 1e-4), (10_000_000, 1e-3)))
-    )
 
 
 def test_a_checkpoint_is_found_by_trial_and_epoch(workplace: Path) -> None:

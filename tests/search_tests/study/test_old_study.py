@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
+from search.cli import run_command
+from search.report import main as report_main
 from search.session import run_search
 from search.settings import SearchSettings
 from search.study.attributes import CONTINUES, REASON
@@ -21,7 +23,6 @@ from search.study.recovery import KILLED
 from search.study.session_log import calls
 from search.study.study import require_study
 from search.study.trials import counted, distinct, reached
-from tests.search_tests.conftest import Command
 from tests.search_tests.logged_space import logged_space, trained
 
 DUMP = Path(__file__).with_name("study_of_one_folder.sql")
@@ -53,7 +54,7 @@ def test_a_study_of_the_version_before_the_rooms_continues(old_study: SearchSett
     assert len(calls(study)) == 4
 
 
-def test_its_report_is_written(old_study: SearchSettings, command: Command) -> None:
-    result = command("report", "--study", "logged")
-    assert result.returncode == 0, result.stderr
-    assert "trials started" in result.stdout
+@pytest.mark.usefixtures("old_study")
+def test_its_report_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(report_main, ["--study", "logged"]) == 0
+    assert "trials started" in capsys.readouterr().out

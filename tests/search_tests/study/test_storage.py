@@ -20,6 +20,11 @@ from search.study.study import find_study, require_study
 from tests.search_tests.study.storage_process import open_and_tell
 
 
+@pytest.fixture
+def ready_tables() -> None:
+    """Here Optuna makes the tables of each study."""
+
+
 def test_the_default_is_sqlite_in_write_ahead_mode() -> None:
     settings = SearchSettings()
     storage = open_storage(settings)
@@ -40,7 +45,8 @@ def test_the_default_is_sqlite_in_write_ahead_mode() -> None:
 
 def test_several_processes_may_create_it_at_once() -> None:
     settings = SearchSettings(study="shared")
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([open_and_tell.__module__, "alembic.migration"])  # which Optuna imports late
     workers = [context.Process(target=open_and_tell, args=(settings,)) for _ in range(4)]
     for worker in workers:
         worker.start()
