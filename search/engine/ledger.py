@@ -394,7 +394,8 @@ class Ledger:
         trial.set_user_attr(REASON, reason)
         if SEED in trial.user_attrs:
             remove_checkpoints(self.checkpoints, trial.user_attrs[SEED])  # nobody will resume it
-        values = value if value is None or self.second is None else [value, second_of(trial, self.second)]
+        second = second_of(trial, self.second)
+        values = value if value is None or second is None else [value, second]
         told = self.study.tell(trial.number, values, state=state)
         return self._told(TrialEnded(trial.number, outcome, value_of(told), told.last_step or 0, reason))
 

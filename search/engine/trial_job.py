@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from optuna.trial import FixedTrial
 
+from cifar.candidate import Candidate
 from cifar.data.prepare import PreparedData
 from cifar.data.splits import TrainingSplit, load_training_split
 from cifar.errors import CheckpointError, Diverged, UserError
@@ -209,7 +210,7 @@ class JobRunner:
 
     def _train(self, job: TrialJob) -> JobMessages:
         candidate = candidate_of(self.space, job.parameters, job.attributes, job.number)
-        latency = measure_latency(candidate.network, self.device) if job.measures_latency else None
+        latency = self._latency(candidate) if job.measures_latency else None
         started = time.perf_counter()
         reports, note = self._reports(candidate, job)
         for report in reports:
@@ -227,6 +228,11 @@ class JobRunner:
                 return
             started = time.perf_counter()
         yield JobEnd(job.number, JobEndKind.TRAINED)
+
+    def _latency(self, candidate: Proposal) -> Latency:
+        """How long the candidate's network takes to answer where it trains."""
+        assert isinstance(candidate, Candidate)  # of every space whose latency may be an objective
+        return measure_latency(candidate.network, self.device)
 
     def _reports(self, candidate: Proposal, job: TrialJob) -> tuple[Iterator[EpochReport], str]:
         """What training reports; from the start, with a note that says so, where the checkpoint cannot be read."""

@@ -139,7 +139,8 @@ def create_study(
             other objectives.
     """
     second = settings.objective[1:]
-    directions = [direction, *("minimize" for _ in second)]
+    directions: list[Literal["maximize", "minimize"]] = [direction]
+    directions += ["minimize"] * len(second)
     study = optuna.create_study(
         study_name=settings.study_name, storage=open_storage(settings), directions=directions, load_if_exists=True
     )

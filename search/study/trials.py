@@ -81,7 +81,7 @@ def value_of(trial: FrozenTrial) -> float | None:
     Optuna keeps it in the trial, but for trials stopped early in a study of two objectives.
     """
     if trial.values:
-        return trial.values[0]
+        return float(trial.values[0])
     last = trial.last_step if trial.state is TrialState.PRUNED else None
     value = math.nan if last is None else trial.intermediate_values[last]
     return value if math.isfinite(value) else None

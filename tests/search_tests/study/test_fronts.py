@@ -16,7 +16,8 @@ FEW = st.lists(st.builds(Point, st.integers(0, 9), st.integers(0, 9)), min_size=
 
 def peeled(points: list[Point]) -> list[int]:
     """Ranks by definition: the front is taken away, then the front of what is left, and so on."""
-    found, rank = {}, 0
+    found: dict[int, int] = {}
+    rank = 0
     while len(found) < len(points):
         left = [i for i in range(len(points)) if i not in found]
         front = [i for i in left if not any(points[j].dominates(points[i]) for j in left)]
