@@ -124,7 +124,7 @@ def _finals(
 ) -> SearchSettings | None:
     """Settings of the finals' study, made where it does not exist; None where there are to be none."""
     name = f"{settings.study_name}{FINALS}"
-    finals = replace(settings, study=name, retrain=False, max_trials=FINALISTS, pruner="promotion")
+    finals = replace(settings, study=name, retrain=False, max_trials=FINALISTS, pruner="promotion", objective=())
     finals = replace(finals, epoch_budget=None, min_epochs=None, max_epochs=None, train_size=None, eta=None, seed=None)
     held = find_whole_study(finals)
     if held is None:

@@ -35,7 +35,8 @@ def parser() -> Parser:
     what.add_argument(
         "--trial",
         default="best",
-        help="best (the baseline, until another beats it by more than chance), a trial's number, or top-K (by value)",
+        help="best (the baseline, until another beats it by more than chance), a trial's number, top-K "
+        "(by value), or front (all that none beats in both objectives)",
     )
     what.add_argument("--recipe", help=f"a built-in recipe ({', '.join(recipe_names())}) or a TOML file")
     what.add_argument("--list-recipes", action="store_true", help="print the built-in recipes with what they cost")

@@ -104,6 +104,14 @@ def parser() -> Parser:
         help="training images kept for validation (default: a tenth, 5,000 at most; a fifth below 5,000 images)",
     )
     p.group("how trials are chosen")
+    p.add_argument(
+        "--objective",
+        type=objectives,
+        help="accuracy, or accuracy and one of parameters, macs and latency, such as accuracy,parameters: the trials "
+        "that none beats in both are searched, and reported as the front. Latency is measured on this device: the "
+        "time for one image counts, that for 128 is kept beside it (default: as the study began; accuracy for a new "
+        "one)",
+    )
     p.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="how trials are proposed")
     p.add_argument("--pruner", choices=PRUNERS, default="promotion", help="which trials are trained beyond a rung")
     p.add_argument(
@@ -158,6 +166,11 @@ def parser() -> Parser:
     return p
 
 
+def objectives(text: str) -> tuple[str, ...]:
+    """Names with commas between."""
+    return tuple(name.strip() for name in text.split(","))
+
+
 def workers(text: str) -> int | WorkerChoice:
     """A number of workers, or how it is chosen."""
     choices: dict[str, WorkerChoice] = {"auto": "measured", "measured": "measured", "usual": "usual"}  # as parsed, too
@@ -172,6 +185,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     shown = {name: args.pop(name) for name in ("quiet", "verbose", "json")}
     space, limits = args.pop("space"), args.pop("param_budget") or ()
     args |= {"param_budgets": limits} if len(limits) > 1 else {"param_budget": next(iter(limits), None)}
+    args["objective"] = args["objective"] or ()
     asked = args["workers"]
     if args["engine"] == "ray" and isinstance(asked, int) and asked > 1:
         rule = "--workers is for processes on this machine; Ray takes as many trials as have room"

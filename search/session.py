@@ -43,6 +43,7 @@ from search.study.checkpoints import checkpoint_folder_of, settle_checkpoint_fol
 from search.study.exclusion import exclusive
 from search.study.folder import claim_folder
 from search.study.leases import Lease
+from search.study.objectives import describe_objectives
 from search.study.prior import earlier_best, prior_start, settle_prior
 from search.study.progress import describe_progress, progress_of, time_counter
 from search.study.recovery import recover_stale_trials
@@ -95,6 +96,7 @@ def run_search(
     problem = Problem(param_budget=settings.param_budget, mac_budget=settings.mac_budget or None)
     space = space_for(settings.space, problem, settings.param_budgets)  # a wrong space is told before data is fetched
     _require_trainable(settings, space)
+    _require_measurable(settings, space)
     earlier = earlier_best(settings)
     data = prepare(settings.data, split=settings.split) if space.uses_images else None
     _tell_split(data, settings, display)
@@ -115,7 +117,7 @@ def run_search(
     space = space_for(settings.space, problem, plan.param_budgets)
     if settings.space not in BUILT_IN:
         check_space(study, space)
-    for line in changes(study, settings):
+    for line in (*describe_objectives(study), *changes(study, settings)):
         display.say(line)
     lease = Lease(study, settings.folder)
     settled = settle_checkpoint_folder if data and can_resume(space) else checkpoint_folder_of
@@ -204,6 +206,16 @@ def _require_trainable(settings: SearchSettings, space: SearchSpace) -> None:
             "--retrain needs a space whose candidates are trained on images by the default train",
             got=settings.space,
             remedy="Leave --retrain out",
+        )
+
+
+def _require_measurable(settings: SearchSettings, space: SearchSpace) -> None:
+    """Refuses to measure the latency of what may be no network."""
+    if "latency" in settings.objective and not trains_on_images(space):
+        raise StudyError(
+            "--objective latency needs a space whose candidates are networks, trained by the default train",
+            got=settings.space,
+            remedy="Leave latency out",
         )
 
 

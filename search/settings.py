@@ -22,6 +22,8 @@ SAMPLERS = ("tpe", "random", "qmc", "gp", "cmaes", "nsga2")
 SAMPLER_PACKAGES = {"qmc": "scipy", "gp": "scipy", "cmaes": "cmaes"}  # optional; Optuna imports them when first used
 ENGINES = ("local", "ray")
 PRUNERS = ("promotion", "hyperband", "successive_halving", "median", "none")
+ACCURACY, SECOND_OBJECTIVES = "accuracy", ("parameters", "macs", "latency")  # what --objective names
+FRONT_PRUNERS = ("promotion", "none")  # those that can compare trials by two objectives, or compare none
 OF_SPACE, NO_PRIOR, OF_STUDY = "space", "none", "study:"  # values of --prior; a study's name follows the last
 
 WorkerChoice = Literal["given", "usual", "measured"]
@@ -55,6 +57,9 @@ class SearchSettings:
     """Seconds after which no epoch starts; None is no limit."""
     trial_timeout: float | None = None
     """Seconds within which an epoch of a trial must end, else the trial fails; None is no limit."""
+    objective: tuple[str, ...] = ()
+    """What is searched for: `accuracy`, which is what trials report whatever it is, and perhaps one of
+    `SECOND_OBJECTIVES`, smaller being better; empty is as the study began, and accuracy alone for a new one."""
     max_trials: int | None = None
     """Trials of the study in all, those of earlier calls included; None is 50, unless time or epochs are limited."""
     param_budget: int | None = None
@@ -111,7 +116,8 @@ class SearchSettings:
     """Whether an exact repeat of a candidate is trained again, with another seed, instead of reusing its result."""
 
     def __post_init__(self) -> None:
-        for holds, rule, got, remedy in (*self._numbers(), *self._parameter_limits(), *self._names(), *self._cluster()):
+        named = (*self._names(), *self._objectives())
+        for holds, rule, got, remedy in (*self._numbers(), *self._parameter_limits(), *named, *self._cluster()):
             if not holds:
                 raise StudyError(rule, got=got, remedy=remedy)
 
@@ -178,6 +184,18 @@ class SearchSettings:
         yield _is_plain(name), plain, repr(name[:60]), "Give another --study"
         known = prior in (OF_SPACE, NO_PRIOR) or (prior.startswith(OF_STUDY) and _is_plain(prior[len(OF_STUDY) :]))
         yield known, "--prior is space, none, or study:NAME", repr(prior), "Try study:resnet_budget5m"
+
+    def _objectives(self) -> Iterator[Check]:
+        """One objective or two, which not every pruner compares."""
+        known = f"--objective is {ACCURACY}, or {ACCURACY} and one of {', '.join(SECOND_OBJECTIVES)}"
+        pairs = ((ACCURACY, second) for second in SECOND_OBJECTIVES)
+        yield self.objective in ((), (ACCURACY,), *pairs), known, ",".join(self.objective), f"Try {ACCURACY},parameters"
+        yield (
+            len(self.objective) < 2 or self.pruner in FRONT_PRUNERS,
+            "--pruner must compare two objectives, or none",
+            self.pruner,
+            f"One of {', '.join(FRONT_PRUNERS)}",
+        )
 
     def _cluster(self) -> Iterator[Check]:
         """The engine, and what only Ray is told."""

@@ -17,7 +17,7 @@ def parser() -> Parser:
     )
     p.add_study_options()
     what = p.choice_of_one()
-    what.add_argument("--trial", help="show these trials: best, a trial's number, or top-K (by value)")
+    what.add_argument("--trial", help="show these trials: best, a trial's number, top-K (by value), or front")
     what.add_argument(
         "--list",
         action="store_true",

@@ -37,13 +37,16 @@ from search.engine.trial_job import (
 )
 from search.format import format_epochs
 from search.planning.plan import Plan
+from search.settings import StudyError
 from search.study.attributes import (
     BASELINE,
+    BATCH_LATENCY,
     CANDIDATE,
     CONTINUES,
     EPOCH_SECONDS,
     FINGERPRINT,
     LAST_JOB,
+    LATENCY,
     MACS,
     PARAMETERS,
     PAUSED,
@@ -58,9 +61,11 @@ from search.study.attributes import (
 )
 from search.study.cached_storage import refresh
 from search.study.checkpoints import remove_checkpoints, saved_checkpoint
+from search.study.objectives import second_objective, second_of
+from search.study.optuna_internals import report_value
 from search.study.recovery import INTERRUPTED, claim, requeue
 from search.study.standing import standing
-from search.study.trials import is_paused, known_result
+from search.study.trials import is_paused, known_result, value_of
 from spaces.base import Proposal, SearchSpace, can_resume, propose
 
 EPOCH_TOLERANCE = 0.1  # relative change of a trial's seconds an epoch below which the study keeps the old figure
@@ -120,6 +125,7 @@ class Ledger:
         self.checkpoints, self.emit, self.pauses, self.replicate = checkpoints, emit, pauses, replicate
         self.open: dict[int, OpenTrial] = {}  # by number; what a sudden end must put back
         self.resumable, self.keeps = can_resume(space), trains_on_images(space)
+        self.second = second_objective(study)  # which a trial's complete result needs beside its value
         self.losses: Counter[str] = Counter()  # jobs that were put back, by fingerprint of the candidate
 
     # ---- a job begins
@@ -190,6 +196,7 @@ class Ledger:
             epochs_done,
             read_from,
             folder,
+            measures_latency=self.second == "latency" and LATENCY not in trial.user_attrs,
         )
 
     def _recorded(self, trial: Trial, candidate: Proposal) -> TrialEnded | None:
@@ -199,6 +206,12 @@ class Ledger:
         trial.set_user_attr(SUMMARY, candidate.summary)
         trial.set_user_attr(FINGERPRINT, fingerprint(described))
         trial.set_user_attr(SEED, derive_seed(self.seed, "trial", trial.number))
+        if candidate.cost is None and self.second in ("parameters", "macs"):
+            raise StudyError(
+                f"--objective {self.second} needs candidates with a cost",
+                got=f"{type(candidate).__name__} without one",
+                remedy="Give them a cost (spaces.base.OwnCandidate.cost), or leave --objective out",
+            )
         broken = []
         limits = {PARAMETERS: self.plan.param_budget, MACS: self.plan.mac_budget}
         for (name, limit), value in zip(limits.items(), _cost(candidate), strict=True):
@@ -219,10 +232,13 @@ class Ledger:
         if known is None:
             return None
         trial.set_user_attr(REPEAT_OF, known.number)
+        for key in (LATENCY, BATCH_LATENCY):
+            if key in known.user_attrs:
+                trial.set_user_attr(key, known.user_attrs[key])
         for epoch, reported in sorted(known.intermediate_values.items()):
-            trial.report(reported, epoch)
+            self._store(trial, reported, epoch)
         complete = known.state is TrialState.COMPLETE
-        state, value = (TrialState.COMPLETE if complete else TrialState.PRUNED), (known.value if complete else None)
+        state, value = (TrialState.COMPLETE if complete else TrialState.PRUNED), (value_of(known) if complete else None)
         return self._end(trial, state, TrialOutcome.REPEATED, f"repeats trial {known.number}", value)
 
     # ---- an epoch is done
@@ -251,7 +267,10 @@ class Ledger:
             reason = f"diverged: the value after epoch {result.epoch} is {result.value}"
             self._end(opened.trial, TrialState.PRUNED, TrialOutcome.PRUNED, reason)
             return Verdict.STOP
-        opened.trial.report(result.value, result.epoch)
+        if result.latency:
+            opened.trial.set_user_attr(LATENCY, round(result.latency.image_ms, 4))
+            opened.trial.set_user_attr(BATCH_LATENCY, round(result.latency.batch_ms, 3))
+        self._store(opened.trial, result.value, result.epoch)
         opened.value, opened.epoch = result.value, result.epoch
         self.emit(EpochDone(job.number, result.epoch, result.value, result.seconds, result.details))
         self._time(opened, result)
@@ -260,6 +279,13 @@ class Ledger:
             return Verdict.SAVE if self.keeps and self._is_kept(job.number) else Verdict.STOP
         pauses = self.pauses or BASELINE in opened.trial.user_attrs
         return self._paused(opened, job, ends) if pauses else self._pruned(opened, job, ends)
+
+    def _store(self, trial: Trial, value: float, epoch: int) -> None:
+        """Stores the value of an epoch."""
+        if self.second is None:
+            trial.report(value, epoch)
+        else:
+            report_value(trial, value, epoch)
 
     def _is_kept(self, number: int) -> bool:
         """Whether the weights of a complete trial are kept, as matters stand."""
@@ -287,7 +313,7 @@ class Ledger:
         return Verdict.SAVE if opened.pausing else Verdict.TRAIN_ON
 
     def _pruned(self, opened: OpenTrial, job: TrialJob, ends: str) -> Verdict:
-        if opened.trial.should_prune():
+        if self.second is None and opened.trial.should_prune():
             reason = f"not among the best at {format_epochs(opened.epoch)}"
         elif ends or opened.epoch >= job.end:
             reason = ends or "epoch budget spent"
@@ -313,7 +339,7 @@ class Ledger:
         refresh(self.study)
         stored = self.study.trials[number]
         reason = f"another call ended it: {record(stored).reason}"
-        return self._told(TrialEnded(number, TrialOutcome.PRUNED, stored.value, stored.last_step or 0, reason))
+        return self._told(TrialEnded(number, TrialOutcome.PRUNED, value_of(stored), stored.last_step or 0, reason))
 
     def _outcome(self, opened: OpenTrial, end: JobEnd) -> TrialEnded:
         trial, reason = opened.trial, end.reason
@@ -368,8 +394,10 @@ class Ledger:
         trial.set_user_attr(REASON, reason)
         if SEED in trial.user_attrs:
             remove_checkpoints(self.checkpoints, trial.user_attrs[SEED])  # nobody will resume it
-        told = self.study.tell(trial.number, value, state=state)
-        return self._told(TrialEnded(trial.number, outcome, told.value, told.last_step or 0, reason))
+        second = second_of(trial, self.second)
+        values = value if value is None or second is None else [value, second]
+        told = self.study.tell(trial.number, values, state=state)
+        return self._told(TrialEnded(trial.number, outcome, value_of(told), told.last_step or 0, reason))
 
     def _told(self, ended: TrialEnded) -> TrialEnded:
         if ended.number in self.open:

@@ -17,6 +17,8 @@ from search.engine.sources import Evidence, Source, evidence, shares
 from search.engine.views import Views
 from search.planning.plan import Plan
 from search.study.attributes import PROPOSED_BY
+from search.study.objectives import second_objective
+from search.study.trials import maximizes
 from spaces.base import Prior
 
 
@@ -40,7 +42,7 @@ class Mixture:
         """The source of the next proposal, and the sampler that draws from it.
 
         Args:
-            study: tells the direction.
+            study: tells the objectives.
             before: the study's trials before this one.
             seed: of this proposal.
         """
@@ -50,8 +52,8 @@ class Mixture:
         return source, self._sampler(source, found, before, seed)
 
     def _evidence(self, study: optuna.Study, before: list[FrozenTrial]) -> Evidence:
-        maximize = study.direction is optuna.study.StudyDirection.MAXIMIZE
-        seen = [facts.view for facts in Views(self.plan, maximize=maximize, timed=False).look(before).counting]
+        views = Views(self.plan, maximize=maximizes(study), timed=False, second=second_objective(study))
+        seen = [facts.view for facts in views.look(before).counting]
         source_of = {t.number: t.user_attrs[PROPOSED_BY] for t in before if PROPOSED_BY in t.user_attrs}
         return evidence(seen, self.plan.rungs, self.plan.eta, source_of)
 
@@ -63,8 +65,8 @@ class Mixture:
         around_prior = self.around_prior(seed)
         if source is Source.PRIOR:
             return around_prior
-        assert found.incumbent is not None
-        best = next(t for t in before if t.number == found.incumbent).params
+        incumbent = random.Random(derive_seed(seed, "front")).choice(found.incumbents)
+        best = next(t for t in before if t.number == incumbent).params
         generator = random.Random(derive_seed(seed, "incumbent"))
         return Around({**self.added, **best}, mutations(best, generator), generator, around_prior)
 

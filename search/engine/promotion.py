@@ -24,6 +24,9 @@ An example: rungs at 1, 2 and 4 epochs, eta = 2, and a first round of 3 full tri
 Where some trials' epochs cost more than others', rounds still count epochs; the cost decides what can be afforded at
 all. A worker that could only wait for others' values begins the next round.
 
+With two objectives, such as accuracy and parameters, the best are the first in the order of `search.study.fronts`: by
+non-dominated rank, as in MO-ASHA (arXiv 2106.12639), and of one rank by what they add to its hypervolume.
+
 `benchmarks/search_quality.py` measures its choices beside random search, TPE and Hyperband.
 
 The policy holds no state: it decides from the trials alone.
@@ -33,11 +36,14 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import accumulate, pairwise
 from typing import Protocol
+
+from search.study import fronts
+from search.study.fronts import Point
 
 FIRST_ROUND = 3  # full trials' worth of training
 
@@ -67,6 +73,15 @@ class TrialView:
     """Value reported at each rung, negated where larger is better."""
     cost: float | None = 1.0
     """Of an epoch, in the policy's unit, such as seconds; None is not known, and counts as a mean trial's."""
+    second: float | None = None
+    """The second objective, smaller being better; None where there is one objective, and before it is known."""
+
+
+def best_first(trials: Iterable[TrialView], rung: int) -> list[TrialView]:
+    """The trials that have a value at a rung, best first: by value or, with two objectives, as `fronts` orders them."""
+    valued = sorted((t for t in trials if rung in t.losses), key=lambda t: (t.losses[rung], t.number))
+    points = [Point(t.second, -t.losses[rung]) for t in valued if t.second is not None]
+    return [valued[index] for index in fronts.best_first(points)] if len(points) == len(valued) else valued
 
 
 @dataclass(frozen=True)
@@ -198,6 +213,8 @@ class _State:
         self.mean_cost, self.cost_left = mean_cost, epochs_left * mean_cost
         self.epochs = sum(t.epochs for t in trials)  # of running trials, to their pause
         self.running = [0] * len(self.rungs)
+        self.two_objectives = any(t.second is not None for t in trials)
+        self.trials = trials
         self.below: list[TrialView] = []  # paused by a deadline before the first rung
         self.waiting: list[list[TrialView]] = [[] for _ in self.rungs]  # paused, in no order: see `pool`
         self.sorted: dict[int, list[TrialView]] = {}
@@ -215,10 +232,14 @@ class _State:
         self.below.sort(key=lambda t: t.number)
 
     def pool(self, level: int) -> list[TrialView]:
-        """Trials that are paused at a rung, best first."""
+        """Trials that are paused at a rung, best first.
+
+        With two objectives, what a trial adds to a front depends on the others, those that were promoted included.
+        """
         if level not in self.sorted:
-            rung = self.rungs[level]
-            self.sorted[level] = sorted(self.waiting[level], key=lambda t: (t.losses.get(rung, math.inf), t.number))
+            compared = self.trials if self.two_objectives else self.waiting[level]
+            place = {t.number: place for place, t in enumerate(best_first(compared, self.rungs[level]))}
+            self.sorted[level] = sorted(self.waiting[level], key=lambda t: (place.get(t.number, math.inf), t.number))
         return self.sorted[level]
 
     def wanted(self, level: int, started: int) -> int:

@@ -28,7 +28,7 @@ def check_space(study: optuna.Study, space: SearchSpace) -> None:
     Raises:
         StudyError: names what differs.
     """
-    began = study.direction.name.lower()
+    began = study.directions[0].name.lower()
     if began != space.direction:
         raise _edited(study, f"direction {space.direction!r}, which was {began!r}")
     proposed = [t for t in last_ones(study.get_trials(deepcopy=False)) if CANDIDATE in t.user_attrs]

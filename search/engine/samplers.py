@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import copy
 import random
 import warnings
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
 
 from cifar.runtime.seeds import derive_seed
 from search.engine.mixture import Mixture
+from search.engine.sampler_view import AsOrdered, AsReached
 from search.planning.plan import Plan
 from search.settings import SearchSettings
 from search.study.attributes import PROPOSED_BY, REPEAT_OF
-from search.study.cached_storage import ForwardingStorage
+from search.study.objectives import second_objective
 from search.study.optuna_internals import set_attribute, storage_of, was_queued
 from search.study.study import seed_of
-from search.study.trials import distinct, is_paused
+from search.study.trials import maximizes
 from spaces.base import Prior
 
 SEQUENCES = ("qmc",)  # samplers whose proposals follow from one seed and the number of the trial
@@ -57,6 +58,7 @@ def use_sampler(
         same_seed=settings.sampler in SEQUENCES,
         wary=pauses and learns,
         rungs=plan.rungs if pauses else (),
+        ladder=plan.rungs,
         mixture=Mixture(prior, plan, make, added or {}) if prior and learns else None,
     )
 
@@ -74,6 +76,7 @@ class FreshSampler(BaseSampler):
         wary: without a mixture, whether to propose at random after a proposal that repeated an earlier one, and
             `RANDOM_SHARE` of the time besides.
         rungs: epochs at which trials pause; those that have not ended are shown as pruned at the last one.
+        ladder: epochs at which the trials of a study of two objectives are put in order, whether or not they pause.
         mixture: proposes around a prior and the incumbent too.
     """
 
@@ -85,10 +88,11 @@ class FreshSampler(BaseSampler):
         same_seed: bool = False,
         wary: bool = False,
         rungs: Sequence[int] = (),
+        ladder: Sequence[int] = (),
         mixture: Mixture | None = None,
     ) -> None:
         self.make, self.seed, self.same_seed, self.wary = make, seed, same_seed, wary
-        self.rungs, self.mixture = rungs, mixture
+        self.rungs, self.ladder, self.mixture = rungs, ladder, mixture
         self.shown: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}
         self.number, self.inner = -1, make(seed)  # the trial that is being proposed, and its sampler
         self.seen: optuna.Study | None = None
@@ -113,8 +117,13 @@ class FreshSampler(BaseSampler):
         """The sampler of this trial and what it sees of the study, both made once a trial."""
         if trial.number != self.number or self.seen is None:
             self.number, self.inner = trial.number, self._sampler(study, trial)
-            self.seen = optuna.Study(study.study_name, _AsReached(storage_of(study), self.rungs, self.shown))
+            self.seen = optuna.Study(study.study_name, self._view(study))
         return self.inner, self.seen
+
+    def _view(self, study: optuna.Study) -> BaseStorage:
+        """The study's storage as a sampler is to see it."""
+        view, second = AsReached(storage_of(study), self.rungs, self.shown), second_objective(study)
+        return view if second is None else AsOrdered(view, self.ladder, second, maximize=maximizes(study))
 
     def _sampler(self, study: optuna.Study, trial: FrozenTrial) -> BaseSampler:
         """The sampler of this trial; the study notes where a proposal of the mixture comes from."""
@@ -129,48 +138,6 @@ class FreshSampler(BaseSampler):
         source, sampler = self.mixture.choose(study, before, seed)
         set_attribute(study, trial, PROPOSED_BY, source.value)
         return sampler
-
-
-class _AsReached(ForwardingStorage):
-    """Shows trials with a value at a rung as pruned there; hides repeats, and closed trials that others resume.
-
-    TPE ranks pruned trials by the last epoch that they reported, and trials of one epoch by its value.
-    """
-
-    def __init__(
-        self,
-        backend: optuna.storages.BaseStorage,
-        rungs: Sequence[int],
-        shown: dict[int, tuple[FrozenTrial, FrozenTrial]],
-    ) -> None:
-        super().__init__(backend)
-        self.rungs = rungs
-        self.shown = shown  # by number: the stored trial and how it was shown, which holds while it is the same
-
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
-    ) -> list[FrozenTrial]:
-        trials = [self._show(t) for t in distinct(self.backend.get_all_trials(study_id, deepcopy=False))]
-        trials = [t for t in trials if states is None or t.state in states]
-        return copy.deepcopy(trials) if deepcopy else trials
-
-    def _show(self, trial: FrozenTrial) -> FrozenTrial:
-        if trial.state is not TrialState.RUNNING and not is_paused(trial):
-            return trial
-        known = self.shown.get(trial.number)
-        if known is None or known[0] is not trial:
-            self.shown[trial.number] = known = (trial, self._as_pruned(trial))
-        return known[1]
-
-    def _as_pruned(self, trial: FrozenTrial) -> FrozenTrial:
-        """The trial as if it had been pruned at the last rung that it reached; as it is where it reached none."""
-        values = {rung: trial.intermediate_values[rung] for rung in self.rungs if rung in trial.intermediate_values}
-        if not values:
-            return trial
-        changed = copy.copy(trial)
-        changed.state, changed.value = TrialState.PRUNED, values[max(values)]
-        changed.intermediate_values = values
-        return changed
 
 
 def make_sampler(name: str, seed: int, startup_trials: int) -> BaseSampler:

@@ -17,6 +17,8 @@ from search.engine.promotion import Decision, Done, Policy, Promote, Promotion, 
 from search.engine.views import Seen, Views
 from search.planning.plan import Plan
 from search.settings import StudyError
+from search.study.objectives import second_objective
+from search.study.trials import maximizes
 
 MOST_FAILURES = 3  # of one kind in a row: the cause is not the candidate
 FEWEST_TOLD = 10  # trials that fail before their share of all is looked at
@@ -69,8 +71,8 @@ class Scheduler:
         self.epoch_seconds = epoch_seconds
         self.policy: Policy = Promotion(plan.rungs, plan.eta)
         self.timed = limits.deadline is not None and limits.max_epochs is None  # a limit of epochs counts all alike
-        maximize = study.direction is optuna.study.StudyDirection.MAXIMIZE
-        self.views = Views(plan, maximize=maximize, timed=self.timed)
+        second = second_objective(study)
+        self.views = Views(plan, maximize=maximizes(study), timed=self.timed, second=second)
         self.spent = 0  # epochs that this call has trained
         self.running: dict[int, tuple[int, int]] = {}  # epochs at which each of its jobs began and will end, by number
         self.endings: list[TrialEnded] = []

@@ -23,7 +23,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from search.engine.promotion import Status, TrialView
+from search.engine.promotion import Status, TrialView, best_first
+from search.study.fronts import Point, non_dominated
 
 CAUTION = 1.0
 """Successes that every source is credited with, in eta tries: its share begins as if chance had spoken once."""
@@ -50,8 +51,9 @@ class Evidence:
     """Reduction factor: one in eta is among the best."""
     valued: int
     """Trials with a value at the first rung."""
-    incumbent: int | None
-    """Number of the best trial at the highest rung where eta or more have a value; None where there is none."""
+    incumbents: tuple[int, ...]
+    """Number of the best trial at the highest rung where eta or more have a value; with two objectives, of all trials
+    of the front there; none without such a rung."""
     tried: Counter[str]
     """Values of each source's trials, over all rungs that count."""
     good: Counter[str]
@@ -73,17 +75,25 @@ def evidence(trials: Sequence[TrialView], rungs: Sequence[int], eta: int, source
     """
     tried: Counter[str] = Counter()
     good: Counter[str] = Counter()
-    incumbent = None
+    incumbents: tuple[int, ...] = ()
     for rung in rungs:
-        ordered = sorted((t for t in trials if rung in t.losses), key=lambda t: (t.losses[rung], t.number))
+        ordered = best_first(trials, rung)
         if len(ordered) < eta:
             break
-        incumbent = ordered[0].number
+        incumbents = _front(ordered, rung)
         tried.update(source_of.get(t.number, "") for t in ordered)
         good.update(source_of.get(t.number, "") for t in ordered[: len(ordered) // eta])
     lost = (t for t in trials if t.status is Status.ENDED and rungs[0] not in t.losses)  # diverged
     tried.update(source_of.get(t.number, "") for t in lost)
-    return Evidence(eta, sum(rungs[0] in t.losses for t in trials), incumbent, tried, good)
+    return Evidence(eta, sum(rungs[0] in t.losses for t in trials), incumbents, tried, good)
+
+
+def _front(ordered: Sequence[TrialView], rung: int) -> tuple[int, ...]:
+    """Numbers of the trials that none dominates; with one objective, of the first."""
+    points = [Point(t.second, -t.losses[rung]) for t in ordered if t.second is not None]
+    if len(points) < len(ordered):
+        return (ordered[0].number,)
+    return tuple(ordered[index].number for index in non_dominated(points))
 
 
 def chance_share(rungs: int, eta: int) -> float:
@@ -100,7 +110,7 @@ def shares(found: Evidence, rungs: int, *, enough: int) -> dict[Source, float]:
         enough: trials with a value from which on the incumbent means something and the model can learn.
     """
     informed = [Source.PRIOR]
-    if found.valued >= enough and found.incumbent is not None:
+    if found.valued >= enough and found.incumbents:
         informed += [Source.INCUMBENT, Source.MODEL]
     chance = chance_share(rungs, found.eta)
     weights = {source: (1 - chance) / len(informed) * found.lift(source) for source in informed}

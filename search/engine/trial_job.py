@@ -19,9 +19,11 @@ from typing import Any
 import torch
 from optuna.trial import FixedTrial
 
+from cifar.candidate import Candidate
 from cifar.data.prepare import PreparedData
 from cifar.data.splits import TrainingSplit, load_training_split
 from cifar.errors import CheckpointError, Diverged, UserError
+from cifar.latency import Latency, measure_latency
 from cifar.runtime.device import Device, choose_device
 from cifar.runtime.seeds import use_deterministic_algorithms
 from search.planning.plan import Plan
@@ -56,6 +58,8 @@ class TrialJob:
     """Checkpoint to resume from; None where there is nothing to read."""
     write_to: Path
     """Folder that the checkpoint goes to when the trial pauses."""
+    measures_latency: bool = False
+    """Whether the latency of the candidate's network is measured before the first epoch."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ class EpochResult:
     """More figures of the epoch, such as train_loss."""
     note: str = ""
     """What people should know before this epoch's value, such as that a checkpoint was damaged."""
+    latency: Latency | None = None
+    """The latency of the network, in the first result of a job that measures it."""
 
 
 class Verdict(Enum):
@@ -204,12 +210,14 @@ class JobRunner:
 
     def _train(self, job: TrialJob) -> JobMessages:
         candidate = candidate_of(self.space, job.parameters, job.attributes, job.number)
+        latency = self._latency(candidate) if job.measures_latency else None
         started = time.perf_counter()
         reports, note = self._reports(candidate, job)
         for report in reports:
             seconds = time.perf_counter() - started
-            verdict = yield EpochResult(job.number, report.epoch, report.value, seconds, dict(report.details), note)
-            note = ""
+            details = dict(report.details)
+            verdict = yield EpochResult(job.number, report.epoch, report.value, seconds, details, note, latency)
+            note, latency = "", None
             if verdict is Verdict.SAVE:
                 if report.save is not None:
                     report.save(checkpoint_of(job.write_to, job.seed, report.epoch))
@@ -220,6 +228,11 @@ class JobRunner:
                 return
             started = time.perf_counter()
         yield JobEnd(job.number, JobEndKind.TRAINED)
+
+    def _latency(self, candidate: Proposal) -> Latency:
+        """How long the candidate's network takes to answer where it trains."""
+        assert isinstance(candidate, Candidate)  # of every space whose latency may be an objective
+        return measure_latency(candidate.network, self.device)
 
     def _reports(self, candidate: Proposal, job: TrialJob) -> tuple[Iterator[EpochReport], str]:
         """What training reports; from the start, with a note that says so, where the checkpoint cannot be read."""

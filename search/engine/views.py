@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.engine.promotion import Status, TrialView
 from search.planning.plan import Plan
 from search.study.attributes import BASELINE, CONTINUES, EPOCH_SECONDS, REPEAT_OF
+from search.study.objectives import second_of
 from search.study.trials import epochs_of, is_feasible, is_paused
 
 STATES = (TrialState.RUNNING, TrialState.PRUNED, TrialState.COMPLETE)
@@ -67,10 +68,11 @@ class Views:
         plan: the study's plan.
         maximize: whether larger values are better.
         timed: whether an epoch costs as many seconds as it takes; otherwise all epochs cost the same, 1.
+        second: the second objective as `--objective` names it; None where there is one objective.
     """
 
-    def __init__(self, plan: Plan, *, maximize: bool, timed: bool) -> None:
-        self.rungs, self.maximize, self.timed = plan.rungs, maximize, timed
+    def __init__(self, plan: Plan, *, maximize: bool, timed: bool, second: str | None = None) -> None:
+        self.rungs, self.maximize, self.timed, self.second = plan.rungs, maximize, timed, second
         self.trials: list[FrozenTrial] = []
         self.facts: list[Facts | None] = []  # of each trial; None of one that does not count
         self.continued: set[int] = set()  # numbers of closed trials that others resume
@@ -108,7 +110,8 @@ class Views:
         running = Status.RUNNING if trial.state is TrialState.RUNNING else Status.ENDED
         status, epochs = Status.PAUSED if is_paused(trial) else running, epochs_of(trial, self.rungs[0])
         seconds = held.get(EPOCH_SECONDS)
-        view = TrialView(trial.number, status, epochs, self._losses(trial, epochs), seconds if self.timed else 1.0)
+        losses, cost = self._losses(trial, epochs), seconds if self.timed else 1.0
+        view = TrialView(trial.number, status, epochs, losses, cost, second_of(trial, self.second))
         return Facts(view, BASELINE in held, trial.last_step or 0, seconds)
 
     def _losses(self, trial: FrozenTrial, epochs: int) -> dict[int, float]:

@@ -126,7 +126,7 @@ def choose(
 
     Args:
         recipe: a built-in recipe or a TOML file; None takes trials.
-        trial: best, a trial's number, or top-K.
+        trial: best, a trial's number, top-K, or front.
         study: name of the study.
         storage: Optuna storage of the study; None is its own database.
         space: the space that defines the study's own network classes, if it has one.

@@ -23,6 +23,8 @@ SOURCE = "data_source"
 """Where the data set came from, as `--data` named it."""
 SPLIT = "split"
 """Share of each class that is for training, of a source that is not split into training and test images; else None."""
+OBJECTIVES = "objectives"
+"""Both objectives of a study of two, as `--objective` named them; a study of one has no such key."""
 PRIOR = "prior"
 """Where the study's prior comes from: `name` as `--prior` has it and, of another study's best trial, what it held."""
 MAC_BUDGET_PROPOSED = "mac_budget_proposed"
@@ -52,6 +54,10 @@ PARAMETERS = "parameters"
 """The network's parameters."""
 MACS = "macs"
 """The network's multiply-accumulates an image."""
+LATENCY = "latency_ms"
+"""Milliseconds in which the untrained network answers one image, where that is an objective."""
+BATCH_LATENCY = "latency_128_ms"
+"""Milliseconds in which it answers a batch of 128, measured beside it."""
 RECIPE = "recipe"
 """Name of the recipe that a warm start stands for; spaces read it."""
 WARM_START = "warm_start"
@@ -81,7 +87,7 @@ FINALIST = "finalist"
 
 _WRITTEN = frozenset(
     {CANDIDATE, SUMMARY, FINGERPRINT, SEED, PARAMETERS, MACS, WORKER, PAUSED, LAST_JOB, EPOCH_SECONDS}
-    | {PROPOSED_BY, REASON, CONTINUES, REPEAT_OF, RETRY_OF}
+    | {LATENCY, BATCH_LATENCY, PROPOSED_BY, REASON, CONTINUES, REPEAT_OF, RETRY_OF}
 )
 
 
@@ -106,6 +112,10 @@ class TrialRecord:
     """Parameters of the network; None where the candidate has no cost."""
     macs: int | None
     """Multiply-accumulates an image; None where the candidate has no cost."""
+    latency: float | None
+    """Milliseconds for one image; None where it was not measured."""
+    batch_latency: float | None
+    """Milliseconds for a batch of 128; None likewise."""
     paused: int
     """Epochs in the checkpoint of a paused trial; 0 while the trial runs."""
     start: int
@@ -137,6 +147,8 @@ def record(trial: FrozenTrial) -> TrialRecord:
         seed=held.get(SEED),
         parameters=held.get(PARAMETERS),
         macs=held.get(MACS),
+        latency=held.get(LATENCY),
+        batch_latency=held.get(BATCH_LATENCY),
         paused=int(held.get(PAUSED) or 0),
         start=int(start),
         end=None if end is None else int(end),

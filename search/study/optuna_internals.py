@@ -25,6 +25,7 @@ __all__ = [
     "id_of_trial",
     "journal_of",
     "live_trial",
+    "report_value",
     "set_attribute",
     "storage_of",
     "was_queued",
@@ -72,6 +73,11 @@ def live_trial(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
     """A stored, running trial as one that can report; its sampler proposes nothing, since its parameters are known."""
     plain = optuna.Study(study.study_name, study._storage, sampler=optuna.samplers.RandomSampler())
     return optuna.Trial(plain, trial._trial_id)
+
+
+def report_value(trial: optuna.Trial, value: float, step: int) -> None:
+    """Reports a value, which Optuna 5 refuses where a study has two objectives; what stores it has no objection."""
+    trial.study._storage.set_trial_intermediate_value(trial._trial_id, step, value)
 
 
 def set_attribute(study: optuna.Study, trial: FrozenTrial, key: str, value: Any) -> None:

@@ -13,14 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import optuna
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from cifar.stats.intervals import difference_interval
 from search.settings import StudyError
 from search.study.attributes import BASELINE, CANDIDATE
+from search.study.objectives import front_trials, second_objective
 from search.study.study import stored_plan
-from search.study.trials import ranked
+from search.study.trials import maximizes, ranked, value_of
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def standing(study: optuna.Study) -> Standing | None:
     if not trials:
         return None
     leader, complete = trials[0], [t for t in trials if t.state is TrialState.COMPLETE]
-    maximize, images = study.direction is StudyDirection.MAXIMIZE, stored_plan(study).val_limit
+    maximize, images = maximizes(study), stored_plan(study).val_limit
 
     def lead_over(other: FrozenTrial) -> Lead:
         sign = 1.0 if maximize else -1.0
@@ -100,16 +100,19 @@ def _interval(first: float, second: float, images: int) -> tuple[float, float] |
 
 
 def _value(trial: FrozenTrial) -> float:
-    assert trial.value is not None  # of every complete trial
-    return trial.value
+    value = value_of(trial)
+    assert value is not None  # of every trial that is ranked
+    return value
 
 
 def choose_trials(study: optuna.Study, wanted: str) -> list[FrozenTrial]:
-    """The trials that `best`, a number or `top-K` names; `top-K` goes by value alone.
+    """The trials that `best`, a number, `top-K` or `front` names; `top-K` goes by value alone.
 
     Raises:
         StudyError: not one of these forms, no such trial, or none with a value yet.
     """
+    if wanted == "front":
+        return _front(study)
     if wanted.isdecimal():
         begun = [t for t in study.get_trials(deepcopy=False) if CANDIDATE in t.user_attrs]
         found = [t for t in begun if t.number == int(wanted)]
@@ -120,7 +123,7 @@ def choose_trials(study: optuna.Study, wanted: str) -> list[FrozenTrial]:
         return found
     kind, _, number = wanted.partition("-")
     if wanted != "best" and not (kind == "top" and number.isdecimal() and int(number) >= 1):
-        raise StudyError("--trial is best, a trial's number, or top-K", got=repr(wanted), remedy="Use best")
+        raise StudyError("--trial is best, a trial's number, top-K, or front", got=repr(wanted), remedy="Use best")
     trials = ranked(study)
     if not trials:
         raise StudyError("the study must have a trial with a value", got="none yet", remedy="Run search.run longer")
@@ -129,3 +132,14 @@ def choose_trials(study: optuna.Study, wanted: str) -> list[FrozenTrial]:
     stands = standing(study)
     assert stands is not None  # of every study that has a value
     return [stands.best]
+
+
+def _front(study: optuna.Study) -> list[FrozenTrial]:
+    """The complete trials that none dominates, those of the best value first."""
+    if second_objective(study) is None:
+        only = "one that was searched for accuracy alone"
+        raise StudyError("--trial front needs a study of two objectives", got=only, remedy="Use best or top-K")
+    front = [row.trial for row in front_trials(study) if row.on_front]
+    if not front:
+        raise StudyError("the front needs a complete trial", got="none yet", remedy="Run search.run longer")
+    return front

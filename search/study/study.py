@@ -24,6 +24,7 @@ from search.study.attributes import (
     DATA,
     IDENTITY,
     MAC_BUDGET_PROPOSED,
+    OBJECTIVES,
     PLAN,
     SEED,
     SOURCE,
@@ -33,8 +34,9 @@ from search.study.attributes import (
 )
 from search.study.exclusion import exclusive
 from search.study.folder import new_identity
+from search.study.objectives import NAMES, check_objectives
 from search.study.storage import DATABASE, exists, open_storage, shown_url
-from search.study.trials import last_ones, reached
+from search.study.trials import last_ones, reached, value_of
 
 
 def find_study(settings: SearchSettings) -> optuna.Study | None:
@@ -133,17 +135,26 @@ def create_study(
     A study whose creation was cut off is completed. The plan comes last: a study that holds one is whole.
 
     Raises:
-        StudyError: there is a study of this name with another direction, which `search.run` did not make.
+        StudyError: there is a study of this name with another direction, which `search.run` did not make, or of
+            other objectives.
     """
+    second = settings.objective[1:]
+    directions: list[Literal["maximize", "minimize"]] = [direction]
+    directions += ["minimize"] * len(second)
     study = optuna.create_study(
-        study_name=settings.study_name, storage=open_storage(settings), direction=direction, load_if_exists=True
+        study_name=settings.study_name, storage=open_storage(settings), directions=directions, load_if_exists=True
     )
-    if study.direction.name.lower() != direction:
+    if PLAN in study.user_attrs:
+        check_objectives(study, settings)
+    if [held.name.lower() for held in study.directions] != directions:
         raise _foreign(study)
     with exclusive(study), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if PLAN not in study.user_attrs:
-            study.set_metric_names(["validation accuracy" if fingerprint else "objective"])
+            names = ["validation accuracy" if fingerprint else "objective", *(NAMES[name] for name in second)]
+            study.set_metric_names(names)
+            if second:
+                study.set_user_attr(OBJECTIVES, list(settings.objective))
             for key, value in (
                 (IDENTITY, new_identity()),
                 (SPACE, settings.space),
@@ -164,6 +175,7 @@ def check_continues(study: optuna.Study, settings: SearchSettings, fingerprint: 
     Raises:
         StudyError: names the setting, both values and the remedy.
     """
+    check_objectives(study, settings)
     plan = stored_plan(study)
     held: dict[str, Any] = {"space": study.user_attrs.get(SPACE), "seed": seed_of(study, settings), **asdict(plan)}
     asked = {"space": settings.space, "mac_budget": settings.mac_budget or None}
@@ -199,11 +211,10 @@ def write_trials_csv(study: optuna.Study, settings: SearchSettings) -> None:
     A trial that was closed while paused, or failed, and goes on as another one is in that one's row.
     """
     table: pd.DataFrame = study.trials_dataframe(
-        attrs=("number", "state", "value", "datetime_start", "duration", "user_attrs", "params")
+        attrs=("number", "state", "datetime_start", "duration", "user_attrs", "params")
     )
-    table = table.rename(
-        columns=lambda name: "value" if name.startswith("value_") else name.removeprefix("user_attrs_")
-    )
+    table = table.rename(columns=lambda name: name.removeprefix("user_attrs_"))
+    table.insert(min(2, table.shape[1]), "value", [value_of(t) for t in study.get_trials(deepcopy=False)])
     if CANDIDATE in table:
         table[CANDIDATE] = table[CANDIDATE].map(lambda value: json.dumps(value) if isinstance(value, dict) else value)
     table["epochs"] = [reached(t) for t in study.get_trials(deepcopy=False)]

@@ -5,9 +5,11 @@ Everything is in the trials' own attributes, so any process that opens the study
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.study.attributes import CONTINUES, EPOCH_SECONDS, FINGERPRINT, LAST_JOB, PAUSED, REPEAT_OF, RETRY_OF
@@ -73,14 +75,31 @@ def reached(trial: FrozenTrial) -> int:
     return trial.last_step or 0
 
 
+def value_of(trial: FrozenTrial) -> float | None:
+    """The value of a trial that has ended: the first objective, as it was reported last; None without one.
+
+    Optuna keeps it in the trial, but for trials stopped early in a study of two objectives.
+    """
+    if trial.values:
+        return float(trial.values[0])
+    last = trial.last_step if trial.state is TrialState.PRUNED else None
+    value = math.nan if last is None else trial.intermediate_values[last]
+    return value if math.isfinite(value) else None
+
+
+def maximizes(study: optuna.Study) -> bool:
+    """Whether larger values of the first objective are better."""
+    return study.directions[0] is StudyDirection.MAXIMIZE
+
+
 def ranked(study: optuna.Study) -> list[FrozenTrial]:
     """Feasible trials with a value, best first: complete ones, then those that were stopped, the longest first.
 
     Values after different numbers of epochs do not compare, so a trial stopped early never precedes a complete one.
+    A second objective does not count.
     """
-    sign = -1 if study.direction is optuna.study.StudyDirection.MAXIMIZE else 1
+    sign = -1 if maximizes(study) else 1
     trials = [t for t in distinct(study.get_trials(deepcopy=False)) if t.state.is_finished()]
-    valued = [t for t in trials if t.value is not None and reached(t) and is_feasible(t)]
-    return sorted(
-        valued, key=lambda t: (t.state != TrialState.COMPLETE, -reached(t), sign * (t.value or 0.0), t.number)
-    )
+    valued = [(t, value) for t in trials if (value := value_of(t)) is not None and reached(t) and is_feasible(t)]
+    valued.sort(key=lambda pair: (pair[0].state != TrialState.COMPLETE, -reached(pair[0]), sign * pair[1]))
+    return [trial for trial, _ in valued]

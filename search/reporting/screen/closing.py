@@ -11,16 +11,18 @@ from cifar.text import without_password
 from search.engine.kept_models import model_folder
 from search.engine.outcomes import counts_of
 from search.format import format_epochs, format_percent, format_value
+from search.reporting.studies.objectives_section import front_line
 from search.reporting.studies.standing_section import level, verdict
 from search.reporting.studies.study_card import card_path
 from search.reporting.study_page.page import PAGE
 from search.retraining.final_evaluation import Outcome
 from search.settings import SearchSettings
 from search.study.attributes import record
+from search.study.objectives import front_trials, second_objective
 from search.study.standing import standing
 from search.study.storage import shown_url
 from search.study.study import stored_plan
-from search.study.trials import reached
+from search.study.trials import reached, value_of
 
 NO_VALUE = "no trial has a value yet: give it more time with the same command"
 
@@ -31,7 +33,7 @@ def best_line(study: optuna.Study, settings: SearchSettings) -> str:
     if stands is None:
         return NO_VALUE
     best, size = stands.best, record(stands.best).parameters
-    value = format_value(best.value, percent=plan.train_size > 0)
+    value = format_value(value_of(best), percent=plan.train_size > 0)
     part = "in the search, " if settings.retrain else ""
     parameters = "" if size is None else f", {size:,} parameters"
     return (
@@ -57,7 +59,7 @@ def closing_lines(study: optuna.Study, settings: SearchSettings, arguments: Sequ
     return [
         "",
         best_line(study, settings),
-        *(f"           {sentence}" for sentence in (verdict(stands), *level(stands))),
+        *(f"           {sentence}" for sentence in (verdict(stands), *level(stands), *_front(study))),
         f"trials     {counted}",
         f"files      {card_path(settings).parent / 'trials.csv'}, summary in {card_path(settings)}",
         f"page       {settings.folder / PAGE}, which opens in a browser",
@@ -65,6 +67,13 @@ def closing_lines(study: optuna.Study, settings: SearchSettings, arguments: Sequ
         f"look       python -m search.dashboard{option}   or: optuna-dashboard {shown_url(settings)}",
         *_next(settings, best.number, option, arguments),
     ]
+
+
+def _front(study: optuna.Study) -> Iterator[str]:
+    """The front of a study of two objectives."""
+    objective, trials = second_objective(study), front_trials(study)
+    if objective is not None and trials:
+        yield front_line(objective, trials, percent=stored_plan(study).train_size > 0)
 
 
 def _next(settings: SearchSettings, best: int, option: str, arguments: Sequence[str]) -> Iterator[str]:
@@ -86,5 +95,5 @@ def final_line(study: optuna.Study, outcome: Outcome) -> str:
     line = f"final      {outcome.record.title}, trained on all {outcome.record.train_images:,} images: {images}"
     if stands is None or stands.baseline is None:
         return line
-    value, epochs = format_value(stands.baseline.value, percent=True), reached(stands.baseline)
+    value, epochs = format_value(value_of(stands.baseline), percent=True), reached(stands.baseline)
     return f"{line}; the baseline had {value} of the validation images after {epochs} short epochs"

@@ -6,7 +6,8 @@ epoch     trial, epoch, value, seconds
 note      trial, text: such as that its checkpoint is damaged
 ended     trial, outcome, value, epoch, reason
 result    study, trials: how many by outcome, best: trial, value, epochs, parameters, macs, or null; test: accuracy of
-          the final training on the test images, or null, folder: where its files are, or null
+          the final training on the test images, or null, folder: where its files are, or null; in a study of two
+          objectives front: trial, value, second of each complete trial that none dominates
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from search.engine.events import EpochDone, Event, TrialNoted, TrialStarted
 from search.engine.outcomes import outcomes, word
 from search.retraining.final_evaluation import Outcome
 from search.study.attributes import record
+from search.study.objectives import front_trials, second_objective
 from search.study.standing import standing
-from search.study.trials import reached
+from search.study.trials import reached, value_of
 
 
 def message_line(text: str) -> str:
@@ -53,13 +55,30 @@ def result_line(study: optuna.Study, outcome: Outcome | None) -> str:
     best = None
     if stands is not None:
         trial, held = stands.best, record(stands.best)
-        best = {"trial": trial.number, "value": trial.value, "epochs": reached(trial)}
+        best = {"trial": trial.number, "value": value_of(trial), "epochs": reached(trial)}
         best |= {"parameters": held.parameters, "macs": held.macs}
     counted = Counter(word(found) for _, found in outcomes(study.get_trials(deepcopy=False)))
     test: dict[str, object] = {"test": None, "folder": None}
     if outcome is not None:
         test = {"test": outcome.test.accuracy, "folder": str(outcome.folder)}
-    return _line("result", {"study": study.study_name, "trials": dict(counted), "best": best, **test})
+    return _line(
+        "result",
+        {
+            "study": study.study_name,
+            "trials": dict(counted),
+            "best": best,
+            **test,
+            **_front(study),
+        },
+    )
+
+
+def _front(study: optuna.Study) -> dict[str, object]:
+    """The front of a study of two objectives; nothing in one of one."""
+    if second_objective(study) is None:
+        return {}
+    front = (row for row in front_trials(study) if row.on_front)
+    return {"front": [{"trial": row.trial.number, "value": row.value, "second": row.second} for row in front]}
 
 
 def _line(event: str, values: Mapping[str, object]) -> str:

@@ -6,36 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import optuna
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.study.attributes import record
-from search.study.trials import distinct, is_feasible
+from search.study.attributes import LATENCY, record
+from search.study.fronts import Point, non_dominated
+from search.study.trials import distinct, is_feasible, maximizes, value_of
 from spaces.multi_limit import LIMIT
-
-
-@dataclass(frozen=True)
-class Point:
-    """A trial by what it costs and what it is worth."""
-
-    cost: float
-    """A cost such as the number of parameters; smaller is better."""
-    value: float
-    """A value such as the accuracy; larger is better."""
-
-    def dominates(self, other: Point) -> bool:
-        """Whether it is at least as good in both, and better in one."""
-        return self.cost <= other.cost and self.value >= other.value and self != other
-
-
-def non_dominated(points: Sequence[Point]) -> list[int]:
-    """Indices of the points that no other one dominates, cheapest first; of equal points, all."""
-    found: list[int] = []
-    for index in sorted(range(len(points)), key=lambda i: (points[i].cost, -points[i].value, i)):
-        best = points[found[-1]] if found else None  # of the cheaper ones, the last found has the largest value
-        if best is None or points[index].value > best.value or points[index] == best:
-            found.append(index)
-    return found
 
 
 @dataclass(frozen=True)
@@ -50,17 +26,21 @@ class CostedTrial:
     """Parameters of the network."""
     macs: int
     """Multiply-accumulates an image of the network."""
+    latency: float | None
+    """Milliseconds in which the network answers one image, where that is an objective."""
     limit: int | None
     """The parameter limit that the trial drew, where the study has several."""
     on_parameters_front: bool
     """Whether it is non-dominated by value and parameters."""
     on_macs_front: bool
     """Whether it is non-dominated by value and multiply-accumulates."""
+    on_latency_front: bool
+    """Whether it is non-dominated by value and latency."""
 
 
 def costed_trials(study: optuna.Study) -> list[CostedTrial]:
     """The complete feasible trials that have a cost, best first."""
-    sign = 1.0 if study.direction is StudyDirection.MAXIMIZE else -1.0
+    sign = 1.0 if maximizes(study) else -1.0
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     costed = [
         (trial, _value(trial), held.parameters, held.macs)
@@ -69,15 +49,20 @@ def costed_trials(study: optuna.Study) -> list[CostedTrial]:
     ]
     by_parameters = non_dominated([Point(parameters, sign * value) for _, value, parameters, _ in costed])
     by_macs = non_dominated([Point(macs, sign * value) for _, value, _, macs in costed])
+    latency = [trial.user_attrs.get(LATENCY) for trial, *_ in costed]
+    timed = [Point(ms, sign * row[1]) for ms, row in zip(latency, costed, strict=True) if ms is not None]
+    by_latency = non_dominated(timed) if len(timed) == len(costed) else []
     found = [
         CostedTrial(
             number=trial.number,
             value=value,
             parameters=parameters,
             macs=macs,
+            latency=latency[index],
             limit=trial.params.get(LIMIT),
             on_parameters_front=index in by_parameters,
             on_macs_front=index in by_macs,
+            on_latency_front=index in by_latency,
         )
         for index, (trial, value, parameters, macs) in enumerate(costed)
     ]
@@ -85,8 +70,9 @@ def costed_trials(study: optuna.Study) -> list[CostedTrial]:
 
 
 def _value(trial: FrozenTrial) -> float:
-    assert trial.value is not None
-    return trial.value
+    value = value_of(trial)
+    assert value is not None  # of every complete trial
+    return value
 
 
 def best_by_limit(trials: Sequence[CostedTrial], limits: Sequence[int]) -> list[tuple[int, CostedTrial | None]]:

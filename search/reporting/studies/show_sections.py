@@ -12,15 +12,17 @@ from search.engine.outcomes import counts_of, outcome_of, word
 from search.format import format_bytes, format_count, format_duration, format_epochs, format_value
 from search.planning.description import describe_rungs
 from search.planning.plan import Plan
+from search.reporting.studies.objectives_section import format_second, objectives_section
 from search.reporting.studies.standing_section import standing_section
 from search.reporting.studies.study_card import TOP
 from search.reporting.summary import summary_of
 from search.reporting.tables import Section, Table
 from search.settings import SearchSettings, StudyError
-from search.study.attributes import PROPOSED_BY, SOURCE, SPACE, record
+from search.study.attributes import PROPOSED_BY, SOURCE, SPACE, TrialRecord, record
+from search.study.objectives import describe_objectives, front_trials, second_objective
 from search.study.standing import standing
 from search.study.study import require_study, stored_plan, study_names
-from search.study.trials import ranked, reached
+from search.study.trials import ranked, reached, value_of
 
 
 def list_section(storage: str | None) -> Section:
@@ -39,7 +41,7 @@ def _study_row(name: str, storage: str | None) -> tuple[str, ...]:
     except StudyError:  # of another program, in the same storage
         return name, "not made by search.run", "", ""
     size = format_bytes(_size(settings.folder))
-    best = "" if stands is None else format_value(stands.best.value, plan.train_size > 0)
+    best = "" if stands is None else format_value(value_of(stands.best), plan.train_size > 0)
     return study.study_name, counts_of(study.get_trials(deepcopy=False)), best, size
 
 
@@ -54,6 +56,7 @@ def study_sections(study: optuna.Study) -> list[Section]:
     about = [
         f"space       {attributes[SPACE]}",
         f"data        {attributes.get(SOURCE) or 'none'}",
+        *describe_objectives(study),
         describe_rungs(plan),
     ]
     about.append(f"trials      {counts_of(study.get_trials(deepcopy=False))}")
@@ -62,11 +65,13 @@ def study_sections(study: optuna.Study) -> list[Section]:
         rows = tuple(_trial_row(trial, plan) for trial in ranked(study)[:TOP])
         table = Table(("trial", "state", "epochs", "value", "parameters", "candidate"), rows, words=(1, 5))
         sections += [Section("Best trials", (table,)), standing_section(stands)]
+    if (objective := second_objective(study)) is not None:
+        sections.append(objectives_section(objective, front_trials(study), plan.train_size > 0, TOP))
     return sections
 
 
 def _trial_row(trial: FrozenTrial, plan: Plan) -> tuple[str, ...]:
-    value, size = format_value(trial.value, plan.train_size > 0), format_count(record(trial).parameters, missing="")
+    value, size = format_value(value_of(trial), plan.train_size > 0), format_count(record(trial).parameters, missing="")
     state = word(outcome_of(trial))
     return str(trial.number), state, f"{reached(trial)}/{plan.max_epochs}", value, size, summary_of(trial)
 
@@ -84,6 +89,7 @@ def _trial_section(trial: FrozenTrial, percent: bool) -> Section:
         "candidate": summary_of(trial),
         "parameters": format_count(held.parameters, missing=""),
         "MACs": format_count(held.macs, missing=""),
+        "latency": _latency(held),
         "trained": format_epochs(reached(trial)),
         "an epoch": "" if held.epoch_seconds is None else format_duration(held.epoch_seconds),
         "proposed by": held.warm_start or str(trial.user_attrs.get(PROPOSED_BY, "")),
@@ -100,3 +106,11 @@ def _trial_section(trial: FrozenTrial, percent: bool) -> Section:
     parts += [Table(("epoch", "value"), values, words=())] if values else []
     parts += [Table(("setting", "chosen"), chosen, words=(0, 1))] if chosen else []
     return Section(f"Trial {trial.number}", tuple(parts))
+
+
+def _latency(held: TrialRecord) -> str:
+    """How long the network takes to answer; empty where that was not measured."""
+    if held.latency is None:
+        return ""
+    one, batch = (format_second(value, "latency", unit=True) for value in (held.latency, held.batch_latency))
+    return f"{one} for one image, {batch} for 128"

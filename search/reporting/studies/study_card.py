@@ -17,16 +17,18 @@ from search.engine.outcomes import counts_of, outcome_of, word
 from search.format import format_count, format_duration, format_limits, format_lr, format_value
 from search.planning.plan import Plan
 from search.reporting.candidate_words import parts, shape
+from search.reporting.studies.objectives_section import objectives_section
 from search.reporting.studies.pareto import best_by_limit, costed_trials
 from search.reporting.studies.pareto_sections import front_section, limits_section
 from search.reporting.studies.resource_usage import training_seconds
 from search.reporting.studies.standing_section import standing_section
 from search.reporting.tables import Section, Table, markdown
 from search.settings import SearchSettings
-from search.study.attributes import BASELINE, PRIOR, SEED, SOURCE, SPACE, record
+from search.study.attributes import BASELINE, OBJECTIVES, PRIOR, SEED, SOURCE, SPACE, record
+from search.study.objectives import front_trials, second_objective
 from search.study.standing import standing
 from search.study.storage import shown_url
-from search.study.trials import ranked, reached
+from search.study.trials import ranked, reached, value_of
 
 TOP = 10  # trials in the table
 
@@ -68,12 +70,19 @@ def study_facts(study: optuna.Study, plan: Plan) -> dict[str, str]:
         "space": str(attributes.get(SPACE, "unknown")),
         "data": _data(plan, attributes.get(SOURCE)),
         "limits": f"{_limit(plan)} parameters, {_number(plan.mac_budget)} multiply-accumulates an image",
+        **_objectives(study),
         "rungs": f"{', '.join(map(str, plan.rungs))} epochs, eta {plan.eta}",
         "seed": str(attributes.get(SEED, "unknown")),
         "prior": attributes.get(PRIOR, {}).get("name", "none"),
         "trials": counts_of(trials),
         "training time": f"about {format_duration(training_seconds(trials))}",
     }
+
+
+def _objectives(study: optuna.Study) -> dict[str, str]:
+    """Both objectives; nothing in a study of one."""
+    held = study.user_attrs.get(OBJECTIVES)
+    return {"objectives": " and ".join(held)} if held else {}
 
 
 def _best_section(study: optuna.Study, plan: Plan) -> Section:
@@ -85,9 +94,11 @@ def _best_section(study: optuna.Study, plan: Plan) -> Section:
 
 
 def _sections(study: optuna.Study, plan: Plan) -> list[Section]:
-    """The baseline; the best trial within each limit and the Pareto front, where the space has a cost."""
+    """The baseline; the front of two objectives; where the space has a cost, the best by limit and the Pareto front."""
     found, percent, stands = costed_trials(study), plan.train_size > 0, standing(study)
     sections: list[Section] = [standing_section(stands)] if stands else []
+    if (objective := second_objective(study)) is not None:
+        sections.append(objectives_section(objective, front_trials(study), percent, TOP))
     if plan.param_budgets:
         sections.append(limits_section(best_by_limit(found, plan.param_budgets), percent))
     if found:
@@ -107,7 +118,7 @@ def _row(trial: FrozenTrial, percent: bool) -> tuple[str, ...]:
         f"{trial.number}, the baseline" if BASELINE in trial.user_attrs else str(trial.number),
         word(outcome_of(trial)),
         str(reached(trial)),
-        format_value(trial.value, percent),
+        format_value(value_of(trial), percent),
         format_count(held.parameters, missing=""),
         format_count(held.macs, missing=""),
         *_described(held.candidate or {}),

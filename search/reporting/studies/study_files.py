@@ -12,6 +12,7 @@ from search.reporting.studies.resource_usage import ResourceUsage
 from search.reporting.studies.study_report import StudyReport
 from search.reporting.studies.study_sections import sections
 from search.reporting.tables import markdown, write_csv
+from search.study.objectives import FrontTrial
 
 Row = dict[str, object]
 
@@ -23,6 +24,8 @@ def write_study_report(folder: Path, report: StudyReport) -> list[Path]:
     tables = {"rung_agreement.csv": [_correlation_row(pair) for pair in pairs], "bill.csv": _usage_rows(report.usage)}
     if report.costed:
         tables["pareto.csv"] = [_costed_row(trial) for trial in report.costed]
+    if report.second is not None:
+        tables["front.csv"] = [_front_row(row, report.second) for row in report.front]
     tables["curves.csv"] = [
         {"trial": row.number, "epoch": epoch, "value": value, "fate": row.fate.value}
         for row in report.trials
@@ -90,4 +93,14 @@ def _costed_row(trial: CostedTrial) -> Row:
         "param_budget": trial.limit,
         "on_parameters_front": trial.on_parameters_front,
         "on_macs_front": trial.on_macs_front,
+    }
+
+
+def _front_row(row: FrontTrial, second: str) -> Row:
+    return {
+        "trial": row.trial.number,
+        "value": row.value,
+        second: row.second,
+        "on_front": row.on_front,
+        "is_knee": row.is_knee,
     }

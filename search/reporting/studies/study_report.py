@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.engine.outcomes import counts_of
@@ -24,10 +23,11 @@ from search.reporting.studies.resource_usage import ResourceUsage, resource_usag
 from search.reporting.studies.trial_rows import TrialRow, trial_rows
 from search.settings import StudyError
 from search.study.checkpoints import checkpoint_folder
+from search.study.objectives import FrontTrial, front_trials, second_objective
 from search.study.session_log import calls
 from search.study.standing import Standing, standing
 from search.study.study import stored_plan
-from search.study.trials import distinct, is_feasible
+from search.study.trials import distinct, is_feasible, maximizes
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,10 @@ class StudyReport:
     """Plan against actual."""
     costed: tuple[CostedTrial, ...]
     """Complete trials with their cost, best first; none where the space has no cost."""
+    second: str | None
+    """The second objective as `--objective` names it; None where there is one objective."""
+    front: tuple[FrontTrial, ...]
+    """Complete trials of a study of two objectives by both, the best first; none in a study of one."""
     best: tuple[tuple[int, CostedTrial | None], ...]
     """The best complete trial within each limit, where the study has several."""
     percent: bool
@@ -89,7 +93,7 @@ def study_report(study: optuna.Study, folder: Path) -> StudyReport:
         StudyError: not made by `search.run`.
     """
     plan, trials = stored_plan(study), study.get_trials(deepcopy=False)
-    maximize = study.direction is StudyDirection.MAXIMIZE
+    maximize = maximizes(study)
     values = rung_values(trials, plan, maximize=maximize)
     costed = costed_trials(study)
     return StudyReport(
@@ -101,6 +105,8 @@ def study_report(study: optuna.Study, folder: Path) -> StudyReport:
         counts=counts_of(trials),
         usage=resource_usage(trials, plan, calls(study), _bytes(checkpoint_folder(study, folder))),
         costed=tuple(costed),
+        second=second_objective(study),
+        front=tuple(front_trials(study)),
         best=tuple(best_by_limit(costed, plan.param_budgets)),
         percent=plan.train_size > 0,
         maximize=maximize,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from search.format import format_bytes, format_count, format_duration, format_epochs, format_ordinal, format_trials
+from search.reporting.studies.objectives_section import objectives_section
 from search.reporting.studies.pareto_sections import front_section, limits_section
 from search.reporting.studies.rank_correlation import FEWEST, RankCorrelation
 from search.reporting.studies.resource_usage import ResourceUsage
@@ -14,6 +15,8 @@ from search.reporting.tables import Section, Table
 def sections(report: StudyReport) -> list[Section]:
     """The report for a person."""
     found = [standing_section(report.standing)] if report.standing else []
+    if report.second is not None:
+        found.append(objectives_section(report.second, report.front, report.percent))
     found += [trust_section(report), usage_section(report)]
     if report.best:
         found.append(limits_section(report.best, report.percent))

@@ -49,6 +49,8 @@ class TrialRow:
     """Parameters of the network; None where the candidate has no cost, or before it was proposed."""
     macs: int | None
     """Multiply-accumulates an image; None likewise."""
+    latency: float | None
+    """Milliseconds in which the network answers one image; None where that is no objective."""
     baseline: bool
     """Whether it is the baseline."""
     reason: str
@@ -84,6 +86,7 @@ def _row(trial: FrozenTrial, rungs: Sequence[int]) -> TrialRow:
         rung=max((rung for rung in rungs if rung in values), default=0),
         parameters=held.parameters,
         macs=held.macs,
+        latency=held.latency,
         baseline=BASELINE in trial.user_attrs,
         reason=held.reason,
         words=in_short(held.candidate or {}),

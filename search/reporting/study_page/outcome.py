@@ -17,7 +17,7 @@ from search.reporting.studies.trial_rows import Fate
 from search.reporting.study_page.axes import show, value_name
 from search.reporting.study_page.run_sections import RunHeadline
 from search.study.attributes import record
-from search.study.trials import reached
+from search.study.trials import reached, value_of
 
 LOST = (Fate.FAILED, Fate.INFEASIBLE)
 """What becomes of trials without a result."""
@@ -37,7 +37,7 @@ def headline(report: StudyReport, runs: Sequence[RunHeadline]) -> str:
     else:
         best = stands.best
         done = f"trial {best.number}, after {reached(best)} of {report.plan.max_epochs} epochs"
-        tiles.append((f"best {value_name(report)}", show(report, best.value), done))
+        tiles.append((f"best {value_name(report)}", show(report, value_of(best)), done))
         tiles += [_lead(report), *_test(best, runs), *_size(report, best)]
     spent = "" if report.usage.seconds is None else f"in {format_duration(report.usage.seconds)}"
     tiles.append(("trials", f"{len(report.trials):,}", spent))
@@ -101,7 +101,7 @@ def section(report: StudyReport, asked: dict[str, str]) -> str:
 
 def _best_facts(report: StudyReport, best: FrozenTrial) -> list[tuple[str, str]]:
     held, plan = record(best), report.plan
-    facts = {"trial": str(best.number), value_name(report): show(report, best.value)}
+    facts = {"trial": str(best.number), value_name(report): show(report, value_of(best))}
     facts["epochs"] = f"{reached(best)} of {plan.max_epochs}"
     if held.parameters is not None:
         limits = plan.param_budgets or tuple(filter(None, (plan.param_budget,)))

@@ -15,7 +15,7 @@ from search.config_file import Value, write_options
 from search.planning.plan import Plan
 from search.reporting.pages import html
 from search.settings import SearchSettings
-from search.study.attributes import DATA, PRIOR, SEED, SOURCE, SPACE, SPLIT
+from search.study.attributes import DATA, OBJECTIVES, PRIOR, SEED, SOURCE, SPACE, SPLIT
 from search.study.session_log import Asked, calls
 
 PACKAGES = ("cifar-budget-search", "torch", "torchvision", "optuna", "numpy", "plotly")
@@ -68,6 +68,7 @@ def options(study: optuna.Study, plan: Plan) -> dict[str, Value]:
         "eta": plan.eta,
         "trials": len(study.get_trials(deepcopy=False)) or None,
         "prior": held.get(PRIOR, {}).get("name"),
+        "objective": ",".join(held[OBJECTIVES]) if OBJECTIVES in held else None,
     }
     if plan.train_size:
         found |= {"train-size": plan.train_size, "val-size": plan.val_size, "mac-budget": plan.mac_budget or 0}

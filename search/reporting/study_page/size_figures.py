@@ -1,4 +1,7 @@
-"""Accuracy against size: every trial by parameters and by multiply-accumulates, with the Pareto front."""
+"""Accuracy against size: every trial by parameters and by multiply-accumulates, with the Pareto front.
+
+Where latency is an objective, a third figure shows every trial by it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from search.format import format_count
 from search.reporting.pages import html
+from search.reporting.studies.objectives_section import format_second, objectives_section
 from search.reporting.studies.pareto import CostedTrial
 from search.reporting.studies.pareto_sections import front_section, limits_section
 from search.reporting.studies.study_report import StudyReport
@@ -34,9 +38,13 @@ class Size:
     limits: tuple[int, ...]
     """The study's limits; none where there is none."""
 
-    def of(self, trial: TrialRow | CostedTrial) -> int:
+    def of(self, trial: TrialRow | CostedTrial) -> float:
         """The size of a trial's network."""
-        return int(getattr(trial, self.key))
+        return float(getattr(trial, self.key))
+
+    def words(self, trial: TrialRow | CostedTrial) -> str:
+        """The size for a person."""
+        return format_second(self.of(trial), self.key)
 
     def on_front(self, trial: CostedTrial) -> bool:
         """Whether the trial is non-dominated by value and this size."""
@@ -45,11 +53,14 @@ class Size:
 
 def section(report: StudyReport) -> str:
     """The places of the figures, the front as a table, and the best within each limit; empty without costs."""
-    if not _drawn(report):
+    if not any(_drawn(report, size) for size in _sizes(report)):
         return ""
-    places = "".join(_place(report, size) for size in _sizes(report))
+    places = "".join(_place(report, size) for size in _sizes(report) if _drawn(report, size))
     tables = [html.report_parts(limits_section(report.best, report.percent), "Best within each limit")]
     tables = tables if report.best else []
+    if report.second is not None:
+        both = objectives_section(report.second, report.front, report.percent)
+        tables.insert(0, html.report_parts(both, "Both objectives"))
     if report.costed:
         tables.append(html.report_parts(front_section(report.costed, report.percent), "Pareto front"))
     return f"<div class=grid>{places}</div>\n" + "".join(f"<div class=after>{table}</div>" for table in tables)
@@ -57,20 +68,21 @@ def section(report: StudyReport) -> str:
 
 def figures(report: StudyReport) -> dict[str, go.Figure]:
     """Both figures by key; none where nothing has a cost."""
-    return {size.key: _figure(report, size) for size in _sizes(report)} if _drawn(report) else {}
+    return {size.key: _figure(report, size) for size in _sizes(report) if _drawn(report, size)}
 
 
-def _sizes(report: StudyReport) -> tuple[Size, Size]:
+def _sizes(report: StudyReport) -> tuple[Size, ...]:
     plan = report.plan
     limits = plan.param_budgets or tuple(filter(None, (plan.param_budget,)))
-    return (
+    sizes = (
         Size("parameters", "parameters", "parameters", limits),
         Size("macs", "multiply-accumulates an image", "MACs", tuple(filter(None, (plan.mac_budget,)))),
     )
+    return (*sizes, Size("latency", "milliseconds for one image", "ms", ())) if report.second == "latency" else sizes
 
 
-def _drawn(report: StudyReport) -> list[TrialRow]:
-    return [row for row in report.trials if row.values and row.parameters is not None and row.macs is not None]
+def _drawn(report: StudyReport, size: Size) -> list[TrialRow]:
+    return [row for row in report.trials if row.values and getattr(row, size.key) is not None]
 
 
 def _place(report: StudyReport, size: Size) -> str:
@@ -79,10 +91,10 @@ def _place(report: StudyReport, size: Size) -> str:
     if front:
         smallest = min(front, key=size.of)
         title = (
-            f"{show(report, front[0].value)} with {format_count(size.of(front[0]))} {size.noun}"
+            f"{show(report, front[0].value)} with {size.words(front[0])} {size.noun}"
             if len(front) == 1
-            else f"From {show(report, smallest.value)} with {format_count(size.of(smallest))} {size.noun} to "
-            f"{show(report, front[0].value)} with {format_count(size.of(front[0]))}"
+            else f"From {show(report, smallest.value)} with {size.words(smallest)} {size.noun} to "
+            f"{show(report, front[0].value)} with {size.words(front[0])}"
         )
     far = [limit for limit in size.limits if not _is_near(report, size, limit)]
     outside = f" The limit of {', '.join(map(format_count, far))} lies to the right of the figure." if far else ""
@@ -94,11 +106,11 @@ def _place(report: StudyReport, size: Size) -> str:
 
 
 def _is_near(report: StudyReport, size: Size, limit: int) -> bool:
-    return limit <= NEAR * max(map(size.of, _drawn(report)))
+    return limit <= NEAR * max(map(size.of, _drawn(report, size)))
 
 
 def _figure(report: StudyReport, size: Size) -> go.Figure:
-    figure, rungs, rows = html.new_figure(), report.plan.rungs, _drawn(report)
+    figure, rungs, rows = html.new_figure(), report.plan.rungs, _drawn(report, size)
     for rung, at_rung in groupby(sorted(rows, key=lambda row: row.rung), key=lambda row: row.rung):
         members = list(at_rung)
         figure.add_scatter(
@@ -120,6 +132,11 @@ def _figure(report: StudyReport, size: Size) -> go.Figure:
         line = {"color": "var(--best)", "width": 2, "shape": "hv"}
         x, y = zip(*front, strict=True)
         figure.add_scatter(x=x, y=y, name="Pareto front", mode="lines", line=line, hoverinfo="skip")
+    if size.key == report.second and (bulge := next((row for row in report.front if row.is_knee), None)):
+        mark = {"size": 16, "symbol": "star-open", "line": {"width": 2}, "color": "var(--best)"}
+        figure.add_scatter(
+            x=[bulge.second], y=[bulge.value], name="knee", mode="markers", marker=mark, hoverinfo="skip"
+        )
     for limit in size.limits:
         if _is_near(report, size, limit):
             line = {"color": "var(--fail)", "width": 1.5, "dash": "dash"}

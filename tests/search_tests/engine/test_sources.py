@@ -19,8 +19,8 @@ def views_of(*losses: float, first: int = 0) -> list[TrialView]:
     return [TrialView(first + i, Status.PAUSED, 1, {1: loss}) for i, loss in enumerate(losses)]
 
 
-def no_evidence(valued: int = 0, incumbent: int | None = None) -> Evidence:
-    return Evidence(2, valued, incumbent, Counter(), Counter())
+def no_evidence(valued: int = 0, *incumbents: int) -> Evidence:
+    return Evidence(2, valued, incumbents, Counter(), Counter())
 
 
 def test_the_share_of_chance_is_the_mean_of_priorbands_over_the_rungs() -> None:
@@ -41,7 +41,7 @@ def test_with_enough_values_incumbent_and_model_propose_as_often_as_the_prior() 
 def test_the_best_one_in_eta_of_a_rung_are_good() -> None:
     of = dict.fromkeys(range(3), "prior") | dict.fromkeys(range(3, 6), "uniform")
     found = evidence(views_of(0.5, 0.1, 0.2, 0.9, 0.3, 0.8), RUNGS, 2, of)
-    assert (found.valued, found.incumbent) == (6, 1)
+    assert (found.valued, found.incumbents) == (6, (1,))
     assert (found.tried["prior"], found.good["prior"]) == (3, 2)
     assert (found.tried["uniform"], found.good["uniform"]) == (3, 1)
     assert found.lift(Source.PRIOR) == 2 * (2 + 1) / (3 + 2)
@@ -49,14 +49,15 @@ def test_the_best_one_in_eta_of_a_rung_are_good() -> None:
 
 def test_the_incumbent_is_the_best_of_the_highest_rung_that_compares() -> None:
     promoted = [TrialView(10, Status.PAUSED, 2, {1: 0.1, 2: 0.4}), TrialView(11, Status.PAUSED, 2, {1: 0.2, 2: 0.3})]
-    assert evidence([*views_of(0.5, 0.05), *promoted], RUNGS, 2, {}).incumbent == 11
-    assert evidence([*views_of(0.5, 0.05), promoted[0]], RUNGS, 2, {}).incumbent == 1  # one value compares with none
-    assert evidence(views_of(0.5), RUNGS, 2, {}).incumbent is None
+    assert evidence([*views_of(0.5, 0.05), *promoted], RUNGS, 2, {}).incumbents == (11,)
+    one = evidence([*views_of(0.5, 0.05), promoted[0]], RUNGS, 2, {})
+    assert one.incumbents == (1,)  # one value compares with none
+    assert evidence(views_of(0.5), RUNGS, 2, {}).incumbents == ()
 
 
 def test_a_prior_trained_in_full_first_is_no_incumbent_by_that_alone() -> None:
     full = TrialView(9, Status.ENDED, 8, dict.fromkeys(RUNGS, 0.5))
-    assert evidence([full, *views_of(0.4, 0.6, 0.7)], RUNGS, 2, {}).incumbent == 0
+    assert evidence([full, *views_of(0.4, 0.6, 0.7)], RUNGS, 2, {}).incumbents == (0,)
 
 
 def test_a_trial_that_diverged_counts_as_tried() -> None:
