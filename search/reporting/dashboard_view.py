@@ -115,7 +115,8 @@ class DashboardView(ForwardingStorage):
         curves = history_figures.figures(report).get("curves")
         if curves is None:
             return ""
-        curves.update_layout(title="Learning curves; dotted lines are rungs", margin={"t": 96})
+        title = {"text": "Learning curves; dotted lines are rungs", "y": 0.98, "yanchor": "top"}
+        curves.update_layout(title=title, margin={"t": 110})
         return light(str(curves.to_json(engine="json")))
 
     def _notes(self) -> dict[str, Any]:
