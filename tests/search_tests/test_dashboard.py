@@ -309,6 +309,7 @@ def test_confusion_pictures_are_sound(count: int, data: st.DataObject) -> None:
         assert sum(shares[row * count : (row + 1) * count]) == pytest.approx(1.0 if sum(images) else 0.0, abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_browser_shows_files_and_figure(retrained: Path, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(retrained)
     with served(SearchSettings(study="toy")) as address:

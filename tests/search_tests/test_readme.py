@@ -75,6 +75,7 @@ def test_its_pictures_are_small() -> None:
         assert picture.width >= 1000
 
 
+@pytest.mark.slow
 def test_pictures_are_made_of_a_study(curves: str, workplace: Path, browser: Browser) -> None:
     settings = SearchSettings(space=curves, study="drawn", max_trials=6)
     study = run_search(settings)

@@ -345,6 +345,7 @@ def test_a_browser_draws_every_figure(workplace: Path, browser: Browser, width: 
     assert max(widths) <= max(width, 640)  # 40rem: the one figure that scrolls
 
 
+@pytest.mark.slow
 def test_it_prints_on_few_pages(workplace: Path, browser: Browser) -> None:
     page_of(a_study(many_trials(60)), workplace)
     browser.pdf(workplace / PAGE, workplace / "page.pdf")
