@@ -1,5 +1,5 @@
 # Needs: pip install -e '.[dev]'
-.PHONY: check lint format types layers test coverage slow commands hooks
+.PHONY: check lint format types layers test coverage slow commands pictures hooks
 
 check: lint types layers
 
@@ -28,6 +28,10 @@ slow:
 
 commands:
 	python -m tests.command_reference
+
+# of the README, from a study in studies/: make pictures STUDY=resnet_budget5m
+pictures:
+	python -m tests.pictures $(STUDY)
 
 hooks:
 	pre-commit install

@@ -86,6 +86,7 @@ def make_server(settings: SearchSettings, host: str, port: int, *, read_only: bo
     """
     import optuna_dashboard
 
+    from search.reporting.dashboard_artifacts import RunArtifacts
     from search.reporting.dashboard_view import DashboardView
     from search.study.storage import open_storage
     from search.study.study import require_study
@@ -93,7 +94,8 @@ def make_server(settings: SearchSettings, host: str, port: int, *, read_only: bo
     name = require_study(settings).study_name
     storage = open_storage(settings)
     number = storage.get_study_id_from_name(name)
-    application = optuna_dashboard.wsgi(DashboardView(storage, number))
+    artifacts = RunArtifacts(settings.folder)
+    application = optuna_dashboard.wsgi(DashboardView(storage, number, artifacts), artifact_store=artifacts)
     server = _listen(host, port, guarded(application, only_loopback=host in LOOPBACK, read_only=read_only))
     return server, f"http://{host}:{server.server_port}/dashboard/studies/{number}"
 

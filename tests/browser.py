@@ -22,7 +22,6 @@ FLAGS = (
     "--enable-logging=stderr",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # no network
     "--virtual-time-budget=15000",  # of the page's own time, in milliseconds: it passes as fast as the page can work
-    "--dump-dom",
 )
 
 
@@ -56,7 +55,26 @@ class Browser:
 
     def open(self, page: str | Path, width: int = 1280) -> OpenedPage:
         """Opens an address on this machine, or a file, in a window of this width in pixels; 500 is the least."""
-        address = page if isinstance(page, str) else page.resolve().as_uri()
-        line = [self.program, *FLAGS, f"--window-size={width},1000", f"--user-data-dir={self.profile}", address]
-        done = subprocess.run(line, capture_output=True, text=True, check=True)
+        done = self._run(page, f"--window-size={width},1000", "--dump-dom")
         return OpenedPage(done.stdout, done.stderr)
+
+    def picture(self, page: str | Path, out: Path, size: tuple[int, int], *more: str) -> None:
+        """Draws what a window of this width and height in pixels shows, as PNG.
+
+        Args:
+            page: an address on this machine, or a file.
+            out: the file to write.
+            size: width and height in pixels.
+            more: other options of the program.
+        """
+        width, height = size
+        self._run(page, f"--window-size={width},{height}", "--hide-scrollbars", f"--screenshot={out}", *more)
+
+    def pdf(self, page: str | Path, out: Path) -> None:
+        """Prints a page as PDF (https://developer.chrome.com/docs/automation-and-testing/headless-cli)."""
+        self._run(page, "--no-pdf-header-footer", f"--print-to-pdf={out}")
+
+    def _run(self, page: str | Path, *options: str) -> subprocess.CompletedProcess[str]:
+        address = page if isinstance(page, str) else page.resolve().as_uri()
+        line = [self.program, *FLAGS, f"--user-data-dir={self.profile}", *options, address]
+        return subprocess.run(line, capture_output=True, text=True, check=True)

@@ -52,6 +52,11 @@ def resolve(name: str) -> object:
     raise ModuleNotFoundError(name)
 
 
+def links_in(text: str) -> list[str]:
+    """What Markdown and HTML link to or show."""
+    return [first or second for first, second in re.findall(r"\]\(([^)]+)\)|(?:src|href)=\"([^\"]+)\"", text)]
+
+
 @every_document
 def test_every_path_exists(document: Path) -> None:
     paths = paths_in(document.read_text())
@@ -66,13 +71,20 @@ def test_every_dotted_name_exists(document: Path) -> None:
 
 @every_document
 def test_every_link_leads_somewhere(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)]+)\)", document.read_text()):
+    for target in links_in(document.read_text()):
         if target.startswith("https://"):
             continue
         file, _, heading = target.partition("#")
         path = document.parent / file if file else document
         assert path.exists(), target
         assert not heading or heading in headings_in(path.read_text()), target
+
+
+def test_the_index_names_every_document() -> None:
+    docs = ROOT / "docs"
+    named = {(docs / target).resolve() for target in links_in((docs / "README.md").read_text())}
+    written = {*docs.glob("*.md"), *docs.glob("*.ipynb"), *docs.glob("*/README.md")} - {docs / "README.md"}
+    assert sorted(path.name for path in written - named) == []
 
 
 def scripts_in(text: str) -> list[str]:

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from xml.etree import ElementTree
 
 import optuna
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from optuna.trial import TrialState
 
+from cifar.data.toy import toy_npz
+from cifar.runtime.threads import one_thread
 from search.cli import run_command
 from search.dashboard import guarded, main, make_server
+from search.reporting.dashboard_artifacts import ARTIFACTS, CONFUSION, RunArtifacts, confusion_picture
 from search.reporting.dashboard_view import DashboardView
+from search.retrain import main as retrain_main
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import CANDIDATE, EPOCH_SECONDS, PAUSED, REASON
-from search.study.study import require_study
+from search.study.study import require_study, stored_plan
 from tests.browser import Browser
 
 
@@ -214,7 +222,7 @@ def test_a_note_of_a_person_stays(curves: str) -> None:
     assert serve(settings, trials_at)[0]["note"]["body"] == "mine"
 
 
-def test_paused_trials_do_not_run() -> None:
+def test_paused_trials_do_not_run(workplace: Path) -> None:
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(storage=storage)
     trial = study.ask()
@@ -222,12 +230,91 @@ def test_paused_trials_do_not_run() -> None:
     for key, value in {PAUSED: 2, EPOCH_SECONDS: 3.0, REASON: ""}.items():
         trial.set_user_attr(key, value)
     study.ask()
-    first, second = DashboardView(storage, 0).get_all_trials(0)
+    first, second = DashboardView(storage, 0, RunArtifacts(workplace)).get_all_trials(0)
     assert (first.state, second.state) == (TrialState.PRUNED, TrialState.RUNNING)
     assert first.datetime_start is not None
     assert first.datetime_complete is not None
     assert (first.datetime_complete - first.datetime_start).total_seconds() == 6.0
     assert study.trials[0].state is TrialState.RUNNING
+
+
+@pytest.fixture(scope="module")
+def retrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A place with the study `toy` of toy images, whose best trial was retrained."""
+    place = tmp_path_factory.mktemp("retrained")
+    data = toy_npz(place / "toy.npz", train=200, test=50, size=16)
+    with pytest.MonkeyPatch.context() as patch, one_thread():
+        patch.chdir(place)
+        patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+        few = {"max_trials": 2, "max_epochs": 2, "val_size": 60, "mac_budget": 3_000_000, "device": "cpu"}
+        run_search(SearchSettings("resnet_budget30k", study="toy", data=str(data), **few))  # type: ignore[arg-type]
+        retrain_main(["--study", "toy", "--epochs", "1", "--device", "cpu", "--out", "studies/toy/runs/final"])
+    return place
+
+
+def test_a_retrained_trial_has_its_files(retrained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(retrained)
+    with served(SearchSettings(study="toy")) as address:
+        study = address.rsplit("/", 1)[1]
+        trials = trials_at(address)
+        (trial,) = (one for one in trials if one["artifacts"])
+        assert "trained in full, `runs/final`: " in trial["note"]["body"]
+        assert [one["filename"] for one in trial["artifacts"]] == ["final, confusion matrix.svg", "final, report.html"]
+        picture, page = (
+            request(address, "GET", f"/artifacts/{study}/{trial['trial_id']}/{one['artifact_id']}")
+            for one in trial["artifacts"]
+        )
+        counted = ElementTree.fromstring(picture[1]).iterfind(".//*[@text-anchor='middle']")
+        counts = [int(one.text or "") for one in counted]
+        assert (picture[0], page[0], sum(counts)) == (200, 200, 50)
+        assert page[1] == (retrained / "studies/toy/runs/final/report.html").read_bytes()
+    stored = require_study(SearchSettings(study="toy")).trials
+    assert not any(key.startswith("artifacts:") for one in stored for key in one.system_attrs)
+
+
+def test_rungs_are_a_figure_of_the_study(retrained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(retrained)
+    with served(SearchSettings(study="toy")) as address:
+        status, body = request(address, "GET", f"/api/studies/{address.rsplit('/', 1)[1]}?after=0")
+    (figure,) = json.loads(body)["plotly_graph_objects"]
+    drawn = json.loads(figure["graph_object"])
+    assert (status, figure["id"]) == (200, "rungs")
+    assert "var(" not in figure["graph_object"]
+    assert len(drawn["layout"]["shapes"]) == len(stored_plan(require_study(SearchSettings(study="toy"))).rungs) - 1
+
+
+def test_deleting_a_study_keeps_its_runs(workplace: Path, retrained: Path) -> None:
+    shutil.copytree(retrained / "studies", workplace / "studies")
+    with served(SearchSettings(study="toy")) as address:
+        upload = json.dumps({"file": "data:text/plain;base64,bWluZQ==", "filename": "mine.txt"})
+        study = address.rsplit("/", 1)[1]
+        assert request(address, "POST", f"/api/artifacts/{study}", upload)[0] == 201
+        assert [path.read_text() for path in Path("studies/toy", ARTIFACTS).iterdir()] == ["mine"]
+        body = json.dumps({"remove_associated_artifacts": True})
+        assert request(address, "DELETE", f"/api/studies/{study}", body)[0] == 204
+    assert list(Path("studies/toy", ARTIFACTS).iterdir()) == []
+    assert Path("studies/toy/runs/final", CONFUSION).exists()
+
+
+@given(st.integers(1, 25), st.data())
+def test_confusion_pictures_are_sound(count: int, data: st.DataObject) -> None:
+    names = data.draw(st.lists(st.sampled_from(["cat", "<b>", '"&', "\u00e9"]), min_size=count, max_size=count))
+    line = st.lists(st.integers(0, 3), min_size=count, max_size=count)
+    counts = data.draw(st.lists(line, min_size=count, max_size=count))
+    root = ElementTree.fromstring(confusion_picture(names, counts))
+    cells = [one for one in root.iter("{http://www.w3.org/2000/svg}rect") if "x" in one.attrib]
+    shares = [float(cell.attrib["fill-opacity"]) for cell in cells]
+    assert len(shares) == count**2
+    for row, images in enumerate(counts):
+        assert sum(shares[row * count : (row + 1) * count]) == pytest.approx(1.0 if sum(images) else 0.0, abs=0.02)
+
+
+@pytest.mark.slow
+def test_a_browser_shows_files_and_figure(retrained: Path, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(retrained)
+    with served(SearchSettings(study="toy")) as address:
+        assert "dotted lines are rungs" in browser.open(address).dom
+        assert "confusion matrix.svg" in browser.open(f"{address}/trials").dom
 
 
 def test_a_browser_shows_the_study(address: str, browser: Browser) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from html import escape
@@ -234,6 +235,12 @@ def _layout() -> dict[str, object]:
         "xaxis": axis,
         "yaxis": axis,
     }
+
+
+def light(figure: str) -> str:
+    """A figure as JSON with the colours of a light page instead of their names, for programs without the style."""
+    colours = dict(re.findall(r"(--[a-z0-9-]+): (#[0-9a-f]+);", _resource("page.css").partition("}")[0]))
+    return re.sub(r"var\((--[a-z0-9-]+)\)", lambda found: colours[found[1]], figure)
 
 
 def name_axis(names: Sequence[str]) -> dict[str, object]:

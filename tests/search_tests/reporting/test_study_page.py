@@ -343,3 +343,11 @@ def test_a_browser_draws_every_figure(workplace: Path, browser: Browser, width: 
     widths = [int(found) for found in re.findall(r'class="main-svg"[^>]* width="(\d+)"', opened.dom)]
     assert widths
     assert max(widths) <= max(width, 640)  # 40rem: the one figure that scrolls
+
+
+@pytest.mark.slow
+def test_it_prints_on_few_pages(workplace: Path, browser: Browser) -> None:
+    page_of(a_study(many_trials(60)), workplace)
+    browser.pdf(workplace / PAGE, workplace / "page.pdf")
+    pages = re.findall(rb"/Type /Page\b", (workplace / "page.pdf").read_bytes())
+    assert 5 <= len(pages) <= 14  # fourteen figures and eight tables; a figure a page would be over twenty
