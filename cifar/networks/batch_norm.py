@@ -1,8 +1,8 @@
 """Batch norm in training, with the addition and the ReLU that follow it, in one pass on a CPU.
 
 PyTorch reads bfloat16 activations three times to normalise them, and again for each operation that follows;
-`batch_norm.c` reads them twice: 1.9 to 5 times as fast (`benchmarks.throughput --only kernels`, benchmarks/README.md). It
-is compiled by the system's C compiler once a machine, in half a second. Where there is none, or the operands do not
+`batch_norm.c` reads them twice: 1.9 to 5 times as fast (`benchmarks.throughput --only kernels`, benchmarks/README.md).
+It is compiled by the system's C compiler once a machine, in half a second. Where there is none, or the operands do not
 fit (other systems, devices, types and memory formats), PyTorch's own operations do the same, or raise as ever.
 """
 
