@@ -15,7 +15,7 @@ from cifar.errors import UserError
 
 MEMORY_BYTES, CPU_SECONDS = 2**30, 5
 """What reading a stranger's file may take: memory above what the process had, and time of the processor."""
-HANGS_SECONDS = 60.0  # after which a process that uses no processor time is taken to hang
+HANGS_SECONDS = 100.0  # after which a process is taken to hang: longer than anything waits for a storage
 
 
 def forking() -> ForkServerContext:
