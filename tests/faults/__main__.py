@@ -17,6 +17,8 @@ from xml.etree import ElementTree
 
 from tests.faults.rows import ROWS, Row
 
+HANGS_SECONDS = 1800
+"""After which a case is taken to hang, on a busy machine too."""
 TRIALS_AN_HOUR = 10_000 / 24
 """Of row 18, whose day has 10,000 trials."""
 
@@ -45,7 +47,8 @@ def run(row: Row, environment: dict[str, str]) -> Counter[str]:
     counts = Counter[str]()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
-        line = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-m", "not gpu", f"--junitxml={report}", *row.tests]
+        line = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-m", "not gpu", "--timeout", str(HANGS_SECONDS)]
+        line += [f"--junitxml={report}", *row.tests]
         for _ in range(row.times):
             report.unlink(missing_ok=True)
             result = subprocess.run(line, capture_output=True, text=True, env=environment)

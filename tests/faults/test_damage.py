@@ -59,8 +59,16 @@ def broken_json(path: Path, draw: random.Random) -> None:
         database.commit()
 
 
-DAMAGES = [cut_off, random_bytes, zeros, one_page]
-STORES = {f"{damage.__name__.replace('_', ' ')} {n}": (damage, n) for damage in DAMAGES for n in range(7)}
+Damage = Callable[[Path, random.Random], object]
+DAMAGES: dict[str, Damage] = {
+    "cut off": cut_off,
+    "random bytes": random_bytes,
+    "zeros": zeros,
+    "a page twice": one_page,
+}
+STORES: dict[str, tuple[Damage, int]] = {
+    f"{name} {n}": (damage, n) for name, damage in DAMAGES.items() for n in range(7)
+}
 STORES |= {f"broken json {n}": (broken_json, n) for n in range(2)}
 STORES |= {"no database": (lambda path, draw: path.write_bytes(b"not a database" * 1000), 0)}
 
