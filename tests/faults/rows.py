@@ -8,7 +8,6 @@ SEARCH = "tests/search_tests"
 ENGINE = f"{SEARCH}/engine"
 STUDY = f"{SEARCH}/study"
 CIFAR = "tests/cifar_tests"
-STOPPING = f"{ENGINE}/test_stopping.py::test_the_first_signal_lets_the_epoch_end_and_nothing_is_trained_twice"
 
 
 @dataclass(frozen=True)
