@@ -7,6 +7,7 @@ does not look at its checksums: they are compared before anything is read.
 
 from __future__ import annotations
 
+import io
 import pickle
 import warnings
 import zipfile
@@ -19,7 +20,7 @@ from torch import nn
 
 from cifar.candidate import Candidate
 from cifar.errors import CheckpointError
-from cifar.files import atomic_write, read_json, write_json
+from cifar.files import atomic_write, open_plain, read_json, write_json
 from cifar.normalization import Normalization
 
 WEIGHTS = "weights.pt"
@@ -29,8 +30,10 @@ MODEL = "model.json"
 
 def save(path: Path, data: dict[str, Any]) -> None:
     """Saves tensors, numbers, strings, lists and dictionaries, whole or not at all."""
+    content = io.BytesIO()
+    torch.save(data, content)  # into a file it would hide what the system says, such as that the disk is full
     with atomic_write(path) as file:
-        torch.save(data, file)
+        file.write(content.getbuffer())
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -56,8 +59,10 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
 
 
 def _compare_checksums(path: Path) -> None:
-    """Compares what is in the archive with its CRC-32 checksums."""
-    with zipfile.ZipFile(path) as archive:
+    """Compares what is in the archive with its CRC-32 checksums; refuses one that would grow, as PyTorch's do not."""
+    with open_plain(path) as file, zipfile.ZipFile(file) as archive:
+        if sum(info.file_size for info in archive.infolist()) > path.stat().st_size:
+            raise zipfile.BadZipFile("more in it than its size")
         if (damaged := archive.testzip()) is not None:
             raise zipfile.BadZipFile(f"the checksum of {damaged} differs")
 

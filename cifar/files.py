@@ -6,15 +6,32 @@ file when killed.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from cifar.errors import CheckpointError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says where a disk, or a user's share of it, is full."""
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """An ordinary file, open for reading; opening a pipe would wait for a writer, and reading a device never ends.
+
+    Raises:
+        OSError: no such file, not readable, or not an ordinary one.
+    """
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a folder is refused in the system's own words
+        raise OSError(errno.EINVAL, "no ordinary file", str(path))
+    return path.open("rb")
 
 
 @contextmanager

@@ -19,6 +19,7 @@ COMMANDS = {
     "export": "write a trained model as ONNX, TorchScript or torch.export",
     "submit": "write a submission for a Kaggle test pickle",
     "lr_range": "find a learning rate",
+    "clean": "remove checkpoints that nobody will use",
 }
 """What each command does, in the order in which they are used."""
 COMPLETION = "completion in bash, for cifar-search: source <(cifar-search --completion)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import re
 import signal
 import sys
@@ -23,6 +24,16 @@ LARGEST = 10**DIGITS
 COUNT_A_UNIT = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 
 
+STATUSES = {
+    0: "it did what was asked",
+    2: "an error that you can mend, told in one line",
+    130: "Ctrl-C ended it; a search goes on with the same command",
+    141: "the reader of its output has gone, as after `| head`",
+    143: "SIGTERM ended it; a search goes on with the same command",
+}
+"""Exit statuses of every command."""
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+"""What the system says of files that no program can write, whatever it does."""
 EXAMPLES = "examples:"
 """First line of the text after the options, whose lines stay as they are."""
 
@@ -127,7 +138,7 @@ def nearest(given: str, known: Iterable[str]) -> str:
 
 
 def run_command(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> int:
-    """Runs a command; a `UserError` becomes one line on stderr and exit status 2, Ctrl-C 130, SIGTERM 143."""
+    """Runs a command; its exit status, see `STATUSES`. A `UserError` becomes one line on stderr."""
     try:
         with raised():
             main(argv)
@@ -140,6 +151,12 @@ def run_command(main: Callable[[Sequence[str] | None], None], argv: Sequence[str
     except BrokenPipeError:  # the reader of our output (head, less) has gone
         sys.stderr.close()
         return 141
+    except OSError as error:
+        if error.errno not in OF_THE_DISK:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        print(f"error: files must be writable and have room; got {error.strerror}{where}. Mend that.", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -38,6 +38,7 @@ from search.reporting.studies.study_card import write_card
 from search.reporting.study_page.live_page import LivePage
 from search.settings import DEFAULT_TRIALS, SearchSettings, StudyError
 from search.study.attributes import BASELINE, WARM_START
+from search.study.backup import Copies
 from search.study.cached_storage import refresh
 from search.study.checkpoints import checkpoint_folder_of, settle_checkpoint_folder
 from search.study.exclusion import exclusive
@@ -105,6 +106,7 @@ def run_search(
     # of a whole study; or of one that another call is making, which may have claimed the folder meanwhile
     claim_folder(settings, held if held is not None else lambda: find_study(settings))
     if held is not None:
+        Copies(held, settings.folder).make()
         check_continues(held, settings, data.fingerprint if data else None)
     part = _part(held, whole, display)
     if part is None:
@@ -125,13 +127,14 @@ def run_search(
     seconds = outlook.epoch_seconds or None if outlook else None
     request = _request(settings, plan, problem, data, clock, started, seconds, checkpoints, lease)
     key, call = open_call(study, plan, outlook, settings, resumes=can_resume(space))
-    page = LivePage(study, settings.folder, clock)
+    page, copies = LivePage(study, settings.folder, clock), Copies(study, settings.folder, clock)
 
     def emit(event: Event) -> None:
         display.event(event)
         page.event(event)
         if isinstance(event, TrialEnded):
             count_time()
+            copies.update()
         for callback in callbacks:
             callback(event)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from search.__main__ import COMMANDS
-from search.cli import EXAMPLES, Parser
+from search.cli import EXAMPLES, STATUSES, Parser
 
 REFERENCE = Path(__file__).parents[1] / "docs/commands.md"
 TITLE = """\
@@ -25,7 +25,14 @@ def reference() -> str:
     for name in COMMANDS:
         parser: Parser = importlib.import_module(f"search.{name}").parser()
         parts.append("\n".join(_section(name, parser)))
+    parts.append(
+        "\n".join(["## Exit statuses\n", "Of every command:\n", "| status | |", "|---|---|", *_statuses(), ""])
+    )
     return "\n".join(parts)
+
+
+def _statuses() -> Iterator[str]:
+    return (f"| {status} | {_plain(meaning)} |" for status, meaning in STATUSES.items())
 
 
 def _section(name: str, parser: Parser) -> Iterator[str]:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar.errors import DataError
+from cifar.text import printable
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -74,7 +75,7 @@ class Decoded:
         require(train_shape[2] == train_shape[3] > 0, "images must be square", train_shape[2:])
         require(test_shape[1:] == train_shape[1:], "test images must be as large as training images", test_shape[2:])
         require(classes >= 2, "a data source must have at least 2 classes", classes)
-        require(len(set(self.class_names)) == classes, "class names must differ", self.class_names)
+        require(len(set(self.class_names)) == classes, "class names must differ", printable(self.class_names, 200))
         for split, labels in (("train", self.train_labels), ("test", self.test_labels)):
             strange = labels[(labels < 0) | (labels >= classes)]
             require(len(strange) == 0, f"{split} labels must be in 0..{classes - 1}", strange[:1].tolist())

@@ -10,10 +10,14 @@ import numpy as np
 from PIL import Image
 
 from cifar.data.forms import IMAGE_SUFFIXES, OTHER_IMAGE_SUFFIXES, Decoded, Images, Labels, unknown_form, unsplit
+from cifar.data.growth import Growth
 from cifar.errors import DataError
+from cifar.text import printable
 
 LOOSE = "loose"
 """Split of images in <class>/, which are training images where there is no train/."""
+LONGEST_SIDE = 2048
+"""Pixels of an image's width and height at most."""
 
 
 class ImageTree:
@@ -21,11 +25,12 @@ class ImageTree:
 
     Args:
         source: where they come from, for errors.
+        growth: counts what comes out of the source.
         classes: whether images may lie in <class>/, without train/; they are training images.
     """
 
-    def __init__(self, source: Path, *, classes: bool = False) -> None:
-        self.source, self.classes = source, classes
+    def __init__(self, source: Path, growth: Growth, *, classes: bool = False) -> None:
+        self.source, self.growth, self.classes = source, growth, classes
         self.outside = False
         self.images: dict[str, dict[tuple[str, str], Images]] = {"train": {}, "test": {}, LOOSE: {}}
         self.roots: dict[bool, set[str]] = {False: set(), True: set()}  # of the tree, and of loose images
@@ -85,6 +90,7 @@ class ImageTree:
                 str(error),
                 "Replace or remove it",
             ) from None
+        self.growth.take(pixels.nbytes)
         height, width = pixels.shape[1:]
         self.size = self.size or height
         if not height == width == self.size:
@@ -125,12 +131,14 @@ class ImageTree:
         return stacked, np.array([numbers[class_name] for class_name, _ in keys], dtype=np.int64)
 
     def _wrong(self, rule: str, name: PurePosixPath, got: str, remedy: str) -> DataError:
-        return DataError(rule, got=f"{self.source}: {name} ({got})", remedy=remedy)
+        return DataError(rule, got=f"{self.source}: {printable(name, 200)} ({got})", remedy=remedy)
 
 
 def _rgb(content: bytes) -> Images:
     """Pixels (3, H, W) of a JPEG or PNG."""
     image: Image.Image = Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
+    if max(image.size) > LONGEST_SIDE:  # nothing is decoded yet
+        raise ValueError(f"{image.width}x{image.height}, more than {LONGEST_SIDE} pixels wide or high")
     if image.mode.startswith(("I", "F")):
         raise ValueError(f"mode {image.mode}, more than 8 bits a channel")
     if "transparency" in image.info:

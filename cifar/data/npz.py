@@ -10,9 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar.data.forms import CIFAR10_CLASSES, Decoded, Images, Labels
+from cifar.data.growth import Growth
 from cifar.errors import DataError
+from cifar.files import open_plain
 
 NPZ_NAMES = ("train_images", "train_labels", "test_images", "test_labels", "class_names")
+NAMES_BYTES = 2**20
+"""Bytes of all class names at most."""
 
 
 def is_npz(source: Path) -> bool:
@@ -34,9 +38,11 @@ def decode_npz(source: Path) -> Decoded:
         DataError: arrays are missing, or of a wrong type or shape.
     """
     try:
-        with source.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        _check_growth(source)
+        with open_plain(source) as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in NPZ_NAMES if name in archive}
-    except (ValueError, TypeError, AttributeError, KeyError) as error:  # a pickle, a bare .npy, a damaged header
+    # a pickle, a damaged header, one that asks for more memory than there is
+    except (ValueError, TypeError, AttributeError, KeyError, MemoryError) as error:
         raise _wrong_npz(source, "plain numpy arrays", str(error)) from None
     if "train_images" not in arrays or "train_labels" not in arrays:
         raise _wrong_npz(source, "train_images and train_labels", f"only {sorted(arrays)} of the known names")
@@ -49,6 +55,17 @@ def decode_npz(source: Path) -> Decoded:
         test_images, test_labels = train_images[:0], train_labels[:0]
     class_names = _npz_class_names(source, arrays.get("class_names"), train_labels)
     return Decoded(class_names, train_images, train_labels, test_images, test_labels)
+
+
+def _check_growth(source: Path) -> None:
+    """Refuses arrays far larger than the file."""
+    growth = Growth(source)
+    with zipfile.ZipFile(source) as archive:
+        for info in archive.infolist():
+            growth.entry(info.filename)
+            growth.take(info.file_size)  # more than that is never read
+            if info.filename.endswith("_labels.npy"):
+                growth.take(7 * info.file_size)  # a byte becomes 64 bits
 
 
 def _npz_split(source: Path, arrays: dict[str, NDArray[Any]], split: str) -> tuple[Images, Labels]:
@@ -67,6 +84,8 @@ def _npz_class_names(source: Path, given: NDArray[Any] | None, labels: Labels) -
         return CIFAR10_CLASSES if count == 10 else tuple(map(str, range(count)))
     if given.ndim != 1 or given.dtype.kind not in "US":
         raise _wrong_npz(source, "class_names as a list of text", f"{given.dtype} {given.shape}")
+    if given.nbytes > NAMES_BYTES:
+        raise _wrong_npz(source, "class_names of a megabyte at most", f"{given.nbytes:,} bytes")
     return tuple(given.astype(str).tolist())
 
 

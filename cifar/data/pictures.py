@@ -30,6 +30,8 @@ FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP
 
 Left out: formats that run programs (EPS) or have no first bytes of their own (TGA).
 """
+MOST_PIXELS = 50_000_000
+"""Pixels of a picture at most, those of a telephone's sharpest; each takes 20 bytes of memory or less on its way."""
 WIDE_MODES = ("I", "F")  # the first letters of Pillow's modes of more than 8 bits
 
 
@@ -72,12 +74,12 @@ def read_picture(path: Path, size: int) -> Tensor:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, on oddities that it reads nevertheless
             with Image.open(path, formats=_known_formats()) as image:
+                if image.width * image.height > MOST_PIXELS:  # nothing is decoded yet
+                    raise Image.DecompressionBombError
                 square = _fitted(image, size)
-    except Image.DecompressionBombError:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise DataError(
-            f"a picture must have at most {limit:,} pixels", got=f"more in {printable(path)}", remedy="Make it smaller"
-        ) from None
+    except Image.DecompressionBombError:  # Pillow's own limit is higher
+        rule = f"a picture must have at most {MOST_PIXELS:,} pixels"
+        raise DataError(rule, got=f"more in {printable(path)}", remedy="Make it smaller") from None
     except UnidentifiedImageError:
         raise _unreadable(path, "no picture") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged input
@@ -121,8 +123,9 @@ def _eight_bits(image: Image.Image, sixteen_bits: bool) -> Image.Image:
     least, greatest = (0.0, 65535.0) if sixteen_bits else (float(values.min()), float(values.max()))
     if not np.isfinite(greatest - least):
         raise ValueError("NaN or infinite pixels")
-    scaled = (values - least) * (255 / ((greatest - least) or 1.0))
-    return Image.fromarray(scaled.round().clip(0, 255).astype(np.uint8))
+    values -= least  # in place: a large picture's values are hundreds of megabytes
+    values *= 255 / ((greatest - least) or 1.0)
+    return Image.fromarray(values.round(out=values).clip(0, 255, out=values).astype(np.uint8))
 
 
 def _on_white(image: Image.Image) -> Image.Image:

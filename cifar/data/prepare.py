@@ -75,6 +75,8 @@ def prepare(source: str | Path | None = None, *, split: float | None = None, cac
     path = Path(os.path.expanduser(given)) if given is not None else official_source(root)
     if not os.path.exists(path):  # Path.exists raises where a folder may not be searched
         raise DataError("a data source must exist", got=path, remedy=f"Check the path, and give {ACCEPTED_FORMS}")
+    if not (os.path.isfile(path) or os.path.isdir(path)):  # opening a pipe would wait for a writer
+        raise DataError("a data source must be a file or a folder", got=f"{path}, neither", remedy="Check the path")
     folder = root / "prepared" / f"{CACHE_FORMAT}-{source_key(path, split)}"
     meta = read_meta(folder, SourceMeta) or _write_decoded(folder, decode(path, strict=given is None, split=split))
     return PreparedData(

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cifar.data.forms import OFFICIAL_FOLDER, Decoded
+from cifar.data.growth import Growth
 from cifar.data.image_tree import ImageTree
 from cifar.data.members import folder_files, members
 from cifar.data.npz import decode_npz, is_npz
@@ -36,7 +37,7 @@ def decode(source: Path, *, strict: bool = False, split: float | None = None) ->
         strict: refuse official batches with a wrong checksum, rather than warn once through `logging`.
 
     Raises:
-        DataError: damaged, unreadable, or in no accepted form.
+        DataError: damaged, unreadable, in no accepted form, or far larger than its size on disk lets expect.
     """
     with _damage_as_data_error(source):
         decoded = decode_npz(source) if is_npz(source) else _decode_members(source, strict, classes=split is not None)
@@ -46,8 +47,9 @@ def decode(source: Path, *, strict: bool = False, split: float | None = None) ->
 
 def _decode_members(source: Path, strict: bool, *, classes: bool) -> Decoded:
     batches = OfficialBatches(source)
-    tree = ImageTree(source, classes=classes)
-    for name, read in members(source, classes=classes):
+    growth = Growth(source)
+    tree = ImageTree(source, growth, classes=classes)
+    for name, read in members(source, growth, classes=classes):
         if name.parent.name == OFFICIAL_FOLDER:
             batches.add(name.name, read)
         elif not any(part.startswith(".") or part == "__MACOSX" for part in name.parts):
@@ -101,7 +103,7 @@ def _damage_as_data_error(source: Path) -> Iterator[None]:
         zlib.error,
         zipfile.BadZipFile,
         NotImplementedError,  # zip: unknown compression
-        RuntimeError,  # zip: encrypted
+        RuntimeError,  # zip: encrypted; tar: headers of headers, too deep
     ) as error:
         raise DataError(
             "a data source must be readable and complete",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cifar.errors import SubmissionError
-from cifar.files import atomic_write
+from cifar.files import atomic_write, open_plain
 from cifar.text import printable
 
 DEFAULT_HEADER = ("ID", "Labels")
@@ -141,7 +141,8 @@ def _check_written(path: Path, header: tuple[str, str], rows: dict[str, int]) ->
 def _read_csv(path: Path) -> tuple[tuple[str, str], list[tuple[str, str]]]:
     """Header and rows of a submission file: two columns, everything as text."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        with open_plain(path) as file:
+            text = file.read().decode("utf-8-sig")
         lines = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SubmissionError(

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from cifar.errors import DataError, SubmissionError
+from cifar.files import open_plain
 from cifar.kaggle.layout import MEANING, Images, Layout, arranged, checked_layout, layout_of
 from cifar.kaggle.submission import check_ids, excerpt
 from cifar.safe_pickle.reader import load_plain
@@ -65,7 +66,7 @@ def read_pickle(path: Path, layout: Layout = "auto") -> KagglePickle:
 
 def _load(path: Path) -> object:
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             return load_plain(file)
     except OSError as error:
         raise SubmissionError(

@@ -14,6 +14,10 @@ from cifar.safe_pickle.opcodes import opcodes
 HIGHEST_PROTOCOL = 5
 INT_BITS = 64
 """Longer integers are no use in a data set, cannot always be printed, and as keys can be made to collide."""
+MOST_OPCODES = 1_000_000
+"""Opcodes of a pickle at most: a test set of 300,000 images with ids in words has 600,000.
+
+An empty list is one byte in a pickle and a hundred in memory."""
 
 
 class Machine:
@@ -31,7 +35,9 @@ class Machine:
 
     def run(self, stream: io.BytesIO) -> Any:
         """The object that the program in the stream makes."""
-        for opcode, argument in opcodes(stream):
+        for number, (opcode, argument) in enumerate(opcodes(stream)):
+            if number == MOST_OPCODES:
+                raise forbidden(f"more than {MOST_OPCODES:,} values and other opcodes")
             if opcode not in STEPS:
                 named = "" if argument is None else f" {excerpt(str(argument))}"
                 raise forbidden(f"the opcode {opcode}{named}")

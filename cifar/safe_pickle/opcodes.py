@@ -29,6 +29,38 @@ def _read_line_of_bytes(stream: io.BytesIO) -> bytes:
     return bytes(literal)
 
 
+LONGEST_TEXT = 64 * 2**20
+"""Bytes of a text at most: a single character can make Python keep four bytes of each, and one more on the way."""
+
+
+def _read_text(length_bytes: int) -> Callable[[io.BytesIO], str]:
+    """What reads UTF-8 after its length in so many bytes."""
+
+    def read(stream: io.BytesIO) -> str:
+        size = int.from_bytes(stream.read(length_bytes), "little")
+        content = stream.read(_checked(size))
+        if len(content) < size:
+            raise ValueError(f"{len(content)} bytes of text instead of {size}")
+        return content.decode("utf-8", "surrogatepass")
+
+    return read
+
+
+def _read_line_of_text(stream: io.BytesIO) -> str:
+    """Text of protocol 0."""
+    line = stream.readline(LONGEST_TEXT + 2)
+    _checked(len(line) - 1)
+    if not line.endswith(b"\n"):
+        raise ValueError("a line without its end")
+    return line[:-1].decode("raw-unicode-escape")
+
+
+def _checked(size: int) -> int:
+    if size > LONGEST_TEXT:
+        raise ValueError(f"a text of more than {LONGEST_TEXT // 2**20} MiB")
+    return size
+
+
 OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
 
 
@@ -48,11 +80,15 @@ READERS: dict[str, Callable[[io.BytesIO], Any]] = {
     "SHORT_BINSTRING": pickletools.read_bytes1,
     "BINSTRING": pickletools.read_bytes4,
     "BYTEARRAY8": pickletools.read_bytes8,
+    "UNICODE": _read_line_of_text,
+    "SHORT_BINUNICODE": _read_text(1),
+    "BINUNICODE": _read_text(4),
+    "BINUNICODE8": _read_text(8),
     "GLOBAL": _read_two_lines,
     "INST": lambda stream: ".".join(_read_two_lines(stream)),
     "PERSID": _read_line,
 }
-"""Instead of `pickletools`' own: bytes where it makes str or bytearray, and names without unescaping."""
+"""Instead of `pickletools`' own: bytes where it makes str or bytearray, names without unescaping, short texts."""
 
 
 def opcodes(stream: io.BytesIO) -> Iterator[tuple[str, Any]]:

@@ -11,7 +11,8 @@ are inert names, and the arrays are built by `numpy.frombuffer` here, from check
     protocols  0 to 5; `str` of Python 2 (the official CIFAR-10 batches) becomes bytes, a bytearray too
     refused    every other global and opcode, objects that contain themselves, damaged or truncated files
 
-Memory: no more than a small multiple of the file's size, whatever lengths and shapes it claims.
+Memory: no more than a small multiple of the file's size, whatever lengths and shapes it claims; at most a gigabyte, by
+`MOST_BYTES` and `cifar.safe_pickle.machine.MOST_OPCODES`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from cifar.safe_pickle.objects import damaged, described, excerpt, forbidden
 READING_ERRORS = (ValueError, LookupError, TypeError, OverflowError, RecursionError, struct.error)
 """What the machine itself raises on garbage: an empty stack, an unknown memo key, too few arguments."""
 
+MOST_BYTES = 160 * 2**20
+"""Bytes of a pickle at most: 50,000 images of CIFAR-10's size are 154 million. Text takes up to four times as much."""
+
 PLAIN_TYPES = frozenset({type(None), bool, int, float, complex, str, bytes, np.ndarray})
 
 
@@ -40,7 +44,9 @@ def load_plain(stream: BinaryIO) -> object:
     Raises:
         DataError: the stream is not one whole pickle, or holds something other than plain data.
     """
-    data = stream.read()
+    data = stream.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise forbidden(f"more than {MOST_BYTES // 2**20} MiB")
     try:
         result = Machine(len(data)).run(io.BytesIO(data))
     except READING_ERRORS as error:

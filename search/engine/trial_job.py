@@ -23,6 +23,7 @@ from cifar.candidate import Candidate
 from cifar.data.prepare import PreparedData
 from cifar.data.splits import TrainingSplit, load_training_split
 from cifar.errors import CheckpointError, Diverged, UserError
+from cifar.files import NO_ROOM
 from cifar.latency import Latency, measure_latency
 from cifar.runtime.device import Device, choose_device
 from cifar.runtime.seeds import use_deterministic_algorithms
@@ -108,14 +109,16 @@ class JobEndKind(Enum):
     """The space raised an exception."""
     OUT_OF_MEMORY = auto()
     """There was not enough memory, on the device or the machine."""
+    NO_ROOM = auto()
+    """There was not enough room on the disk."""
     TIMED_OUT = auto()
     """No epoch ended within the time that the user gives one; the worker was killed."""
     WORKER_LOST = auto()
     """The worker itself failed: it raised before the trial could begin, exited or was killed."""
 
 
-PUT_BACK = (JobEndKind.OUT_OF_MEMORY, JobEndKind.WORKER_LOST)
-"""Ends that other jobs of that moment may have caused: the trial is tried once more."""
+PUT_BACK = (JobEndKind.OUT_OF_MEMORY, JobEndKind.NO_ROOM, JobEndKind.WORKER_LOST)
+"""Ends that are not the trial's own fault: it is tried once more."""
 NO_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 """What PyTorch says where it raises a RuntimeError; the middle one is of its allocator of the CPU."""
 
@@ -202,9 +205,10 @@ class JobRunner:
             yield JobEnd(job.number, JobEndKind.DIVERGED, str(error))
         except UserError as error:
             yield JobEnd(job.number, JobEndKind.RAISED, str(error), error)
+        except OSError as error:
+            yield _lacks_room(job, error) if error.errno in NO_ROOM else _raised(job, error)
         except Exception as error:  # a bug in a space, or out of memory: the study continues
-            kind = JobEndKind.OUT_OF_MEMORY if lacks_memory(error) else JobEndKind.RAISED
-            yield JobEnd(job.number, kind, described(error))
+            yield _raised(job, error)
         except SystemExit as error:
             yield JobEnd(job.number, JobEndKind.WORKER_LOST, f"its worker exited with status {error.code or 0}")
 
@@ -258,6 +262,19 @@ class JobRunner:
             job.end,
             job.schedule_ends,
         )
+
+
+def _lacks_room(job: TrialJob, error: OSError) -> JobEnd:
+    """The end of a job that could not be saved; the search ends with it."""
+    reason = str(error.strerror)
+    mend = UserError("checkpoints need room on the disk", got=f"{reason}: {job.write_to}", remedy="Free some")
+    return JobEnd(job.number, JobEndKind.NO_ROOM, reason, mend)
+
+
+def _raised(job: TrialJob, error: Exception) -> JobEnd:
+    """The end of a job whose space raised an exception."""
+    kind = JobEndKind.OUT_OF_MEMORY if lacks_memory(error) else JobEndKind.RAISED
+    return JobEnd(job.number, kind, described(error))
 
 
 def candidate_of(

@@ -11,6 +11,7 @@ import copy
 import json
 import time
 from collections.abc import Callable, Container, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import optuna
@@ -19,7 +20,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.study.optuna_internals import FrozenStudy, id_of_study, id_of_trial, storage_of
+from search.study.optuna_internals import FrozenStudy, engine_of, id_of_study, id_of_trial, storage_of
 from search.study.retrying import Retrying
 
 STALE_SECONDS = 1.0  # between two refreshes, at least; so long may a call wait for what others have reported
@@ -205,6 +206,21 @@ def _apart(trial: FrozenTrial) -> FrozenTrial:
     for field in ("params", "distributions", "user_attrs", "system_attrs", "intermediate_values"):
         setattr(alike, field, dict(getattr(trial, field)))
     return alike
+
+
+def durable_of(study: optuna.Study) -> BaseStorage:
+    """The storage that keeps the study."""
+    storage = storage_of(study)
+    return storage.durable if isinstance(storage, CachedStorage) else storage
+
+
+def sqlite_file_of(study: optuna.Study) -> Path | None:
+    """The file of a study in SQLite; None of one elsewhere, or in memory."""
+    engine = engine_of(durable_of(study))
+    if engine is None or engine.dialect.name != "sqlite":
+        return None
+    database = engine.url.database
+    return Path(database) if database and database != ":memory:" else None
 
 
 def refresh(study: optuna.Study) -> None:

@@ -86,6 +86,12 @@ def settle_checkpoint_folder(study: optuna.Study, settings: SearchSettings) -> P
     return folder
 
 
+def belongs_to(study: optuna.Study, folder: Path) -> bool:
+    """Whether a folder of checkpoints is marked as the study's."""
+    mark = _mark(folder)
+    return mark is not None and mark == study.user_attrs.get(CHECKPOINT_FOLDER, {}).get("id")
+
+
 def _places(held: dict[str, str], folder: Path, named: Path | None) -> Iterator[Path]:
     if named:
         yield named

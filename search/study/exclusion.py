@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 
 import optuna
 import sqlalchemy
 from filelock import FileLock
 
-from search.study.cached_storage import CachedStorage
-from search.study.optuna_internals import engine_of, id_of_study, journal_of, storage_of
+from search.study.cached_storage import durable_of, sqlite_file_of
+from search.study.optuna_internals import engine_of, id_of_study, journal_of
 from search.study.retrying import retried
 
 DIRECTION = sqlalchemy.text("SELECT study_id FROM study_directions WHERE study_id = :study FOR UPDATE")
@@ -29,13 +28,9 @@ def exclusive(study: optuna.Study) -> AbstractContextManager[object]:
     A file (SQLite or a journal) has a lock file beside it, which the kernel unlocks when its holder dies. A database
     server locks a row of the study until the connection ends. What is in memory has no other process.
     """
-    storage = storage_of(study)
-    durable = storage.durable if isinstance(storage, CachedStorage) else storage
-    engine, path = engine_of(durable), journal_of(durable)
-    if engine is not None and engine.dialect.name == "sqlite":
-        database = engine.url.database
-        path = Path(database) if database and database != ":memory:" else None
-    elif engine is not None:
+    durable = durable_of(study)
+    engine, path = engine_of(durable), journal_of(durable) or sqlite_file_of(study)
+    if engine is not None and engine.dialect.name != "sqlite":
         return _row_locked(engine, id_of_study(study))
     return nullcontext() if path is None else FileLock(path.with_name(f"{path.name}.claims.lock"))
 

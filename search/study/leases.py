@@ -28,6 +28,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
+from search.settings import StudyError
 from search.study.attributes import LEASE, WORKER
 from search.study.exclusion import exclusive
 
@@ -96,14 +97,20 @@ class Lease:
     def without_driver(self, running: Iterable[FrozenTrial]) -> list[FrozenTrial]:
         """Those of the running trials whose driver's lease has expired.
 
-        A trial that names no driver was just asked for, or its driver was killed within the same moment; it gets the
-        time of a lease. One whose driver has no lease is of an earlier version, which does not run beside this one.
+        A trial that names no driver was just asked for, or its driver was killed within the same moment; where other
+        drivers live it gets the time of a lease. One whose driver has no lease is of an earlier version, which does
+        not run beside this one.
         """
         trials = list(running)
-        names = {_driver_of(trial) for trial in trials} - {None}
-        held = self._all() if names else {}
-        expired = {name for name in names if name not in held or self._expired(name, held[name])}
-        return [t for t in trials if _driver_of(t) in expired or (_driver_of(t) is None and self._is_forgotten(t))]
+        named = {name for trial in trials if (name := _driver_of(trial)) is not None}
+        held = self._all() if named else {}
+        expired = {name for name in named if name not in held or self._expired(name, held[name])}
+        alone = any(_driver_of(trial) is None for trial in trials) and self.alone
+        return [
+            t
+            for t in trials
+            if _driver_of(t) in expired or (_driver_of(t) is None and (alone or self._is_forgotten(t)))
+        ]
 
     def _is_forgotten(self, trial: FrozenTrial) -> bool:
         return self._stands_still(f"trial {trial.number}", None)
@@ -153,7 +160,9 @@ class Lease:
 
     def _keep(self) -> None:
         while not self.ending.wait(RENEWAL_SECONDS):
-            with suppress(SQLAlchemyError, StorageInternalError, OSError):  # the main thread says so, if it lasts
+            with suppress(
+                SQLAlchemyError, StorageInternalError, StudyError, OSError
+            ):  # the main thread says so, if it lasts
                 self._write(self.id, self.renewals + 1)
                 self.renewals += 1
 

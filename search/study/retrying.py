@@ -7,13 +7,17 @@ therefore bear that it is finished already, and a trial that nobody claims is re
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from cifar.text import without_password
+from search.settings import StudyError
 
 OUTAGE_SECONDS = 60.0  # after which an outage is an error
 FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0  # seconds between two tries; each is twice the one before
@@ -25,6 +29,8 @@ T = TypeVar("T")
 class Retrying:
     """A storage whose methods are tried again while its database cannot be reached.
 
+    What lasts longer, a full disk or a damaged file, is a `StudyError`.
+
     Args:
         storage: the storage.
     """
@@ -34,7 +40,14 @@ class Retrying:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._storage, name)
-        return lambda *given, **named: retried(lambda: method(*given, **named))
+
+        def call(*given: Any, **named: Any) -> Any:
+            try:
+                return retried(lambda: method(*given, **named))
+            except (StorageInternalError, DBAPIError, json.JSONDecodeError) as error:
+                raise lasting(error) from error
+
+        return call
 
 
 def retried(
@@ -56,6 +69,17 @@ def retried(
                 raise
         sleep(delay)
         delay = min(2 * delay, LONGEST_DELAY)
+
+
+def lasting(error: Exception) -> StudyError:
+    """What a user is told of an error of the storage that does not pass."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    reason = cause.orig if isinstance(cause, DBAPIError) else cause
+    return StudyError(
+        "the study's storage must be reachable, undamaged and have room",
+        got=without_password(str(reason or error).partition("\n")[0]),
+        remedy="Free room on its disk; a damaged study.db has a copy in the study's folder, see docs/reliability.md",
+    )
 
 
 def is_outage(error: BaseException) -> bool:

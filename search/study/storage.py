@@ -23,6 +23,7 @@ from sqlalchemy.engine import make_url
 
 from cifar.text import without_password
 from search.settings import SearchSettings, StudyError
+from search.study.backup import COPIES, NEWEST, damaged
 from search.study.cached_storage import CachedStorage
 from search.study.mounts import network_filesystem
 
@@ -80,6 +81,9 @@ def _told(settings: SearchSettings) -> Iterator[None]:
         RuntimeError,
     ) as error:
         reason = without_password(str(error).partition("\n")[0])
+        database, newest = settings.folder / DATABASE, settings.folder / COPIES / NEWEST
+        if settings.storage is None and newest.exists():
+            raise damaged(database, newest, reason) from None
         raise StudyError(
             "--storage must be a reachable, undamaged Optuna storage",
             got=f"{shown_url(settings)} ({reason})",

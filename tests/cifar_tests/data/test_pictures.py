@@ -159,10 +159,14 @@ def test_cut_and_scrambled_files_are_refused_or_read_but_never_crash(name: str, 
 
 def test_decompression_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(Image.new("1", (300, 300)), tmp_path / "bomb.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(DataError, match=r"at most 2,000 pixels; got more in .*bomb\.png"):
+    monkeypatch.setattr("cifar.data.pictures.MOST_PIXELS", 80_000)
+    with pytest.raises(DataError, match=r"at most 80,000 pixels; got more in .*bomb\.png"):
         read_picture(path, 16)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60_000)  # Pillow warns from here on: no reason to refuse
+    monkeypatch.setattr("cifar.data.pictures.MOST_PIXELS", 90_000)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # Pillow refuses on its own
+    with pytest.raises(DataError, match=r"at most 90,000 pixels"):
+        read_picture(path, 16)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60_000)  # it warns from here on: no reason to refuse
     assert read_picture(path, 16).shape == (3, 16, 16)
 
 

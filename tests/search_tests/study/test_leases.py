@@ -68,10 +68,17 @@ def test_a_trial_of_a_version_without_leases_has_lost_its_driver(study: optuna.S
 
 def test_a_trial_that_names_no_driver_gets_the_time_of_a_lease(study: optuna.Study, mine: Lease) -> None:
     trial = running_trial(study, None)
-    assert mine.without_driver([trial]) == []
-    mine.renewals += MISSED_RENEWALS - 1
-    assert mine.without_driver([trial]) == []
-    mine.renewals += 1
+    with Lease(study, FOLDER) as other:  # which may have just asked for it
+        assert mine.without_driver([trial]) == []
+        mine.renewals += MISSED_RENEWALS - 1
+        other._write(other.id, 1)
+        assert mine.without_driver([trial]) == []
+        mine.renewals += 1
+        assert mine.without_driver([trial]) == [trial]
+
+
+def test_a_trial_that_names_no_driver_is_gone_where_there_is_no_other(study: optuna.Study, mine: Lease) -> None:
+    trial = running_trial(study, None)
     assert mine.without_driver([trial]) == [trial]
 
 

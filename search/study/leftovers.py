@@ -1,0 +1,64 @@
+"""What killed processes leave in the folder of a study's checkpoints, and nobody will use."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from search.study.attributes import record
+from search.study.cached_storage import refresh
+from search.study.checkpoints import belongs_to, checkpoint_of
+from search.study.standing import standing
+from search.study.trials import distinct, is_paused, reached
+
+CHECKPOINT = re.compile(r"(?P<seed>[0-9a-f]{16})(-\d+)?\.pt")
+TEMPORARY = re.compile(r"\.[0-9a-f]{16}-\d+\.pt\.[0-9a-f]{12}\.tmp")
+"""What `cifar.files.atomic_path` makes of a checkpoint's name."""
+LEFT_BEHIND = 3600.0
+"""Seconds after which a temporary file is that of a killed process: writing one takes far less."""
+
+
+def leftovers(study: optuna.Study, folder: Path) -> list[Path]:
+    """Files that no trial of the study continues from and no model is made of; none of a folder that is not its own.
+
+    They are listed before the study is read: a trial is recorded before it writes a checkpoint, so that one that
+    another call begins meanwhile is known.
+    """
+    files = sorted(folder.glob("*.pt")) + sorted(folder.glob(".*.tmp"))
+    if not belongs_to(study, folder):
+        return []
+    refresh(study)
+    needed = set(_needed(study, folder))
+    running = {record(t).seed for t in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))}
+    return [path for path in files if path not in needed and _is_left(path, running)]
+
+
+def _needed(study: optuna.Study, folder: Path) -> Iterator[Path]:
+    """Checkpoints of paused trials, and of complete ones whose weights are kept."""
+    stands = standing(study)
+    kept = stands.kept if stands else frozenset[int]()
+    for trial in distinct(study.get_trials(deepcopy=False)):
+        if is_paused(trial):
+            yield from _files(folder, trial, record(trial).paused)
+        elif trial.number in kept:
+            yield from _files(folder, trial, reached(trial))
+
+
+def _files(folder: Path, trial: FrozenTrial, epoch: int) -> Iterator[Path]:
+    seed = record(trial).seed
+    if seed is not None:
+        yield checkpoint_of(folder, seed, epoch)
+        yield folder / f"{seed:016x}.pt"  # as it was named before names told the epoch
+
+
+def _is_left(path: Path, running: set[int | None]) -> bool:
+    """Whether a file that no trial needs is a checkpoint, or the beginning of one, that no process is writing."""
+    if TEMPORARY.fullmatch(path.name):
+        return path.stat().st_mtime < time.time() - LEFT_BEHIND
+    found = CHECKPOINT.fullmatch(path.name)
+    return found is not None and int(found["seed"], 16) not in running

@@ -1,0 +1,137 @@
+"""SIGKILL anywhere in a search, and anywhere in the writing of a checkpoint: no finished trial and no file is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+import torch
+from optuna.trial import FrozenTrial, TrialState
+
+from cifar.checkpoint import load, save
+from search.session import run_search
+from search.settings import SearchSettings
+from search.study.attributes import PAUSED, SEED
+from search.study.study import find_study
+from search.study.trials import counted, last_ones, reached
+from tests.faults.processes import ended, forking
+from tests.search_tests.logged_space import logged_space, trained
+
+MOMENTS = 50
+"""Places in a search at which it is killed, and writings of checkpoints that are."""
+TRIALS = 6
+BY_DEFAULT = {2, 14, 27, 40}  # the schema is made; a trial begins; one is paused; the last ones run
+
+
+def search_until(settings: SearchSettings, statements: int, told: Connection[int, int]) -> None:
+    """Searches, and kills itself before the database is told for the so-manieth time; tells how often it was."""
+    count = Counter[str]()
+
+    def before(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        count["written"] += not statement.lstrip().upper().startswith(("SELECT", "PRAGMA"))
+        if count["written"] == statements:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", before)
+    run_search(settings)
+    told.send(count["written"])
+
+
+def searched(settings: SearchSettings, statements: int) -> tuple[int | None, int]:
+    """How a search ended that was to be killed at a statement, and how many there were."""
+    ours, theirs = Pipe(duplex=False)
+    process = forking().Process(target=search_until, args=(settings, statements, theirs))
+    process.start()
+    theirs.close()
+    code = ended(process)
+    return code, ours.recv() if code == 0 else 0
+
+
+@pytest.fixture(scope="module")
+def statements(tmp_path_factory: pytest.TempPathFactory) -> int:
+    """Statements that change the database in a whole search."""
+    folder, before = tmp_path_factory.mktemp("whole"), Path.cwd()
+    os.chdir(folder)
+    try:
+        code, count = searched(SearchSettings(space=logged_space(folder), max_trials=TRIALS), -1)
+    finally:
+        os.chdir(before)
+    assert code == 0
+    return count
+
+
+def paused(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Trials that are to be continued; one that was cut off before its first rung begins again."""
+    return [t for t in trials if t.user_attrs.get(PAUSED)]
+
+
+def progress(trials: list[FrozenTrial]) -> dict[int, int]:
+    """Epochs reported of each trial, by its seed, which a trial that resumes it shares."""
+    found: dict[int, int] = {}
+    for trial in trials:
+        if SEED in trial.user_attrs:
+            seed = trial.user_attrs[SEED]
+            found[seed] = max(found.get(seed, 0), reached(trial))
+    return found
+
+
+@pytest.mark.parametrize(
+    "moment", [n if n in BY_DEFAULT else pytest.param(n, marks=pytest.mark.slow) for n in range(MOMENTS)]
+)
+def test_a_search_that_is_killed_loses_no_finished_trial(moment: int, statements: int, workplace: Path) -> None:
+    settings = SearchSettings(space=logged_space(workplace), max_trials=TRIALS)
+    code, _ = searched(settings, 1 + moment * statements // MOMENTS)
+    assert code == -signal.SIGKILL
+    begun = find_study(settings)
+    before = begun.get_trials() if begun else []
+    known = trained(workplace)
+    study = run_search(settings)
+    assert not study.get_trials(states=(TrialState.RUNNING,))
+    assert counted(study.trials) == TRIALS
+    for trial in before:
+        now = study.trials[trial.number]
+        if trial.state.is_finished() and not trial.user_attrs.get(PAUSED):
+            assert (now.state, now.value, now.intermediate_values) == (
+                trial.state,
+                trial.value,
+                trial.intermediate_values,
+            )
+    after = progress(study.trials)
+    assert all(after.get(seed, 0) >= epochs for seed, epochs in progress(paused(before)).items())
+    for trial in last_ones(study.trials):
+        assert list(trial.intermediate_values) == list(range(1, reached(trial) + 1))
+    again = {seed for (seed, _), times in trained(workplace).items() if times > 1}
+    assert len(again) <= 1
+    assert known.keys() <= trained(workplace).keys()
+
+
+def write_without_end(folder: Path, began: Connection[int, int]) -> None:
+    """Writes checkpoints of a megabyte, one after the other."""
+    weights = torch.zeros(250_000)
+    for epoch in range(1, 1_000_000):
+        save(folder / f"{epoch % 4}.pt", {"weights": weights + epoch, "epoch": epoch})
+        began.send(epoch)
+
+
+@pytest.mark.parametrize(
+    "moment", [n if n % 20 == 0 else pytest.param(n, marks=pytest.mark.slow) for n in range(MOMENTS)]
+)
+def test_every_checkpoint_that_is_there_can_be_read(moment: int, tmp_path: Path) -> None:
+    ours, theirs = Pipe(duplex=False)
+    process = forking().Process(target=write_without_end, args=(tmp_path, theirs))
+    process.start()
+    theirs.close()
+    last = [ours.recv() for _ in range(1 + moment % 7)][-1]
+    ours.poll(moment / MOMENTS * 0.02)  # somewhere in the next writing, or after it
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    written = [load(path) for path in tmp_path.glob("*.pt")]
+    assert written
+    assert all(bool((state["weights"] == state["epoch"]).all()) for state in written)
+    assert max(state["epoch"] for state in written) >= last
