@@ -67,7 +67,7 @@ def _copy(database: Path, copy: Path, newest: Path) -> None:
         with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
             source.backup(target)
             target.execute("PRAGMA journal_mode=DELETE")  # one file, without a write-ahead log beside it
-            found = target.execute("PRAGMA quick_check(1)").fetchone()[0]
+            found = target.execute("PRAGMA integrity_check(1)").fetchone()[0]
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as error:

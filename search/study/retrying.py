@@ -73,13 +73,18 @@ def retried(
 
 def lasting(error: Exception) -> StudyError:
     """What a user is told of an error of the storage that does not pass."""
-    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    reason = cause.orig if isinstance(cause, DBAPIError) else cause
     return StudyError(
         "the study's storage must be reachable, undamaged and have room",
-        got=without_password(str(reason or error).partition("\n")[0]),
+        got=reason_of(error),
         remedy="Free room on its disk; a damaged study.db has a copy in the study's folder, see docs/reliability.md",
     )
+
+
+def reason_of(error: Exception) -> str:
+    """What the database said, in one line and without a password."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    reason = cause.orig if isinstance(cause, DBAPIError) else cause
+    return without_password(str(reason or error).partition("\n")[0])
 
 
 def is_outage(error: BaseException) -> bool:

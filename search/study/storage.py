@@ -26,6 +26,7 @@ from search.settings import SearchSettings, StudyError
 from search.study.backup import COPIES, NEWEST, damaged
 from search.study.cached_storage import CachedStorage
 from search.study.mounts import network_filesystem
+from search.study.retrying import reason_of
 
 DATABASE = "study.db"
 LOCK_SECONDS = 60.0
@@ -73,6 +74,7 @@ def _told(settings: SearchSettings) -> Iterator[None]:
     try:
         yield
     except (
+        optuna.exceptions.StorageInternalError,
         sqlalchemy.exc.SQLAlchemyError,
         sqlite3.Error,
         ImportError,
@@ -80,7 +82,7 @@ def _told(settings: SearchSettings) -> Iterator[None]:
         OSError,
         RuntimeError,
     ) as error:
-        reason = without_password(str(error).partition("\n")[0])
+        reason = reason_of(error)
         database, newest = settings.folder / DATABASE, settings.folder / COPIES / NEWEST
         if settings.storage is None and newest.exists():
             raise damaged(database, newest, reason) from None

@@ -94,8 +94,11 @@ def at_known_speed(device: Device) -> Speed:
 
 
 @pytest.fixture(autouse=True)
-def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Searches on images begin at once, and their plans do not depend on the machine."""
+def known_speed(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches on images begin at once, and their plans do not depend on the machine.
+
+    The working folder comes first, so that what a test changes by `monkeypatch` is put back before it is left.
+    """
     monkeypatch.setattr(speed, "measure_speed", at_known_speed)
 
 
@@ -115,7 +118,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def ready_tables(tables: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def ready_tables(workplace: Path, tables: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """New databases of this process have their tables already, which Optuna need not look over again.
 
     It takes longer for that than most searches here do for the rest. Tests of storage have it done, see there.

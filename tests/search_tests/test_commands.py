@@ -148,6 +148,7 @@ FOREIGN = {
     "--dereference",
     "--hard-dereference",
     "--only",
+    "--hours",
     "--head",
     "--completion",
     *("--array", "--cpus-per-task", "--gres", "--job-name", "--me", "--signal", "--time"),
