@@ -224,6 +224,7 @@ class JobRunner:
             note, latency = "", None
             if verdict is Verdict.SAVE:
                 if report.save is not None:
+                    job.write_to.mkdir(parents=True, exist_ok=True)  # a space of its own writes to what is there
                     report.save(checkpoint_of(job.write_to, job.seed, report.epoch))
                 yield JobEnd(job.number, JobEndKind.SAVED)
                 return

@@ -86,3 +86,34 @@ def test_a_folder_that_nothing_depends_on_is_made_anew(toy_search: Settings, wor
     folder.rename(workplace / "away")
     assert len(run_search(replace(settings, max_trials=2)).trials) >= 2
     assert (folder / "study.json").exists()
+
+
+OWN_SPACE = """
+from dataclasses import asdict, dataclass
+from spaces.base import EpochReport, OwnCandidate, SearchSpace
+
+@dataclass(frozen=True)
+class Number(OwnCandidate):
+    x: float
+    def to_dict(self):
+        return asdict(self)
+
+class Numbers(SearchSpace):
+    uses_images = False
+    max_epochs = 4
+    def suggest(self, trial):
+        return Number(trial.suggest_float("x", 0, 1))
+    def train(self, candidate, context):
+        for epoch in range(context.epochs_done + 1, context.fidelity + 1):
+            yield EpochReport(epoch, candidate.x, save=lambda path: path.write_text("state"))
+
+space = Numbers()
+"""
+
+
+def test_a_space_of_your_own_saves_to_a_folder_that_is_there(workplace: Path) -> None:
+    (workplace / "numbers.py").write_text(OWN_SPACE)
+    study = run_search(SearchSettings(space="numbers.py", max_trials=1, epoch_budget=1, study="own"))
+    (trial,) = (t for t in study.trials if is_paused(t))
+    (path,) = (workplace / "studies/own/checkpoints").glob("*.pt")
+    assert path.name == f"{trial.user_attrs[SEED]:016x}-{trial.user_attrs[PAUSED]}.pt"
