@@ -1,10 +1,11 @@
 """How `search.run --retrain` divides its time among search, finals and the final training.
 
 The search must not lose to training the default for the whole time. The final training can be somewhat shorter, since
-accuracy grows with the logarithm of the time: the recipe `resnet_fast` reached 82.6 % of the test images after 5
-minutes on two cores and 85.5 % after 15. That is 1.8 points a doubling, so four fifths of the time cost 0.6 points. A
-search of a few minutes seldom finds more than that. The longer the whole, the less another doubling gives, the more a
-search can find, and the better it pays to train the best ones longer before one of them is chosen.
+accuracy grows with the logarithm of the time: the recipe `cpu_fast` reached 83.6 % of the test images after 1.5 minutes
+on two cores, 87.7 % after 5 and 89.7 % after 15 (benchmarks/README.md). From 5 to 15 minutes that is 1.3 points a
+doubling, so four fifths of the time cost 0.4 points. A search of a few minutes seldom finds more than that. The longer
+the whole, the less another doubling gives, the more a search can find, and the better it pays to train the best ones
+longer before one of them is chosen.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ from search.settings import SearchSettings
 
 PROBES = (8, 16, 48, 96)  # first-stage channels of networks of [2, 2, 2] blocks
 PROBE_IMAGES = 256  # an epoch on a CPU
-PROBE_EPOCHS = 2  # timed after one that warms up; the faster counts
+PROBE_EPOCHS = 2  # timed after one that warms up, or more until it took PROBE_LEAST_SECONDS; the fastest counts
+PROBE_LEAST_SECONDS = 0.6  # a tenth of a second alone tells what else the machine did just then
 PROBE_SECONDS = 4.0  # that one network may take; where it would take longer, its speed is left to extrapolation
 
 
@@ -54,7 +55,8 @@ def measure_speed(device: Device) -> Speed:
         macs = network.cost().macs
         if points and _probe_seconds(points[-1], macs, images) > PROBE_SECONDS:
             break
-        points.append((macs, min(seconds_an_image(network, device, images=images, epochs=PROBE_EPOCHS))))
+        timed = seconds_an_image(network, device, images=images, epochs=PROBE_EPOCHS, seconds=PROBE_LEAST_SECONDS)
+        points.append((macs, min(timed)))
     return Speed(tuple(points))
 
 
