@@ -104,7 +104,7 @@ def test_a_search_that_a_deadline_ended_goes_on_without_training_an_epoch_twice(
 
 
 def test_an_interrupted_search_loses_nothing(workplace: Path) -> None:
-    before = "if epoch == 3 and not Path('hit').exists(): Path('hit').touch(); os.kill(os.getpid(), signal.SIGINT)"
+    before = "if epoch == 3 and not Path('hit').exists(): Path('hit').touch(); os.kill(os.getpid(), signal.SIGTERM)"
     space = costed_space(workplace, before=before)
     settings = SearchSettings(space=space, objective=("accuracy", "parameters"), max_trials=12)
     with pytest.raises(KeyboardInterrupt):
