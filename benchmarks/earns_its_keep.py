@@ -15,7 +15,7 @@ end, and a repetition of the command runs only what is missing.
 from __future__ import annotations
 
 import argparse
-import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -28,7 +28,8 @@ from typing import Any
 import torch
 
 from benchmarks import naive
-from benchmarks.minutes import METRICS, STDERR
+from benchmarks.minutes import STDERR, figures
+from benchmarks.minutes import run as trained
 from benchmarks.resumable import append, is_done, read
 from cifar.candidate import Candidate
 from cifar.data.prepare import prepare
@@ -50,29 +51,26 @@ SEARCHES: Mapping[str, tuple[str, ...]] = {
 USUAL_NETWORK = "resnet_16_32_64"
 
 
-def by_search(minutes: float, seed: int, data: str | None, options: tuple[str, ...], space: str) -> dict[str, Any]:
-    """Searches and retrains by command; the test's figures."""
+def by_search(
+    minutes: float, seed: int, data: str | None, options: tuple[str, ...], space: str, keep: Path | None
+) -> dict[str, Any]:
+    """Searches and retrains by command; what came out. The study is copied to `keep`.
+
+    Raises:
+        subprocess.CalledProcessError: the command failed.
+    """
     command = ["search.run", "--space", space, "--study", "arm", "--time-budget", f"{60 * minutes:g}s", "--retrain"]
-    return by_command([*command, "--seed", str(seed), *options], data, "studies/arm/runs/final")
+    command += ["--seed", str(seed), *options, *(["--data", str(Path(data).resolve())] if data else [])]
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-m", *command], check=True, cwd=folder, stdout=STDERR)
+        if keep:
+            shutil.copytree(Path(folder) / "studies/arm", keep)
+        return figures(Path(folder) / "studies/arm/runs/final")
 
 
 def by_recipe(minutes: float, seed: int, data: str | None) -> dict[str, Any]:
-    """Trains the default recipe by command; the test's figures."""
-    command = ["search.retrain", "--recipe", BASE_RECIPE, "--time-budget", f"{60 * minutes:g}s", "--seed", str(seed)]
-    return by_command([*command, "--out", "run"], data, "run")
-
-
-def by_command(command: list[str], data: str | None, run: str) -> dict[str, Any]:
-    """Runs a command of this project in an empty folder; the figures of the run that it leaves there.
-
-    Raises:
-        subprocess.CalledProcessError: it failed.
-    """
-    images = ["--data", str(Path(data).resolve())] if data else []
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, "-m", *command, *images], check=True, cwd=folder, stdout=STDERR)
-        metrics = json.loads((Path(folder) / run / METRICS).read_text())
-    return {"test_accuracy": metrics["accuracy"], "test_images": metrics["count"]}
+    """Trains the default recipe by command; its figures, those of `benchmarks.minutes`, which reads this row too."""
+    return {"recipe": BASE_RECIPE, **trained(BASE_RECIPE, minutes, seed, data)}
 
 
 def by_usual_pipeline(minutes: float, seed: int, data: str | None) -> dict[str, Any]:
@@ -97,13 +95,22 @@ def by_usual_pipeline(minutes: float, seed: int, data: str | None) -> dict[str, 
     return {"test_accuracy": right.float().mean().item(), "test_images": len(test)}
 
 
-def arms(space: str) -> dict[str, Callable[[float, int, str | None], dict[str, Any]]]:
-    """Every arm by name, the default first: it takes minutes, a seed and the images' source."""
+def arms(space: str, keep: Path | None = None) -> dict[str, Callable[[float, int, str | None], dict[str, Any]]]:
+    """Every arm by name, the default first: it takes minutes, a seed and the images' source.
 
-    def searching(options: tuple[str, ...]) -> Callable[[float, int, str | None], dict[str, Any]]:
-        return lambda minutes, seed, data: by_search(minutes, seed, data, options, space)
+    Args:
+        space: what the arms that search search.
+        keep: folder for their studies, `ARM-MINUTES-SEED` each; None keeps none.
+    """
 
-    searches = {name: searching(options) for name, options in SEARCHES.items()}
+    def searching(name: str, options: tuple[str, ...]) -> Callable[[float, int, str | None], dict[str, Any]]:
+        def run(minutes: float, seed: int, data: str | None) -> dict[str, Any]:
+            kept = keep and keep / f"{name}-{minutes:g}-{seed}"
+            return by_search(minutes, seed, data, options, space, kept)
+
+        return run
+
+    searches = {name: searching(name, options) for name, options in SEARCHES.items()}
     return {DEFAULT: by_recipe, **searches, "usual": by_usual_pipeline}
 
 
@@ -154,6 +161,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=15, help="that an arm may take")
     parser.add_argument("--repeats", type=int, default=1, help="runs of each arm, each with another seed")
     parser.add_argument("--arms", nargs="+", default=[DEFAULT, "search"], choices=list(arms("")), help="which arms")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where to leave the studies of arms that search")
     parser.add_argument("--out", type=Path, required=True, help="results, one JSON object a line; read and appended to")
     args = parser.parse_args()
     for seed in range(args.repeats):
@@ -162,8 +170,8 @@ def main() -> int:
             if is_done(read(args.out), wanted):
                 continue
             began = time.monotonic()
-            figures = arms(args.space)[arm](args.minutes, seed, args.data)
-            append(args.out, {**wanted, **figures, "seconds": round(time.monotonic() - began, 1)})
+            came_out = arms(args.space, args.keep)[arm](args.minutes, seed, args.data)
+            append(args.out, {**wanted, **came_out, "seconds": round(time.monotonic() - began, 1)})
     print(table(read(args.out)))
     return 0
 
