@@ -152,7 +152,7 @@ class Driver:
         if self.scheduler.limits.max_trials is None:
             return self.ledger.ask()
         with exclusive(self.study):
-            if self.lease and not self.lease.alone:
+            if self.lease and not self.lease.undisturbed():
                 refresh(self.study)
             return self.ledger.ask() if self.scheduler.wants_more_trials else None
 

@@ -22,7 +22,6 @@ from search.settings import STUDIES_FOLDER, SearchSettings, StudyError
 from search.study.attributes import (
     CANDIDATE,
     DATA,
-    IDENTITY,
     MAC_BUDGET_PROPOSED,
     OBJECTIVES,
     PLAN,
@@ -33,7 +32,7 @@ from search.study.attributes import (
     WORKER,
 )
 from search.study.exclusion import exclusive
-from search.study.folder import new_identity
+from search.study.folder import settle_identity
 from search.study.objectives import NAMES, check_objectives
 from search.study.storage import DATABASE, exists, open_storage, shown_url
 from search.study.trials import last_ones, reached, value_of
@@ -148,6 +147,7 @@ def create_study(
         check_objectives(study, settings)
     if [held.name.lower() for held in study.directions] != directions:
         raise _foreign(study)
+    settle_identity(study)  # before anything else: another call may be claiming the study's folder
     with exclusive(study), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if PLAN not in study.user_attrs:
@@ -156,7 +156,6 @@ def create_study(
             if second:
                 study.set_user_attr(OBJECTIVES, list(settings.objective))
             for key, value in (
-                (IDENTITY, new_identity()),
                 (SPACE, settings.space),
                 (DATA, fingerprint),
                 (SOURCE, source),
