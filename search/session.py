@@ -140,12 +140,13 @@ def run_search(
 
     try:
         with lease:
-            _prepare(study, space, settings, earlier, lease, display)
+            _prepare(study, space, settings, earlier, lease, checkpoints, display)
             with display.showing(study, plan, space, request.deadline, request.max_trials, clock):
                 (engine or _engine(settings)).run(request, emit)
     finally:
         refresh(study)
-        recover_stale_trials(study, lease, close_paused=True)  # also one that Ctrl-C cut off before it began
+        # also one that Ctrl-C cut off before it began
+        recover_stale_trials(study, lease, close_paused=True, checkpoints=checkpoints)
         close_call(study, key, call, clock() - started)
         if data is not None and trains_on_images(space):
             keep_models(study, settings.folder, checkpoints, plan, data, device)
@@ -190,10 +191,11 @@ def _prepare(
     settings: SearchSettings,
     earlier: FrozenTrial | None,
     lease: Lease,
+    checkpoints: Path,
     display: Display,
 ) -> None:
     """Puts the study in order: trials of drivers that are gone, its prior, and its first points, each queued once."""
-    stale = recover_stale_trials(study, lease, close_paused=True)
+    stale = recover_stale_trials(study, lease, close_paused=True, checkpoints=checkpoints)
     if stale:
         display.say(f"{stale} trial{'s' * (stale > 1)} of a process that was killed will be run again")
     with exclusive(study):

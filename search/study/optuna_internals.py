@@ -76,7 +76,10 @@ def live_trial(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
 
 
 def report_value(trial: optuna.Trial, value: float, step: int) -> None:
-    """Reports a value, which Optuna 5 refuses where a study has two objectives; what stores it has no objection."""
+    """Reports a value, as Optuna's `report` does in a study of one objective for a step without a value.
+
+    A study of two has no other way; and an epoch that is trained again, since its process ended, has its new value.
+    """
     trial.study._storage.set_trial_intermediate_value(trial._trial_id, step, value)
 
 

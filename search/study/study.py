@@ -16,6 +16,7 @@ import pandas as pd
 
 from cifar.config import from_dict
 from cifar.data.prepare import OFFICIAL
+from cifar.errors import ConfigError
 from cifar.files import atomic_write
 from search.planning.plan import Plan
 from search.settings import STUDIES_FOLDER, SearchSettings, StudyError
@@ -108,12 +109,19 @@ def stored_plan(study: optuna.Study) -> Plan:
     """The plan that the study's trials share.
 
     Raises:
-        StudyError: the study was not made by `search.run`.
+        StudyError: the study was not made by `search.run`, or by a later version of it.
     """
     plan = study.user_attrs.get(PLAN)
     if not isinstance(plan, dict):
         raise _foreign(study)
-    return from_dict(Plan, plan, where=f"plan of study {study.study_name}")
+    try:
+        return from_dict(Plan, plan, where=f"plan of study {study.study_name}")
+    except ConfigError as error:
+        raise StudyError(
+            "a study's plan must be of this version of the program, or an earlier one",
+            got=str(error).partition("; got ")[0],
+            remedy="Continue it with the version that made it, or start another study with --study NAME",
+        ) from None
 
 
 def _foreign(study: optuna.Study) -> StudyError:

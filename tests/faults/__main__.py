@@ -55,6 +55,8 @@ def run(row: Row, environment: dict[str, str]) -> Counter[str]:
             if result.returncode:
                 print(result.stdout, file=sys.stderr)
             suite = ElementTree.parse(report).getroot()[0]
+            for told in suite.iter("property"):
+                print(f"  {told.get('name')}: {told.get('value')}", file=sys.stderr)
             counts += Counter({name: int(suite.get(name, 0)) for name in ("tests", "skipped", "failures", "errors")})
     return counts
 

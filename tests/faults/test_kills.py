@@ -14,6 +14,7 @@ import torch
 from optuna.trial import FrozenTrial, TrialState
 
 from cifar.checkpoint import load, save
+from search.engine import ledger
 from search.session import run_search
 from search.settings import SearchSettings
 from search.study.attributes import PAUSED, SEED
@@ -22,6 +23,37 @@ from search.study.trials import counted, last_ones, reached
 from tests.faults.processes import ended, forking
 from tests.search_tests.logged_space import logged_space, trained
 
+SAVING = """
+import os, signal
+from pathlib import Path
+from spaces.base import EpochReport, OwnCandidate, SearchSpace
+
+class Candidate(OwnCandidate):
+    def __init__(self, x):
+        self.x = x
+    def to_dict(self):
+        return {"x": self.x}
+
+class Saving(SearchSpace):
+    direction = "minimize"
+    uses_images = False
+    max_epochs = 8
+    resumable = True
+    def suggest(self, trial):
+        return Candidate(trial.suggest_float("x", 0, 1))
+    def train(self, candidate, context):
+        done = context.checkpoint.read_text() if context.checkpoint else "0"
+        assert int(done) == context.epochs_done
+        for epoch in range(context.epochs_done + 1, context.fidelity + 1):
+            if epoch == 7 and not Path("killed").exists():
+                Path("killed").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            with open("trained.log", "a") as log:
+                log.write(f"{epoch}\\n")
+            yield EpochReport(epoch, candidate.x + 1 / epoch, save=lambda path: path.write_text(str(epoch)))
+
+space = Saving()
+"""
 MOMENTS = 50
 """Places in a search at which it is killed, and writings of checkpoints that are."""
 TRIALS = 6
@@ -108,6 +140,27 @@ def test_a_search_that_is_killed_loses_no_finished_trial(moment: int, statements
     again = {seed for (seed, _), times in trained(workplace).items() if times > 1}
     assert len(again) <= 1
     assert known.keys() <= trained(workplace).keys()
+
+
+def search_saved_often(settings: SearchSettings) -> None:
+    """Searches as if every epoch took as long as a trial may go unsaved."""
+    ledger.UNSAVED_SECONDS = 0.0
+    run_search(settings)
+
+
+def test_long_trials_are_saved_between_rungs(workplace: Path) -> None:
+    (workplace / "saving.py").write_text(SAVING)
+    settings = SearchSettings(space="saving.py", max_trials=1)
+    process = forking().Process(target=search_saved_often, args=(settings,))
+    process.start()
+    assert ended(process) == -signal.SIGKILL  # in the seventh epoch, on the way from the fourth to the eighth
+    (saved,) = (settings.folder / "checkpoints").glob("*.pt")
+    assert saved.read_text() == "6"
+    study = run_search(settings)
+    assert (workplace / "trained.log").read_text().split() == list("12345678")
+    (trial,) = last_ones(study.trials)
+    assert (trial.state, reached(trial)) == (TrialState.COMPLETE, 8)
+    assert not saved.exists()
 
 
 def write_without_end(folder: Path, began: Connection[int, int]) -> None:

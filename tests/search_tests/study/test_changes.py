@@ -10,7 +10,7 @@ import pytest
 from search.reporting.screen.terminal import LineDisplay
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
-from search.study.attributes import SEED
+from search.study.attributes import PLAN, SEED
 from search.study.study import require_study
 from search.study.trials import counted
 from tests.search_tests.logged_space import logged_space, trained
@@ -75,8 +75,21 @@ def test_edits_that_leave_earlier_trials_what_they_are_are_allowed(old: str, wor
     assert counted(run_search(settings).trials) == 4  # a narrower range, too
 
 
-@pytest.mark.parametrize(("option", "now", "was"), [("sampler", "random", "tpe"), ("pruner", "median", "promotion")])
-def test_another_sampler_or_pruner_is_told(
+def test_a_study_of_a_later_version_is_refused(workplace: Path) -> None:
+    settings = begun(workplace)
+    study = require_study(settings)
+    study.set_user_attr(PLAN, {**study.user_attrs[PLAN], "of_tomorrow": 1})
+    with pytest.raises(
+        StudyError, match=r"must be of this version .*: unknown key 'of_tomorrow'.*version that made it"
+    ):
+        run_search(settings)
+
+
+@pytest.mark.parametrize(
+    ("option", "now", "was"),
+    [("sampler", "random", "tpe"), ("pruner", "median", "promotion"), ("prior", "none", "space")],
+)
+def test_another_sampler_pruner_or_prior_is_told(
     option: str, now: str, was: str, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = begun(workplace)
