@@ -84,6 +84,8 @@ class OpenTrial:
     """The trial, which reports to the study."""
     kept: int
     """Epochs that are not lost where its worker ends: those at which its job began, or of a checkpoint since then."""
+    reported: int = 0
+    """Epochs whose values earlier jobs reported, more than are kept where a process ended."""
     value: float | None = None
     """The last value reported by this job."""
     epoch: int = 0
@@ -176,7 +178,7 @@ class Ledger:
         start, trial = record(stored).paused, claim(self.study, stored, self.driver, epochs)
         if trial is None:
             return None
-        self.open[trial.number] = OpenTrial(trial, start)
+        self.open[trial.number] = OpenTrial(trial, start, stored.last_step or 0)
         attributes = given(stored.user_attrs)
         candidate = candidate_of(self.space, stored.params, attributes, trial.number)
         return self._job(trial, attributes, candidate, start, epochs)
@@ -241,7 +243,7 @@ class Ledger:
             if key in known.user_attrs:
                 trial.set_user_attr(key, known.user_attrs[key])
         for epoch, reported in sorted(known.intermediate_values.items()):
-            report_value(trial, reported, epoch)
+            self._store(trial, reported, epoch)
         complete = known.state is TrialState.COMPLETE
         state, value = (TrialState.COMPLETE if complete else TrialState.PRUNED), (value_of(known) if complete else None)
         return self._end(trial, state, TrialOutcome.REPEATED, f"repeats trial {known.number}", value)
@@ -275,7 +277,7 @@ class Ledger:
         if result.latency:
             opened.trial.set_user_attr(LATENCY, round(result.latency.image_ms, 4))
             opened.trial.set_user_attr(BATCH_LATENCY, round(result.latency.batch_ms, 3))
-        report_value(opened.trial, result.value, result.epoch)
+        self._store(opened.trial, result.value, result.epoch, again=result.epoch <= opened.reported)
         opened.value, opened.epoch = result.value, result.epoch
         self.emit(EpochDone(job.number, result.epoch, result.value, result.seconds, result.details))
         self._time(opened, result)
@@ -285,6 +287,13 @@ class Ledger:
             return Verdict.SAVE if self.keeps and self._is_kept(job.number) else Verdict.STOP
         pauses = self.pauses or BASELINE in opened.trial.user_attrs
         return self._paused(opened, job, ends) if pauses else self._pruned(opened, job, ends)
+
+    def _store(self, trial: Trial, value: float, epoch: int, *, again: bool = False) -> None:
+        """Stores the value of an epoch; again, if its first value was reported before its process ended."""
+        if self.second is None and not again:
+            trial.report(value, epoch)
+        else:
+            report_value(trial, value, epoch)
 
     def _is_kept(self, number: int) -> bool:
         """Whether the weights of a complete trial are kept, as matters stand."""

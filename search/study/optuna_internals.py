@@ -76,10 +76,7 @@ def live_trial(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
 
 
 def report_value(trial: optuna.Trial, value: float, step: int) -> None:
-    """Reports a value, as Optuna's `report` does in a study of one objective for a step without a value.
-
-    A study of two has no other way; and an epoch that is trained again, since its process ended, has its new value.
-    """
+    """Reports a value, also where Optuna 5 refuses: in a study of two objectives, and in place of an earlier value."""
     trial.study._storage.set_trial_intermediate_value(trial._trial_id, step, value)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any, Literal
 
 import optuna
@@ -16,7 +16,6 @@ import pandas as pd
 
 from cifar.config import from_dict
 from cifar.data.prepare import OFFICIAL
-from cifar.errors import ConfigError
 from cifar.files import atomic_write
 from search.planning.plan import Plan
 from search.settings import STUDIES_FOLDER, SearchSettings, StudyError
@@ -114,14 +113,14 @@ def stored_plan(study: optuna.Study) -> Plan:
     plan = study.user_attrs.get(PLAN)
     if not isinstance(plan, dict):
         raise _foreign(study)
-    try:
-        return from_dict(Plan, plan, where=f"plan of study {study.study_name}")
-    except ConfigError as error:
+    later = plan.keys() - {field.name for field in fields(Plan)}
+    if later:  # what they mean, trials here would not go by
         raise StudyError(
-            "a study's plan must be of this version of the program, or an earlier one",
-            got=str(error).partition("; got ")[0],
+            f"the plan of study {study.study_name!r} must be of this version of the program, or of an earlier one",
+            got=f"unknown keys {', '.join(sorted(later))}",
             remedy="Continue it with the version that made it, or start another study with --study NAME",
-        ) from None
+        )
+    return from_dict(Plan, plan, where=f"plan of study {study.study_name}")
 
 
 def _foreign(study: optuna.Study) -> StudyError:
