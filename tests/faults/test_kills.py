@@ -18,7 +18,7 @@ from search.engine import ledger
 from search.session import run_search
 from search.settings import SearchSettings
 from search.study.attributes import PAUSED, SEED
-from search.study.study import find_study
+from search.study.study import find_study, require_study
 from search.study.trials import counted, last_ones, reached
 from tests.faults.processes import ended, forking
 from tests.search_tests.logged_space import logged_space, trained
@@ -60,12 +60,13 @@ TRIALS = 6
 BY_DEFAULT = {2, 14, 27, 40}  # the schema is made; a trial begins; one is paused; the last ones run
 
 
-def search_until(settings: SearchSettings, statements: int, told: Connection[int, int]) -> None:
-    """Searches, and kills itself before the database is told for the so-manieth time; tells how often it was."""
+def search_until(settings: SearchSettings, statements: int, about: str, told: Connection[int, int]) -> None:
+    """Searches, and kills itself before the database is told of something for the so-manieth time; tells how often."""
     count = Counter[str]()
 
-    def before(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        count["written"] += not statement.lstrip().upper().startswith(("SELECT", "PRAGMA"))
+    def before(_connection: object, _cursor: object, statement: str, values: object, *_: object) -> None:
+        changes = not statement.lstrip().upper().startswith(("SELECT", "PRAGMA"))
+        count["written"] += changes and about in f"{statement} {values}"
         if count["written"] == statements:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -74,10 +75,10 @@ def search_until(settings: SearchSettings, statements: int, told: Connection[int
     told.send(count["written"])
 
 
-def searched(settings: SearchSettings, statements: int) -> tuple[int | None, int]:
-    """How a search ended that was to be killed at a statement, and how many there were."""
+def searched(settings: SearchSettings, statements: int, about: str = "") -> tuple[int | None, int]:
+    """How a search ended that was to be killed at a statement about something, and how many of those there were."""
     ours, theirs = Pipe(duplex=False)
-    process = forking().Process(target=search_until, args=(settings, statements, theirs))
+    process = forking().Process(target=search_until, args=(settings, statements, about, theirs))
     process.start()
     theirs.close()
     code = ended(process)
@@ -119,6 +120,34 @@ def test_a_search_that_is_killed_loses_no_finished_trial(moment: int, statements
     settings = SearchSettings(space=logged_space(workplace), max_trials=TRIALS)
     code, _ = searched(settings, 1 + moment * statements // MOMENTS)
     assert code == -signal.SIGKILL
+    assert_goes_on(settings, workplace)
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        pytest.param("INSERT INTO trial_user_attributes", id="between asking and the first attribute"),
+        pytest.param("'paused'", id="between checkpoint and record"),
+    ],
+)
+def test_a_search_that_is_killed_between_two_things_goes_on(about: str, workplace: Path) -> None:
+    space = Path(logged_space(workplace))
+    space.write_text(space.read_text().replace("1 / epoch)", "1 / epoch, save=lambda path: path.write_text('state'))"))
+    settings = SearchSettings(space=str(space), max_trials=TRIALS)
+    folder = settings.folder / "checkpoints"
+    code, _ = searched(settings, 1, about)
+    assert code == -signal.SIGKILL
+    (trial,) = require_study(settings).trials  # which was asked for
+    assert PAUSED not in trial.user_attrs
+    seed = trial.user_attrs.get(SEED)
+    assert {path.name for path in folder.glob("*")} == ({f"{seed:016x}-1.pt"} if about == "'paused'" else set())
+    assert_goes_on(settings, workplace)
+    waiting = {f"{t.user_attrs[SEED]:016x}-{t.user_attrs[PAUSED]}.pt" for t in paused(require_study(settings).trials)}
+    assert {path.name for path in folder.glob("*")} <= waiting  # trials that went on count as paused, too
+
+
+def assert_goes_on(settings: SearchSettings, workplace: Path) -> None:
+    """The next call ends the search that was killed; no finished trial is lost, and one at most is trained again."""
     begun = find_study(settings)
     before = begun.get_trials() if begun else []
     known = trained(workplace)

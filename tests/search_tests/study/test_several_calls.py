@@ -20,7 +20,7 @@ from search.study.storage import open_storage
 from search.study.study import require_study
 from search.study.trials import counted, distinct, reached
 from tests.search_tests.logged_space import Watched, logged_space, trained
-from tests.search_tests.study.conftest import Call
+from tests.search_tests.study.conftest import Call, Together
 
 STORAGES = [
     pytest.param(None, id="sqlite"),
@@ -70,6 +70,16 @@ def test_a_call_knows_the_trials_of_one_that_came_and_went(workplace: Path, monk
 
     assert counted(run_search(settings, callbacks=(other,)).trials) == 3
     assert counted(others[0].trials) == 3
+
+
+@pytest.mark.slow
+def test_eight_calls_share_the_trials_wanted(workplace: Path, together: Together) -> None:
+    settings = SearchSettings(space=logged_space(workplace, starts=(0.5, 0.25)), max_trials=8 * 15)
+    assert together(settings, 8) == [0] * 8
+    study = require_study(settings)
+    assert counted(study.trials) == 8 * 15
+    assert [t.number for t in study.trials] == list(range(len(study.trials)))
+    assert_sound(study, workplace)
 
 
 @pytest.mark.slow
