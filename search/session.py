@@ -25,7 +25,7 @@ from search.engine.engine import Engine, LocalEngine
 from search.engine.events import Event, TrialEnded
 from search.engine.kept_models import keep_models, trains_on_images
 from search.engine.outcomes import counts_of
-from search.engine.same_space import check_space
+from search.engine.same_space import check_space, longer_now
 from search.engine.scheduler import Clock
 from search.planning.description import describe, describe_rungs, shortfalls
 from search.planning.forecast import Forecast, forecast, forecast_at
@@ -119,7 +119,7 @@ def run_search(
     space = space_for(settings.space, problem, plan.param_budgets)
     if settings.space not in BUILT_IN:
         check_space(study, space)
-    for line in (*describe_objectives(study), *changes(study, settings)):
+    for line in (*describe_objectives(study), *changes(study, settings), *longer_now(study, space, settings)):
         display.say(line)
     lease = Lease(study, settings.folder)
     settled = settle_checkpoint_folder if data and can_resume(space) else checkpoint_folder_of
