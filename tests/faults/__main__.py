@@ -48,7 +48,7 @@ def run(row: Row, environment: dict[str, str]) -> Counter[str]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
         line = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-m", "not gpu", "--timeout", str(HANGS_SECONDS)]
-        line += [f"--junitxml={report}", *row.tests]
+        line += [f"--junitxml={report}", "-o", "junit_family=xunit1", *row.tests]  # which may hold properties
         for _ in range(row.times):
             report.unlink(missing_ok=True)
             result = subprocess.run(line, capture_output=True, text=True, env=environment)
