@@ -25,7 +25,7 @@ from search.engine.engine import Engine, LocalEngine
 from search.engine.events import Event, TrialEnded
 from search.engine.kept_models import keep_models, trains_on_images
 from search.engine.outcomes import counts_of
-from search.engine.same_space import check_space
+from search.engine.same_space import check_space, longer_now
 from search.engine.scheduler import Clock
 from search.planning.description import describe, describe_rungs, shortfalls
 from search.planning.forecast import Forecast, forecast, forecast_at
@@ -119,7 +119,7 @@ def run_search(
     space = space_for(settings.space, problem, plan.param_budgets)
     if settings.space not in BUILT_IN:
         check_space(study, space)
-    for line in (*describe_objectives(study), *changes(study, settings)):
+    for line in (*describe_objectives(study), *changes(study, settings), *longer_now(study, space, settings)):
         display.say(line)
     lease = Lease(study, settings.folder)
     settled = settle_checkpoint_folder if data and can_resume(space) else checkpoint_folder_of
@@ -140,12 +140,13 @@ def run_search(
 
     try:
         with lease:
-            _prepare(study, space, settings, earlier, lease, display)
+            _prepare(study, space, settings, earlier, lease, checkpoints, display)
             with display.showing(study, plan, space, request.deadline, request.max_trials, clock):
                 (engine or _engine(settings)).run(request, emit)
     finally:
         refresh(study)
-        recover_stale_trials(study, lease, close_paused=True)  # also one that Ctrl-C cut off before it began
+        # also one that Ctrl-C cut off before it began
+        recover_stale_trials(study, lease, close_paused=True, checkpoints=checkpoints)
         close_call(study, key, call, clock() - started)
         if data is not None and trains_on_images(space):
             keep_models(study, settings.folder, checkpoints, plan, data, device)
@@ -190,10 +191,11 @@ def _prepare(
     settings: SearchSettings,
     earlier: FrozenTrial | None,
     lease: Lease,
+    checkpoints: Path,
     display: Display,
 ) -> None:
     """Puts the study in order: trials of drivers that are gone, its prior, and its first points, each queued once."""
-    stale = recover_stale_trials(study, lease, close_paused=True)
+    stale = recover_stale_trials(study, lease, close_paused=True, checkpoints=checkpoints)
     if stale:
         display.say(f"{stale} trial{'s' * (stale > 1)} of a process that was killed will be run again")
     with exclusive(study):

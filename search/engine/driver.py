@@ -19,7 +19,7 @@ from search.engine.promotion import Done, Promote, Start, Wait
 from search.engine.pruners import make_pruner
 from search.engine.samplers import use_sampler
 from search.engine.scheduler import Clock, Limits, Scheduler
-from search.engine.trial_job import PUT_BACK, EpochResult, JobEnd, TrialJob, Verdict, WorkerSetup
+from search.engine.trial_job import PUT_BACK, EpochResult, JobEnd, Saved, TrialJob, Verdict, WorkerSetup
 from search.planning.plan import Plan
 from search.settings import SearchSettings
 from search.study.cached_storage import refresh
@@ -130,7 +130,8 @@ class Driver:
                 return decision
             if isinstance(decision, Wait):
                 if self.lease:  # perhaps for a trial of another call that was killed
-                    recover_stale_trials(self.study, self.lease, close_paused=False)
+                    folder = self.ledger.checkpoints
+                    recover_stale_trials(self.study, self.lease, close_paused=False, checkpoints=folder)
                 return decision
             began = self.clock()
             job = self._start(decision) if isinstance(decision, Start) else self._resume(decision)
@@ -152,7 +153,7 @@ class Driver:
         if self.scheduler.limits.max_trials is None:
             return self.ledger.ask()
         with exclusive(self.study):
-            if self.lease and not self.lease.alone:
+            if self.lease and not self.lease.undisturbed():
                 refresh(self.study)
             return self.ledger.ask() if self.scheduler.wants_more_trials else None
 
@@ -160,10 +161,12 @@ class Driver:
         """A paused trial; None where another call has claimed it."""
         return self.ledger.resume(self.study.get_trials(deepcopy=False)[decision.number], decision.epochs)
 
-    def answer(self, result: EpochResult) -> Verdict:
-        """Reports an epoch; the verdict says what its worker does next."""
-        job, _ = self.jobs[result.number]
-        return self.ledger.report(job, result, self._ends)
+    def answer(self, message: EpochResult | Saved) -> Verdict:
+        """Reports an epoch, or a checkpoint between rungs; the verdict says what its worker does next."""
+        if isinstance(message, Saved):
+            return self.ledger.saved(message)
+        job, _ = self.jobs[message.number]
+        return self.ledger.report(job, message, self._ends)
 
     @property
     def _ends(self) -> str:

@@ -1,15 +1,15 @@
 """A trial job and the worker's side of it: train one trial from one rung to another, a result an epoch.
 
 A worker knows no study and no storage. It is handed a plain `TrialJob`, yields an `EpochResult` after each epoch, and
-is answered with a `Verdict`: train on, save and end, or end. Its last message is a `JobEnd`. All of them are plain
-data, so a worker may be this process, another one, or another machine.
+is answered with a `Verdict`: train on, save and train on, save and end, or end. Its last message is a `JobEnd`. All of
+them are plain data, so a worker may be this process, another one, or another machine.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from itertools import chain, islice
@@ -30,7 +30,7 @@ from cifar.runtime.seeds import use_deterministic_algorithms
 from search.planning.plan import Plan
 from search.study.checkpoints import checkpoint_of
 from search.study.right_images import packed
-from spaces.base import EpochReport, Problem, Proposal, SearchSpace, TrialContext, propose
+from spaces.base import EpochReport, Problem, Proposal, SearchSpace, TrialContext, can_resume, propose
 from spaces.multi_limit import space_for
 
 
@@ -86,11 +86,23 @@ class EpochResult:
     """Which validation images were right, as `search.study.right_images` packs them; None where nobody tells."""
 
 
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint was written, and the job goes on."""
+
+    number: int
+    """The trial's number."""
+    epoch: int
+    """Epochs in the checkpoint."""
+
+
 class Verdict(Enum):
     """The driver's answer to an epoch's result."""
 
     TRAIN_ON = auto()
     """Train the next epoch."""
+    CHECKPOINT = auto()
+    """Write a checkpoint, where the training has any; say so with `Saved`, whose answer says what is next."""
     SAVE = auto()
     """Write the checkpoint and end the job."""
     STOP = auto()
@@ -140,7 +152,7 @@ class JobEnd:
     """What the user has to mend, if that ended the job."""
 
 
-Message = EpochResult | JobEnd
+Message = EpochResult | Saved | JobEnd
 JobMessages = Generator[Message, Verdict, None]
 
 
@@ -225,10 +237,12 @@ class JobRunner:
             details, right = dict(report.details), None if report.right is None else packed(report.right)
             verdict = yield EpochResult(job.number, report.epoch, report.value, seconds, details, note, latency, right)
             note, latency = "", None
+            if verdict is Verdict.CHECKPOINT and report.save is not None:
+                _save(job, report.save, report.epoch)
+                verdict = yield Saved(job.number, report.epoch)
             if verdict is Verdict.SAVE:
                 if report.save is not None:
-                    job.write_to.mkdir(parents=True, exist_ok=True)  # a space of its own writes to what is there
-                    report.save(checkpoint_of(job.write_to, job.seed, report.epoch))
+                    _save(job, report.save, report.epoch)
                 yield JobEnd(job.number, JobEndKind.SAVED)
                 return
             if verdict is Verdict.STOP:
@@ -247,7 +261,7 @@ class JobRunner:
         context = self._context(job)
         reports = iter(self.space.train(candidate, context))
         if job.read_from is None:
-            return reports, ""
+            return reports, _told_if_lost(job) if can_resume(self.space) else ""
         try:
             first = list(islice(reports, 1))  # reads the checkpoint
         except CheckpointError as error:
@@ -266,6 +280,20 @@ class JobRunner:
             job.end,
             job.schedule_ends,
         )
+
+
+def _told_if_lost(job: TrialJob) -> str:
+    """What people should know of a trial whose checkpoint is not there any more; empty where it needs none."""
+    if job.epochs_done >= job.start:
+        return ""
+    path = checkpoint_of(job.write_to, job.seed, job.start)
+    return f"its checkpoint is lost: there is no {path}. It begins again"
+
+
+def _save(job: TrialJob, save: Callable[[Path], None], epoch: int) -> None:
+    """Writes the checkpoint of an epoch."""
+    job.write_to.mkdir(parents=True, exist_ok=True)  # a space of its own writes to what is there
+    save(checkpoint_of(job.write_to, job.seed, epoch))
 
 
 def _lacks_room(job: TrialJob, error: OSError) -> JobEnd:

@@ -70,6 +70,8 @@ PAUSED = "paused"
 """Epochs in the checkpoint of a paused trial; 0 while the trial runs."""
 LAST_JOB = "stint"
 """[epochs, epochs]: where the trial's last job began, and where it was to pause."""
+SAVED = "saved"
+"""Epochs in the trial's newest checkpoint, paused or not; none where its space saves nothing, as recorded curves do."""
 EPOCH_SECONDS = "epoch_seconds"
 """Seconds an epoch: the median of a job's epochs after the first, which includes its set-up; else the first."""
 RIGHT = "right"
@@ -88,7 +90,7 @@ FINALIST = "finalist"
 """In the study of the finals: number of the trial, in the study that was searched, that is trained for longer."""
 
 _WRITTEN = frozenset(
-    {CANDIDATE, SUMMARY, FINGERPRINT, SEED, PARAMETERS, MACS, WORKER, PAUSED, LAST_JOB, EPOCH_SECONDS}
+    {CANDIDATE, SUMMARY, FINGERPRINT, SEED, PARAMETERS, MACS, WORKER, PAUSED, LAST_JOB, SAVED, EPOCH_SECONDS}
     | {LATENCY, BATCH_LATENCY, RIGHT, PROPOSED_BY, REASON, CONTINUES, REPEAT_OF, RETRY_OF}
 )
 
@@ -124,6 +126,8 @@ class TrialRecord:
     """Epochs at which the trial's last job began."""
     end: int | None
     """Epochs at which the trial's last job was to pause; None before the first."""
+    kept: int
+    """Epochs of the trial that are not lost where its process ends: `start`, or those of a checkpoint since then."""
     epoch_seconds: float | None
     """Seconds an epoch; None before the first."""
     reason: str
@@ -154,6 +158,7 @@ def record(trial: FrozenTrial) -> TrialRecord:
         paused=int(held.get(PAUSED) or 0),
         start=int(start),
         end=None if end is None else int(end),
+        kept=max(int(start), int(held.get(SAVED) or 0)),
         epoch_seconds=held.get(EPOCH_SECONDS),
         reason=held.get(REASON, ""),
         resumes=held.get(CONTINUES),

@@ -37,8 +37,8 @@ def saved_checkpoint(folder: Path, seed: int, epoch: int) -> Path | None:
 
 
 def remove_checkpoints(folder: Path, seed: int, but: int | None = None) -> None:
-    """Removes a trial's checkpoints, except that of epoch `but`."""
-    kept = None if but is None else checkpoint_of(folder, seed, but)
+    """Removes a trial's checkpoints, except the one that it resumes from at epoch `but`."""
+    kept = None if but is None else saved_checkpoint(folder, seed, but)
     for path in folder.glob(f"{seed:016x}*.pt"):
         if path != kept:
             path.unlink(missing_ok=True)

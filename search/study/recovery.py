@@ -7,6 +7,7 @@ parameters are queued again. No finished trial is ever touched.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -15,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.format import format_epochs
 from search.study.attributes import CONTINUES, LAST_JOB, PAUSED, REASON, RETRY_OF, WORKER, given, record
 from search.study.cached_storage import refresh, refreshed_trial
+from search.study.checkpoints import remove_checkpoints
 from search.study.exclusion import exclusive
 from search.study.leases import Lease
 from search.study.optuna_internals import live_trial, set_attribute
@@ -24,7 +26,9 @@ KILLED = "its process ended"
 INTERRUPTED = "interrupted"
 
 
-def recover_stale_trials(study: optuna.Study, lease: Lease, *, close_paused: bool) -> int:
+def recover_stale_trials(
+    study: optuna.Study, lease: Lease, *, close_paused: bool, checkpoints: Path | None = None
+) -> int:
     """Closes trials whose driver is gone.
 
     Args:
@@ -32,6 +36,7 @@ def recover_stale_trials(study: optuna.Study, lease: Lease, *, close_paused: boo
         lease: of this driver; it tells which others are gone. Once it has ended, this driver's own trials are too.
         close_paused: whether paused trials are told PRUNED with their last value, as when a search begins or ends;
             otherwise they stay open, since any driver may resume them. Those of a driver that runs always do.
+        checkpoints: folder in which the closed trials' checkpoints that nobody will resume are removed.
 
     Returns:
         How many of them must be trained again from the start.
@@ -41,7 +46,7 @@ def recover_stale_trials(study: optuna.Study, lease: Lease, *, close_paused: boo
     with exclusive(study):  # another call may recover them too
         refresh(study)
         stale = _stale(study, lease, close_paused)
-        return sum(_recovered(study, trial) for trial in stale)
+        return sum(_recovered(study, trial, checkpoints) for trial in stale)
 
 
 def _stale(study: optuna.Study, lease: Lease, close_paused: bool) -> list[FrozenTrial]:
@@ -49,18 +54,21 @@ def _stale(study: optuna.Study, lease: Lease, close_paused: bool) -> list[Frozen
     return lease.without_driver(t for t in running if close_paused or not is_paused(t))
 
 
-def _recovered(study: optuna.Study, trial: FrozenTrial) -> bool:
+def _recovered(study: optuna.Study, trial: FrozenTrial, checkpoints: Path | None) -> bool:
     """Closes a stale trial; whether it must be trained again from the start."""
-    start = record(trial).start
+    held = record(trial)
+    kept = held.paused or held.kept
+    if checkpoints is not None and held.seed is not None:  # its worker may have saved what it could not tell any more
+        remove_checkpoints(checkpoints, held.seed, but=kept)
     if is_paused(trial):
-        _tell(study, trial, TrialState.PRUNED, f"waited at {format_epochs(record(trial).paused)} for promotion")
-    elif start:  # its process ended after the trial was resumed from a checkpoint
-        set_attribute(study, trial, PAUSED, start)
+        _tell(study, trial, TrialState.PRUNED, f"waited at {format_epochs(kept)} for promotion")
+    elif kept:  # its process ended after the trial had written a checkpoint
+        set_attribute(study, trial, PAUSED, kept)
         _tell(study, trial, TrialState.PRUNED, KILLED)
     else:
         _tell(study, trial, TrialState.FAIL, KILLED)
         requeue(study, trial)
-    return not (is_paused(trial) or start)
+    return not (is_paused(trial) or kept)
 
 
 def requeue(study: optuna.Study, trial: FrozenTrial) -> None:

@@ -11,7 +11,9 @@ import pytest
 import sqlalchemy
 from optuna.trial import TrialState
 
+import search.report
 import search.run
+import search.show
 from search.cli import run_command
 from search.settings import SearchSettings, StudyError
 from search.study.mounts import network_filesystem
@@ -158,6 +160,22 @@ def test_a_password_is_in_nothing_that_a_search_prints_or_writes(
     assert "s3cret" not in out + err
     for path in workplace.rglob("*"):
         assert not path.is_file() or b"s3cret" not in path.read_bytes(), path
+
+
+def test_a_token_in_the_environment_is_in_nothing_that_commands_print_or_write(
+    curves: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("WANDB_API_KEY", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY", "PGPASSWORD", "MY_TOKEN"):
+        monkeypatch.setenv(name, "t0ken")
+    Path("bad.py").write_text("1 / 0\n")
+    assert run_command(search.run.main, ["--space", curves, "--study", "s", "--trials", "3"]) == 0
+    assert run_command(search.report.main, ["--study", "s"]) == 0
+    assert run_command(search.show.main, ["--study", "s"]) == 0
+    assert run_command(search.run.main, ["--space", "bad.py", "--trials", "3"]) == 2
+    out, err = capfd.readouterr()
+    assert "t0ken" not in out + err
+    for path in workplace.rglob("*"):
+        assert not path.is_file() or b"t0ken" not in path.read_bytes(), path
 
 
 def test_misplaced_urls_are_told_without_their_password(capfd: pytest.CaptureFixture[str]) -> None:
