@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -64,6 +63,7 @@ from search.study.checkpoints import remove_checkpoints, saved_checkpoint
 from search.study.objectives import second_objective, second_of
 from search.study.optuna_internals import report_value
 from search.study.recovery import INTERRUPTED, claim, requeue
+from search.study.remote import Place
 from search.study.standing import standing
 from search.study.trials import is_paused, known_result, value_of
 from spaces.base import Proposal, SearchSpace, can_resume, propose
@@ -116,7 +116,7 @@ class Ledger:
         *,
         driver: Mapping[str, Any],
         seed: int,
-        checkpoints: Path,
+        checkpoints: Place,
         emit: Callable[[Event], None],
         pauses: bool,
         replicate: bool = False,
