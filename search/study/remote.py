@@ -1,7 +1,7 @@
 """Checkpoints in a cloud folder such as s3://bucket/folder: what they need of `pathlib.Path`, by fsspec.
 
 fsspec comes with PyTorch; a package for the store itself, such as s3fs, is the user's to install, and how it signs in
-that package's affair. A file is uploaded beside its place and moved there: it is whole or absent, in any store.
+is that package's affair. A file is uploaded beside its place and moved there: it is whole or absent, in any store.
 It is read from a copy on this machine, whose checksums are compared as those of any checkpoint.
 """
 
