@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -29,13 +29,18 @@ def leftovers(study: optuna.Study, folder: Place) -> list[Place]:
     They are listed before the study is read: a trial is recorded before it writes a checkpoint, so that one that
     another call begins meanwhile is known.
     """
-    files: list[Place] = [file for pattern in ("*.pt", ".*.tmp") for file in sorted(folder.glob(pattern), key=str)]
+    files = [*_matching(folder, "*.pt"), *_matching(folder, ".*.tmp")]
     if not belongs_to(mark_of(study), folder):
         return []
     refresh(study)
     needed = set(_needed(study, folder))
     running = {record(t).seed for t in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))}
     return [path for path in files if path not in needed and _is_left(path, running)]
+
+
+def _matching(folder: Place, pattern: str) -> list[Place]:
+    found: Iterable[Place] = folder.glob(pattern)
+    return sorted(found, key=str)
 
 
 def _needed(study: optuna.Study, folder: Place) -> Iterator[Place]:

@@ -112,7 +112,7 @@ def _without_driver(settings: SearchSettings, error: ImportError) -> StudyError:
     remedy = f"pip install {DRIVERS[named]}" if named in DRIVERS else "Install it"
     return StudyError(
         "--storage needs its database's driver for Python",
-        got=f"{shown_url(settings)} ({reason_of(error.__cause__ or error)})",
+        got=f"{shown_url(settings)} ({error.__cause__ or error})",
         remedy=remedy,
     )
 

@@ -212,7 +212,7 @@ def test_commands_on_two_hosts_go_on_from_s3(engine: str, s3: str, toy: Path, wo
     hosts = [workplace / name for name in ("first", "second")]
     for host in hosts:
         host.mkdir()
-    first = subprocess.run([*begin, "--epoch-budget", "3", "--checkpoints", s3], cwd=hosts[0], env=os.environ)
+    first = subprocess.run([*begin, "--epoch-budget", "1", "--checkpoints", s3], cwd=hosts[0], env=os.environ)
     assert first.returncode == 0
     settings = SearchSettings(space="resnet_budget30k", storage=f"sqlite:///{workplace}/study.db")
     study = require_study(settings)
@@ -223,12 +223,12 @@ def test_commands_on_two_hosts_go_on_from_s3(engine: str, s3: str, toy: Path, wo
         f"{t.user_attrs[SEED]:016x}-{t.user_attrs[PAUSED]}.pt" for t in paused
     }
     assert paused
-    second = subprocess.run([*begin, "--trials", "3"], cwd=hosts[1], env=os.environ)
+    second = subprocess.run(begin, cwd=hosts[1], env=os.environ)
     assert second.returncode == 0
     study = require_study(settings)
     assert any(CONTINUES in t.user_attrs for t in study.trials)
     assert not any(path.suffix == ".pt" and "checkpoints" in path.parts for path in workplace.rglob("*"))
-    bad = [*begin, "--trials", "4", "--checkpoints", "s3://nowhere/at/all"]
+    bad = [*begin, "--study", "other", "--checkpoints", "s3://nowhere/at/all"]
     refused = subprocess.run(bad, cwd=hosts[1], env=os.environ, capture_output=True, text=True)
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
