@@ -31,6 +31,7 @@ from cifar.runtime.seeds import use_deterministic_algorithms
 from search.planning.plan import Plan
 from search.study.checkpoints import checkpoint_of
 from search.study.remote import Place, StoreError, local_copy, written_to
+from search.study.right_images import packed
 from spaces.base import EpochReport, Problem, Proposal, SearchSpace, TrialContext, propose
 from spaces.multi_limit import space_for
 
@@ -83,6 +84,8 @@ class EpochResult:
     """What people should know before this epoch's value, such as that a checkpoint was damaged."""
     latency: Latency | None = None
     """The latency of the network, in the first result of a job that measures it."""
+    right: str | None = None
+    """Which validation images were right, as `search.study.right_images` packs them; None where nobody tells."""
 
 
 class Verdict(Enum):
@@ -226,8 +229,8 @@ class JobRunner:
         reports, note = self._reports(candidate, self._context(job, checkpoint))
         for report in reports:
             seconds = time.perf_counter() - started
-            details = dict(report.details)
-            verdict = yield EpochResult(job.number, report.epoch, report.value, seconds, details, note, latency)
+            details, right = dict(report.details), None if report.right is None else packed(report.right)
+            verdict = yield EpochResult(job.number, report.epoch, report.value, seconds, details, note, latency, right)
             note, latency = "", None
             if verdict is Verdict.SAVE:
                 if report.save is not None:
