@@ -40,6 +40,7 @@ DRIVERS = {
 }
 """Packages of the drivers that a URL may name, after its `+`; a database's own name stands for its usual one
 (https://docs.sqlalchemy.org/en/20/core/engines.html#database-urls)."""
+MYSQL_TABLE_EXISTS = 1050  # https://mariadb.com/kb/en/mariadb-error-code-reference/
 SCHEMA_WAITS = (0.2, 1.0, 3.0)  # seconds until a server's tables are looked for again
 
 
@@ -149,6 +150,10 @@ def _server(url: str) -> BaseStorage:
         try:
             return optuna.storages.get_storage(url)
         except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):  # they exist by now
+            time.sleep(wait)
+        except sqlalchemy.exc.OperationalError as error:
+            if error.orig is None or error.orig.args[0] != MYSQL_TABLE_EXISTS:
+                raise
             time.sleep(wait)
     return optuna.storages.get_storage(url)
 
