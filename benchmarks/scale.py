@@ -29,6 +29,7 @@ from benchmarks.scale_plot import drawn
 from benchmarks.search_quality import Row, Table, TableSpace, ranked_or_paused
 from benchmarks.simulation import Clock, Simulation
 from search.engine.driver import Driver, SearchRequest
+from search.engine.sampler_view import MOST_SHOWN
 from search.engine.samplers import FreshSampler, make_sampler
 from search.planning.plan import Plan
 from search.planning.planner import plan_without_images
@@ -126,7 +127,9 @@ class Stopwatch:
 
     def __post_init__(self) -> None:
         startup = self.plan.startup_trials
-        self.sampler = FreshSampler(lambda seed: make_sampler("tpe", seed % 2**32, startup), 0, rungs=self.plan.rungs)
+        self.sampler = FreshSampler(
+            lambda seed: make_sampler("tpe", seed % 2**32, startup), 0, rungs=self.plan.rungs, most=MOST_SHOWN
+        )
 
     def __call__(self, driver: Driver) -> None:
         """Looks at the study; what is timed changes nothing, so it can be done as often as wanted."""
