@@ -16,7 +16,6 @@ from search.study.cached_storage import ForwardingStorage
 from search.study.objectives import second_of
 from search.study.trials import distinct, is_feasible, is_paused
 
-
 MOST_SHOWN = 500
 """Trials that a model learns from at most, see `benchmarks.scale`: a proposal's time grows with them."""
 
