@@ -55,7 +55,8 @@ def side_by_side(trials: int) -> dict[str, Any]:
     from search.engine.ray_tune.cluster import connect
     from search.engine.ray_tune.engine import RayEngine
 
-    os.environ["RAY_worker_niceness"] = "0"  # Ray's workers give way to others, which counts on a machine with others
+    niceness = "RAY_worker_niceness"  # Ray has its workers give way to others, which counts on a machine with others
+    os.environ[niceness] = "0"
     toy_npz(Path("toy.npz"), train=2000, test=100, size=16)
     on_ray: dict[str, Any] = {"engine": "ray", "max_concurrent": AT_ONCE}
     started = time.perf_counter()
