@@ -127,7 +127,11 @@ def test_the_cluster_s_commands_run(reader: None, workplace: Path) -> None:
             name, arguments = shortened(line)
             folder = workplace / f"{place}"
             (folder / "bucket").mkdir(parents=True)
-            ours = {"auto": cluster.address, "s3://bucket/searches": f"file://{folder}/bucket"}
+            ours = {
+                "auto": cluster.address,
+                "s3://bucket/searches": f"file://{folder}/bucket",
+                "sqlite:////home/me/searches.db": f"sqlite:///{folder}/searches.db",
+            }
             command = [
                 sys.executable,
                 "-m",
