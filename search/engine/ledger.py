@@ -182,6 +182,8 @@ class Ledger:
         replaces = trial.user_attrs.get(CONTINUES, trial.user_attrs.get(RETRY_OF))
         self.emit(TrialStarted(trial.number, candidate.summary, *_cost(candidate), start, replaces, trial.params))
         read_from = saved_checkpoint(self.checkpoints, seed, start) if start and self.resumable else None
+        if start and self.resumable and self.space.uses_images and read_from is None:
+            self.emit(TrialNoted(trial.number, f"its checkpoint is not in {self.checkpoints}: it begins again"))
         # without images there may be nothing to save
         epochs_done = start if read_from or (self.resumable and not self.space.uses_images) else 0
         parameters, folder = dict(trial.params), self.checkpoints

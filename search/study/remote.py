@@ -64,11 +64,14 @@ class RemotePath:
     def exists(self) -> bool:
         """Whether there is such a file, as the store says now."""
 
-        def look(store: Any, path: str) -> bool:
+        def look(store: Any, path: str) -> None:
             store.invalidate_cache()
-            return bool(store.exists(path))
+            store.info(path)  # fsspec's `exists` takes any error for a no
 
-        return self._asked(look, patient=True)
+        with suppress(FileNotFoundError):
+            self._asked(look, patient=True)
+            return True
+        return False
 
     def read_text(self) -> str | None:
         """The content of a small file; None where there is none."""

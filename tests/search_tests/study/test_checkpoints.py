@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from search.engine.events import TrialNoted
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import CONTINUES, PAUSED, SEED
@@ -19,6 +20,7 @@ from search.study.checkpoints import (
 )
 from search.study.study import require_study
 from search.study.trials import is_paused, reached
+from tests.search_tests.logged_space import Watched
 
 Settings = Callable[..., SearchSettings]
 
@@ -76,6 +78,18 @@ def test_a_machine_without_the_folder_is_told_so(toy_search: Settings, workplace
     assert require_study(settings).trials == before
     (workplace / "away").rename(folder)
     study = run_search(replace(settings, epoch_budget=None))
+    assert any(reached(t) == 2 for t in study.trials)
+
+
+@pytest.mark.slow
+def test_a_trial_whose_checkpoint_is_gone_begins_again_and_says_so(toy_search: Settings) -> None:
+    settings = paused_search(toy_search)
+    (path,) = (settings.folder / "checkpoints").glob("*.pt")
+    path.unlink()
+    watched = Watched()
+    study = run_search(replace(settings, epoch_budget=None), engine=watched)
+    (note,) = (e for e in watched.events if isinstance(e, TrialNoted))
+    assert note.text == "its checkpoint is not in studies/toy/checkpoints: it begins again"
     assert any(reached(t) == 2 for t in study.trials)
 
 
