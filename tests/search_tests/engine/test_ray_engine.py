@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from optuna.trial import TrialState
@@ -16,6 +19,7 @@ from optuna.trial import TrialState
 from cifar.files import write_json
 from search.engine.engine import LocalEngine
 from search.engine.events import TrialEnded, TrialOutcome
+from search.engine.ray_tune.adapters import JobSearcher
 from search.engine.ray_tune.desk import LOST
 from search.engine.ray_tune.trainable import ActorSetup
 from search.engine.trial_job import WorkerSetup
@@ -98,6 +102,14 @@ def test_a_node_that_does_not_see_the_checkpoints_says_so(workplace: Path) -> No
         ActorSetup(SETUP, workplace, 1, elsewhere, "ours").enter_folder()
     ActorSetup(SETUP, workplace / "shared", 1, cloud, "ours").enter_folder()  # all that it needs is in the cloud
     assert not elsewhere.exists()
+
+
+def test_the_searcher_pickles_without_the_study(workplace: Path) -> None:
+    with (workplace / "held").open("w") as unpicklable:
+        desk: Any = SimpleNamespace(driver=unpicklable)
+        searcher = pickle.loads(pickle.dumps(JobSearcher(desk, ActorSetup(SETUP, workplace, threads=1))))
+    assert searcher.actor_setup == ActorSetup(SETUP, workplace, threads=1)
+    assert not hasattr(searcher, "desk")
 
 
 NO_STORE = """
