@@ -134,18 +134,6 @@ class AsOrdered(ForwardingStorage):
         ]
         return {r: {t.number: float(i) for i, t in enumerate(best_first(views, r))} for r in self.rungs}
 
-    def _chosen(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-        """As many of the trials as are to be shown, in their order."""
-        if self.most is None or len(trials) <= self.most:
-            return trials
-        first = {t.number for t in nsmallest(self.most // 2, trials, key=self._rank)}
-        newest = [t.number for t in trials if t.number not in first][-(self.most - len(first)) :]
-        kept = first.union(newest)
-        return [t for t in trials if t.number in kept]
-
-    def _rank(self, trial: FrozenTrial) -> tuple[int, float]:
-        return -(trial.last_step or 0), self.sign * trial.values[0] if trial.values else math.inf
-
     def _show(self, trial: FrozenTrial, places: Mapping[int, Mapping[int, float]]) -> FrozenTrial:
         if not trial.state.is_finished():
             return trial
