@@ -195,7 +195,8 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         "AWS_DEFAULT_REGION": "us-east-1",
     }.items():
         monkeypatch.setenv(name, value)
-    subprocess.run([sys.executable, "-c", "import s3fs; s3fs.S3FileSystem().makedirs('runs', exist_ok=True)"], check=True)
+    bucket = "import s3fs; s3fs.S3FileSystem().makedirs('runs', exist_ok=True)"
+    subprocess.run([sys.executable, "-c", bucket], check=True)
     try:
         yield "s3://runs/team"
     finally:
