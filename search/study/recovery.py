@@ -7,7 +7,6 @@ parameters are queued again. No finished trial is ever touched.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -20,6 +19,7 @@ from search.study.checkpoints import remove_checkpoints
 from search.study.exclusion import exclusive
 from search.study.leases import Lease
 from search.study.optuna_internals import live_trial, set_attribute
+from search.study.remote import Place
 from search.study.trials import is_paused
 
 KILLED = "its process ended"
@@ -27,7 +27,7 @@ INTERRUPTED = "interrupted"
 
 
 def recover_stale_trials(
-    study: optuna.Study, lease: Lease, *, close_paused: bool, checkpoints: Path | None = None
+    study: optuna.Study, lease: Lease, *, close_paused: bool, checkpoints: Place | None = None
 ) -> int:
     """Closes trials whose driver is gone.
 
@@ -54,7 +54,7 @@ def _stale(study: optuna.Study, lease: Lease, close_paused: bool) -> list[Frozen
     return lease.without_driver(t for t in running if close_paused or not is_paused(t))
 
 
-def _recovered(study: optuna.Study, trial: FrozenTrial, checkpoints: Path | None) -> bool:
+def _recovered(study: optuna.Study, trial: FrozenTrial, checkpoints: Place | None) -> bool:
     """Closes a stale trial; whether it must be trained again from the start."""
     held = record(trial)
     kept = held.paused or held.kept
