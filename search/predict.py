@@ -27,7 +27,7 @@ def parser() -> Parser:
         "predict",
         "Predict the classes of pictures. A picture is turned as its EXIF data says, cropped to its middle square, "
         "laid on white where it is transparent, and resized to the network's input.",
-        ("--model final cat.png", "--model studies/pictures/runs/final folder --json"),
+        ("--model final picture.png", "--model studies/resnet_budget5m/runs/final my_pictures --json"),
     )
     p.add_argument("--model", type=Path, required=True, help="a run's folder or name, or the folder of a kept model")
     p.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE", help="a picture, or a folder of pictures")

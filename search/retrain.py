@@ -28,7 +28,7 @@ def parser() -> Parser:
     p = Parser(
         "retrain",
         "Train the best trials of a study, or a recipe, in full; report them on the test images.",
-        ("--study pictures --trial top-3 --time-budget 5m", "--recipe resnet24_budget5m --data my_images.zip"),
+        ("--study pictures --trial top-3 --time-budget 5m", "--recipe cpu_fast --time-budget 5m"),
     )
     p.group("what is trained")
     what = p.choice_of_one()

@@ -112,7 +112,8 @@ def tiles(figures: Iterable[tuple[str, str, str]]) -> str:
 
 def _tile(label: str, value: str, note: str) -> str:
     small = f"<dd class=note>{escape(note)}</dd>" if note else ""
-    return f"<div><dt>{escape(label)}</dt><dd class=value>{escape(value)}</dd>{small}</div>"
+    shown = re.sub(r"^([+-]?[\d.,]+) (\w+)$", r"\1 <small>\2</small>", escape(value))  # a unit, such as points
+    return f"<div><dt>{escape(label)}</dt><dd class=value>{shown}</dd>{small}</div>"
 
 
 def figure(key: str, heading: str, caption: str, *, kind: str = "", height: int = 320) -> str:
