@@ -54,7 +54,7 @@ OBJECTIVE = ("accuracy", "parameters")
 class Sized(Row):
     """A configuration of a table in a network of some size."""
 
-    share: float
+    share: float = 1.0
     """The size, from 0 for the smallest to 1 for the largest."""
 
 

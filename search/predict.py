@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 PIPE_WIDTH = 10_000
 """Columns of a table that no terminal shows: nothing is wrapped, so that grep finds whole names."""
-UNIT = "%"
-"""Sign of a percentage in the table: rich would wrap before it at a space of any kind."""
 
 
 def parser() -> Parser:
@@ -94,8 +92,8 @@ def print_table(predictions: Sequence[Prediction], top: int) -> None:
         table.add_column("then", overflow="fold")
     for prediction in predictions:
         (name, confidence), *others = prediction.ranked[:top]
-        then = ", ".join(f"{printable(other)} {format_percent(share, 1, unit=UNIT)}" for other, share in others)
-        cells = [printable(prediction.file), printable(name), format_percent(confidence, 1, unit=UNIT), then]
+        then = ", ".join(f"{printable(other)} {format_percent(share, 1)}" for other, share in others)
+        cells = [printable(prediction.file), printable(name), format_percent(confidence, 1), then]
         table.add_row(*(Text(cell) for cell in (cells if top > 1 else cells[:3])))  # Text: names are no markup
     console = Console(highlight=False)
     if not console.is_terminal:

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         paths = report_study(args.study, args.storage, args.out)
     else:
         paths = compare_runs(args.compare, args.out or Path("comparison"))
-    print(f"wrote   {', '.join(str(path) for path in paths)}")
+    print(f"wrote       {', '.join(str(path) for path in paths)}")
 
 
 def report_study(name: str, storage: str | None, out: Path | None) -> list[Path]:

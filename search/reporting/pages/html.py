@@ -171,7 +171,12 @@ def report_parts(report: Section, caption: str) -> str:
 
 def paragraph(text: str) -> str:
     """A sentence or more."""
-    return f"<p>{escape(text)}</p>"
+    return f"<p>{_words(text)}</p>"
+
+
+def _words(text: str) -> str:
+    """The text, in which options such as `--seed` do not break after a hyphen."""
+    return re.sub(r"(?<![\w-])--[a-z][a-z-]*", r"<span class=option>\g<0></span>", escape(text))
 
 
 def link(words: str, address: str) -> str:
@@ -180,8 +185,9 @@ def link(words: str, address: str) -> str:
 
 
 def block(text: str) -> str:
-    """Commands, each on a line of its own, which scrolls and never breaks."""
-    return f"<pre class=block tabindex=0>{escape(text)}</pre>"
+    """Commands, a line each; one that is too long goes on below, but is copied as one line."""
+    lines = "\n".join(f"<span>{escape(line)}</span>" for line in text.splitlines())
+    return f"<pre class=block>{lines}</pre>"
 
 
 def details(summary: str, content: str) -> str:
@@ -191,7 +197,7 @@ def details(summary: str, content: str) -> str:
 
 def note(text: str) -> str:
     """A paragraph in small print."""
-    return f"<p class=note>{escape(text)}</p>"
+    return f"<p class=note>{_words(text)}</p>"
 
 
 def percent(share: float, digits: int = 2) -> str:
