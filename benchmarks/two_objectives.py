@@ -41,8 +41,8 @@ from search.study.attributes import OBJECTIVES
 from search.study.fronts import Point, non_dominated
 from spaces.base import EpochReport, Problem, SearchSpace, TrialContext
 
-FULL_TRIALS = (8, 16, 32, 64)
-SEEDS = 30
+FULL_TRIALS = (8, 16, 32)
+SEEDS = 20
 SMALLEST, DECADES = 4, 2
 """The smallest size as a power of ten, and how many powers of ten there are above it."""
 FLOOR = 0.5

@@ -119,9 +119,9 @@ def _tile(label: str, value: str, note: str) -> str:
 def figure(key: str, heading: str, caption: str, *, kind: str = "", height: int = 320) -> str:
     """The place of a figure, with its heading and caption; `height` in pixels."""
     return (
-        f'<figure class="{kind}"><h3>{escape(heading)}</h3>'
+        f'<figure class="{kind}"><h3>{_words(heading)}</h3>'
         f'<div class=plot id="{key}" role=img aria-label="{escape(heading)}. {escape(caption)}"'
-        f' style="--height:{height}px"></div><figcaption>{escape(caption)}</figcaption></figure>'
+        f' style="--height:{height}px"></div><figcaption>{_words(caption)}</figcaption></figure>'
     )
 
 
@@ -175,8 +175,9 @@ def paragraph(text: str) -> str:
 
 
 def _words(text: str) -> str:
-    """The text, in which options such as `--seed` do not break after a hyphen."""
-    return re.sub(r"(?<![\w-])--[a-z][a-z-]*", r"<span class=option>\g<0></span>", escape(text))
+    """The text, in which options such as `--seed` do not break after a hyphen, nor percentages before their sign."""
+    unbroken = re.sub(r"(?<=\d) %", "\u00a0%", escape(text))
+    return re.sub(r"(?<![\w-])--[a-z][a-z-]*", r"<span class=option>\g<0></span>", unbroken)
 
 
 def link(words: str, address: str) -> str:
@@ -186,7 +187,7 @@ def link(words: str, address: str) -> str:
 
 def block(text: str) -> str:
     """Commands, a line each; one that is too long goes on below, but is copied as one line."""
-    lines = "\n".join(f"<span>{escape(line)}</span>" for line in text.splitlines())
+    lines = "".join(f"<span>{_words(line)}</span>" for line in text.splitlines())
     return f"<pre class=block>{lines}</pre>"
 
 

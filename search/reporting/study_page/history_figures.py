@@ -111,7 +111,8 @@ def _add_best(figure: go.Figure, report: StudyReport) -> None:
             best.append(row.value if not best else better(best[-1], row.value))
             if row.baseline:
                 line = {"color": "var(--muted)", "width": 1, "dash": "dot"}
-                figure.add_hline(y=row.value, line=line, annotation={"text": "baseline", "font_color": "var(--muted)"})
+                words = {"text": "baseline", "font_color": "var(--muted)"}
+                figure.add_hline(y=row.value, line=line, annotation=words, annotation_position="bottom right")
     if best:
         numbers, best = [*numbers, report.trials[-1].number], [*best, best[-1]]
         line = {"color": "var(--best)", "width": 2, "shape": "hv"}
@@ -143,7 +144,7 @@ def _curves(report: StudyReport) -> go.Figure:
             "<extra></extra>",
         )
     for rung in rungs[:-1]:
-        figure.add_vline(x=rung, line={"color": "var(--line)", "width": 1, "dash": "dot"}, layer="below")
+        figure.add_vline(x=rung, line={"color": "var(--muted)", "width": 1, "dash": "dot"}, layer="below")
     figure.update_layout(showlegend=True)
     figure.update_xaxes(title_text="epochs trained", range=[0, report.plan.max_epochs * 1.02])
     name_values(figure, report)
