@@ -25,7 +25,7 @@ FINALISTS = "finalists.csv"
 CLASSES = 3
 """Classes of a run that are named as its weakest."""
 MANY = 20
-"""Classes above which their table scrolls."""
+"""Classes above which their table is folded."""
 
 
 @dataclass(frozen=True)
@@ -132,10 +132,8 @@ def _classes(found: Sequence[RunHeadline]) -> str:
 def _class_table(names: Sequence[str], runs: Sequence[RunHeadline]) -> str:
     columns = ("class", *(_short_name(run) for run in runs))
     shares = [[percent(row["accuracy"], 1) for row in run.metrics["classes"]] for run in runs]
-    caption = "Accuracy of each class on the test images."
-    return html.table(
-        caption, columns, list(zip(names, *shares, strict=True)), kind="tall" if len(names) > MANY else ""
-    )
+    table = html.table("Accuracy of each class on the test images.", columns, list(zip(names, *shares, strict=True)))
+    return table if len(names) <= MANY else html.details("Every class", table)
 
 
 def _short_name(run: RunHeadline) -> str:
