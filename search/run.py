@@ -18,7 +18,7 @@ def parser() -> Parser:
         "Search networks and training settings under hard limits; the same command again continues.",
         (
             "--time-budget 15m --retrain",
-            "--study own --data my_images --split 0.8 --param-budget 300k --trials 30",
+            "--study pictures --data my_folders --split 0.8 --param-budget 300k --trials 30",
         ),
     )
     p.group("what is searched")
