@@ -2,38 +2,44 @@
 
 Searches recorded curves in simulated time, with epochs whose seconds differ from configuration to configuration
 (log-normally, mean 1, spread `--spread`), by 1 to 256 workers for the same time. Told are utilisation, the share of the
-workers' time in which they train, and the regret of `benchmarks.search_quality`. Then one search of many trials, by 64
-workers and random proposals, tells how much CPU time a decision of the scheduler takes as the study grows, and how much
-a proposal by TPE would take at that size. What is in the file already is not done again.
+workers' time in which they train, and the regret of `benchmarks.search_quality`. Then studies of many trials, as
+promotion leaves them, tell how much CPU time a decision of the scheduler takes there, and a proposal by TPE. What is in
+the file already is not done again.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import itertools
+import math
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.trial import TrialState
+from optuna.distributions import FloatDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from benchmarks.resumable import append, is_done, read
 from benchmarks.scale_plot import drawn
 from benchmarks.search_quality import Row, Table, TableSpace, ranked_or_paused
 from benchmarks.simulation import Clock, Simulation
-from search.engine.driver import Driver, SearchRequest
+from search.engine.driver import SearchRequest
 from search.engine.sampler_view import MOST_SHOWN
 from search.engine.samplers import FreshSampler, make_sampler
+from search.engine.scheduler import Limits, Scheduler
 from search.planning.plan import Plan
 from search.planning.planner import plan_without_images
 from search.settings import SearchSettings
+from search.study.attributes import EPOCH_SECONDS, LAST_JOB, PAUSED
+from search.study.optuna_internals import set_attribute
 from spaces.base import EpochReport, Problem, TrialContext
 
 WORKERS = (1, 4, 16, 64, 256)
@@ -42,7 +48,7 @@ SPREAD = 0.4
 SEEDS = 5
 SIZES = (100, 1_000, 10_000)  # trials after which decisions are timed
 TIMED = 9  # decisions each
-DECIDING_WORKERS = 64
+RUNNING = 64  # trials that run meanwhile
 
 
 class TimedTableSpace(TableSpace):
@@ -114,38 +120,55 @@ class Taken:
     """Milliseconds of TPE's proposal, where a new trial is what was decided on."""
 
 
-@dataclass
-class Stopwatch:
-    """Times decisions of a scheduler, and proposals, when its study has grown to certain sizes."""
+def decisions(path: Path, size: int) -> Taken:
+    """What a decision and a proposal take in a study of so many trials, one of which has changed since the last."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    space = TableSpace(Table(path))
+    plan = plan_without_images(SearchSettings(space="table"), space)
+    study = study_of(space, plan, size)
+    scheduler = Scheduler(study, plan, Limits(max_trials=2 * size, workers=RUNNING), time.monotonic, pauses=True)
+    startup, numbers = plan.startup_trials, itertools.count(size)
+    sampler = FreshSampler(
+        lambda seed: make_sampler("tpe", seed % 2**32, startup), 0, rungs=plan.rungs, most=MOST_SHOWN
+    )
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))[-1]
 
-    sizes: Sequence[int]
-    """Numbers of trials, rising."""
-    plan: Plan
-    """The study's plan."""
-    taken: list[Taken] = field(default_factory=list)
-    """What was measured, by size."""
+    def decide() -> None:
+        set_attribute(study, running, EPOCH_SECONDS, next(numbers))
+        scheduler.decide()
 
-    def __post_init__(self) -> None:
-        startup = self.plan.startup_trials
-        self.sampler = FreshSampler(
-            lambda seed: make_sampler("tpe", seed % 2**32, startup), 0, rungs=self.plan.rungs, most=MOST_SHOWN
-        )
+    def propose() -> None:
+        trial = copy.copy(running)  # TPE notes its groups in the trial, so it has to be a stored one
+        trial.number = next(numbers)
+        sampler.sample_relative(study, trial, sampler.infer_relative_search_space(study, trial))
 
-    def __call__(self, driver: Driver) -> None:
-        """Looks at the study; what is timed changes nothing, so it can be done as often as wanted."""
-        due = self.sizes[len(self.taken) :]
-        if due and len(driver.study.get_trials(deepcopy=False)) >= due[0]:
-            numbers = iter(range(due[0], due[0] + TIMED + 1))
-            decision = cpu_ms(driver.scheduler.decide)
-            self.taken.append(Taken(due[0], decision, cpu_ms(lambda: self._propose(driver, next(numbers)))))
+    return Taken(size, cpu_ms(decide), cpu_ms(propose))
 
-    def _propose(self, driver: Driver, number: int) -> None:
-        """Proposes what trial `number` would be; TPE notes its groups in the trial, so it has to be a stored one."""
-        running = driver.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        trial = copy.copy(running[-1])
-        trial.number = number
-        space = self.sampler.infer_relative_search_space(driver.study, trial)
-        self.sampler.sample_relative(driver.study, trial, space)
+
+def study_of(space: TableSpace, plan: Plan, size: int) -> optuna.Study:
+    """A study as promotion leaves it: of n trials n / eta**k have reached rung k, the last ones have just begun."""
+    study = optuna.create_study(direction="minimize")
+    rows = np.random.default_rng(0).permutation(np.arange(size) % len(space.table.losses))
+    study.add_trials([_trial(space.table, plan, number, int(row), size) for number, row in enumerate(rows)])
+    return study
+
+
+def _trial(table: Table, plan: Plan, number: int, row: int, size: int) -> FrozenTrial:
+    level = next(level for level in itertools.count() if (number + 1) % int(plan.eta ** (level + 1)))
+    epochs = plan.rungs[min(level, len(plan.rungs) - 1)] if number < size - RUNNING else 0
+    losses = {epoch: float(loss) for epoch, loss in enumerate(table.losses[row, :epochs], 1)}
+    diverged, complete = not all(map(math.isfinite, losses.values())), epochs == plan.rungs[-1]
+    state = TrialState.PRUNED if diverged else TrialState.COMPLETE if complete else TrialState.RUNNING
+    names = [str(name) for name in table.arrays["names"]]
+    job = {PAUSED: epochs} if state is TrialState.RUNNING and epochs else {LAST_JOB: [0, plan.rungs[0]]}
+    return create_trial(
+        state=state,
+        value=losses[epochs] if state is TrialState.COMPLETE else None,
+        params=dict(zip(names, map(float, table.coordinates[row]), strict=True)),
+        distributions=dict.fromkeys(names, FloatDistribution(0, 1)),
+        intermediate_values={} if diverged else losses,
+        user_attrs={EPOCH_SECONDS: 1.0, **job},
+    )
 
 
 def cpu_ms(call: Callable[[], object]) -> float:
@@ -157,20 +180,6 @@ def cpu_ms(call: Callable[[], object]) -> float:
         call()
         times.append(1000 * (time.process_time() - began))
     return statistics.median(times)
-
-
-def decisions(path: Path, sizes: Sequence[int], spread: float) -> list[Taken]:
-    """What decisions take as a study grows to these sizes."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    clock, space = Clock(), TimedTableSpace(Table(path), spread)
-    settings = SearchSettings(
-        space="table", sampler="random", max_trials=sizes[-1] + 1, workers=DECIDING_WORKERS, replicate=True
-    )
-    plan = plan_without_images(settings, space)
-    request = SearchRequest(settings, plan, Problem(), clock, max_trials=settings.max_trials)
-    study, watch = optuna.create_study(direction="minimize"), Stopwatch(sizes, plan)
-    Simulation(space, DECIDING_WORKERS, clock, watch).run(study, request, lambda event: None)
-    return watch.taken
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -216,9 +225,9 @@ def main() -> int:
         ]
         for future in pending:
             keep(future.result())
-    sizes = [size for size in args.sizes if not is_done(rows, {**named, "size": size})]
-    for taken in decisions(args.table, sizes, args.spread) if sizes else ():
-        keep(taken)
+    for size in args.sizes:
+        if not is_done(rows, {**named, "size": size}):
+            keep(decisions(args.table, size))
     shown = [row for row in rows if named.items() <= row.items() and row.get("full_trials") in (None, args.full_trials)]
     if args.plot:
         args.plot.write_text(drawn(shown), encoding="utf-8")

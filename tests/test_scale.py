@@ -12,6 +12,10 @@ import pytest
 from benchmarks import scale
 from benchmarks.resumable import read
 from benchmarks.scale_plot import drawn
+from benchmarks.search_quality import Table, TableSpace
+from search.planning.planner import plan_without_images
+from search.settings import SearchSettings
+from search.study.trials import reached
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +37,15 @@ def test_a_search_keeps_its_workers_busy(path: Path, workers: int) -> None:
     assert 0 <= outcome.regret < 0.5
 
 
-def test_decisions_are_timed_at_each_size(path: Path) -> None:
-    taken = scale.decisions(path, (5, 40), spread=0.4)
-    assert [t.size for t in taken] == [5, 40]
-    assert all(t.decision_ms > 0 and t.proposal_ms > 0 for t in taken)
+def test_decisions_are_timed_in_a_study_as_promotion_leaves_it(path: Path) -> None:
+    taken = scale.decisions(path, 200)
+    assert taken.size == 200
+    assert min(taken.decision_ms, taken.proposal_ms) > 0
+    space = TableSpace(Table(path))
+    plan = plan_without_images(SearchSettings(space="table"), space)
+    trials = scale.study_of(space, plan, 200).trials
+    assert [sum(reached(t) >= rung for t in trials) for rung in plan.rungs] == [136, 68, 34, 17]
+    assert sum(not reached(t) for t in trials) == scale.RUNNING
 
 
 def test_tables_and_plot_show_every_number_of_workers() -> None:
@@ -56,7 +65,7 @@ def test_tables_and_plot_show_every_number_of_workers() -> None:
 
 def test_what_is_there_is_not_done_again(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, plot = tmp_path / "scale.jsonl", tmp_path / "scale.svg"
-    line = ["scale", "--table", str(path), "--workers", "1", "--seeds", "1", "--sizes", "5", "--jobs", "1"]
+    line = ["scale", "--table", str(path), "--workers", "1", "--seeds", "1", "--sizes", "100", "--jobs", "1"]
     monkeypatch.setattr("sys.argv", [*line, "--out", str(out), "--plot", str(plot)])
     assert scale.main() == scale.main() == 0
     assert [set(row) & {"workers", "size"} for row in read(out)] == [{"workers"}, {"size"}]
