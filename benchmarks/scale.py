@@ -44,6 +44,9 @@ from spaces.base import EpochReport, Problem, TrialContext
 
 WORKERS = (1, 4, 16, 64, 256)
 FULL_TRIALS = 2  # that the time holds for each worker
+MOST_FULL_TRIALS = 64
+"""Of all workers, up to which a table lasts: a search has its repeats trained again to tell how busy workers are, since
+a long one runs out of configurations, but not to tell what it finds, which repeats would crowd out."""
 SPREAD = 0.4
 SEEDS = 5
 SIZES = (100, 1_000, 10_000)  # trials after which decisions are timed
@@ -80,6 +83,8 @@ class Outcome:
     """The search's seed."""
     full_trials: int
     """Full trials that the time holds for each worker."""
+    replicate: bool
+    """Whether configurations that were trained before are trained again, see `MOST_FULL_TRIALS`."""
     utilisation: float
     """Share of their time in which they trained."""
     trials: int
@@ -88,13 +93,19 @@ class Outcome:
     """Of what is recommended, see `benchmarks.search_quality`."""
 
 
-def searched(path: Path, workers: int, seed: int, spread: float, full_trials: int = FULL_TRIALS) -> Outcome:
+def searched(
+    path: Path, workers: int, seed: int, spread: float, full_trials: int = FULL_TRIALS, *, replicate: bool = True
+) -> Outcome:
     """A search for a fixed time, whatever the number of workers."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     table, clock = Table(path), Clock()
     space = TimedTableSpace(table, spread)
     settings = SearchSettings(
-        space="table", seed=seed, time_budget=float(full_trials * table.epochs), workers=workers, replicate=True
+        space="table",
+        seed=seed,
+        time_budget=float(full_trials * table.epochs),
+        workers=workers,
+        replicate=replicate,
     )
     study = optuna.create_study(direction="minimize")
     request = SearchRequest(
@@ -105,7 +116,7 @@ def searched(path: Path, workers: int, seed: int, spread: float, full_trials: in
     best = ranked_or_paused(study)
     regret = table.regret(None if best is None else int(best.user_attrs["candidate"]["row"]))
     used = simulation.busy / (workers * clock.now)
-    return Outcome(workers, seed, full_trials, used, len(study.trials), regret)
+    return Outcome(workers, seed, full_trials, replicate, used, len(study.trials), regret)
 
 
 @dataclass(frozen=True)
@@ -184,11 +195,13 @@ def cpu_ms(call: Callable[[], object]) -> float:
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown tables of means."""
-    lines = ["| workers | searches | utilisation | trials | regret |", "|---|---|---|---|---|"]
+    lines = ["| workers | trials | utilisation | regret |", "|---|---|---|---|"]
     for workers in sorted({row["workers"] for row in rows if "workers" in row}):
         own = [row for row in rows if row.get("workers") == workers]
-        used, trials, regret = (statistics.fmean(r[name] for r in own) for name in ("utilisation", "trials", "regret"))
-        lines.append(f"| {workers} | {len(own)} | {used:.1%} | {trials:,.0f} | {regret:.3f} |")
+        used, trials = (statistics.fmean(r[name] for r in own if r["replicate"]) for name in ("utilisation", "trials"))
+        regrets = [row["regret"] for row in own if not row["replicate"]]
+        regret = f"{statistics.fmean(regrets):.3f}" if regrets else "-"
+        lines.append(f"| {workers} | {trials:,.0f} | {used:.1%} | {regret} |")
     lines += ["", "| trials in the study | a decision takes | a proposal takes |", "|---|---|---|"]
     for row in sorted((row for row in rows if "size" in row), key=lambda row: row["size"]):
         lines.append(f"| {row['size']:,} | {row['decision_ms']:.1f} ms | {row['proposal_ms']:.1f} ms |")
@@ -215,13 +228,18 @@ def main() -> int:
         append(args.out, rows[-1])
         print(result, file=sys.stderr, flush=True)
 
-    wanted = [(workers, seed) for workers in args.workers for seed in range(args.seeds)]
+    wanted = [
+        {"workers": workers, "seed": seed, "full_trials": args.full_trials, "replicate": replicate}
+        for workers in args.workers
+        for replicate in ((True, False) if workers * args.full_trials <= MOST_FULL_TRIALS else (True,))
+        for seed in range(args.seeds)
+    ]
     named = {"table": args.table.stem, "spread": args.spread}
     with ProcessPoolExecutor(args.jobs) as pool:
         pending = [
-            pool.submit(searched, args.table, workers, seed, args.spread, args.full_trials)
-            for workers, seed in wanted
-            if not is_done(rows, {**named, "workers": workers, "seed": seed, "full_trials": args.full_trials})
+            pool.submit(searched, args.table, spread=args.spread, **fields)
+            for fields in wanted
+            if not is_done(rows, {**named, **fields})
         ]
         for future in pending:
             keep(future.result())

@@ -68,9 +68,10 @@ def drawn(rows: Sequence[Mapping[str, Any]]) -> str:
         rows: of `benchmarks.scale`; those of searches have `workers`, those of decisions `size`.
     """
     searches = [row for row in rows if "workers" in row]
-    used, regret = ({w: _mean(searches, w, name) for w in _workers(searches)} for name in ("utilisation", "regret"))
+    used = _means([row for row in searches if row["replicate"]], "utilisation")
+    regret = _means([row for row in searches if not row["replicate"]], "regret")
     panels = []
-    if searches:
+    if used and regret:
         panels.append(Panel("Workers are kept busy", "workers", {"": {w: 100 * y for w, y in used.items()}}, " %"))
         panels.append(Panel("More workers find better ones", "workers", {"": regret}))
     timed = {row["size"]: row for row in rows if "size" in row}
@@ -88,12 +89,10 @@ def _curve(kind: str, points: Sequence[tuple[float, float]]) -> list[str]:
     return [f'<polyline class="{kind}" points="{line}"/>', *dots]
 
 
-def _workers(searches: Sequence[Mapping[str, Any]]) -> list[int]:
-    return sorted({row["workers"] for row in searches})
-
-
-def _mean(searches: Sequence[Mapping[str, Any]], workers: int, name: str) -> float:
-    return statistics.fmean(row[name] for row in searches if row["workers"] == workers)
+def _means(searches: Sequence[Mapping[str, Any]], name: str) -> dict[int, float]:
+    """Means by the number of workers."""
+    numbers = sorted({row["workers"] for row in searches})
+    return {n: statistics.fmean(row[name] for row in searches if row["workers"] == n) for n in numbers}
 
 
 def _rounded_up(value: float) -> float:

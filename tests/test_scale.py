@@ -50,12 +50,13 @@ def test_decisions_are_timed_in_a_study_as_promotion_leaves_it(path: Path) -> No
 
 def test_tables_and_plot_show_every_number_of_workers() -> None:
     rows: list[dict[str, Any]] = [
-        {"workers": workers, "utilisation": used, "trials": trials, "regret": regret}
+        {"workers": workers, "replicate": again, "utilisation": used, "trials": trials, "regret": regret}
+        for again in (True, False)
         for workers, used, trials, regret in ((1, 1.0, 10, 0.5), (64, 0.9, 640, 0.1), (64, 0.8, 660, 0.3))
     ]
     rows += [{"size": size, "decision_ms": size / 50, "proposal_ms": size / 10} for size in (1000, 100)]
     lines = scale.table(rows).splitlines()
-    assert lines[3] == "| 64 | 2 | 85.0% | 650 | 0.200 |"
+    assert lines[3] == "| 64 | 650 | 85.0% | 0.200 |"
     assert lines[-2:] == ["| 100 | 2.0 ms | 10.0 ms |", "| 1,000 | 20.0 ms | 100.0 ms |"]
     picture = ElementTree.fromstring(drawn(rows))
     words = {element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")}
@@ -68,5 +69,5 @@ def test_what_is_there_is_not_done_again(path: Path, tmp_path: Path, monkeypatch
     line = ["scale", "--table", str(path), "--workers", "1", "--seeds", "1", "--sizes", "100", "--jobs", "1"]
     monkeypatch.setattr("sys.argv", [*line, "--out", str(out), "--plot", str(plot)])
     assert scale.main() == scale.main() == 0
-    assert [set(row) & {"workers", "size"} for row in read(out)] == [{"workers"}, {"size"}]
+    assert [row.get("replicate", row.get("size")) for row in read(out)] == [True, False, 100]
     assert plot.exists()
