@@ -40,7 +40,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from itertools import accumulate, pairwise
+from heapq import heapify, heappop
+from itertools import accumulate, islice, pairwise
 from typing import Protocol
 
 from search.study import fronts
@@ -219,21 +220,43 @@ class Promotion:
         return end if 2 * end <= total else total
 
 
+class _BestFirst:
+    """Trials in an order, which is worked out only as far as it is asked for: of thousands the first few count.
+
+    Args:
+        keyed: the trials, each after what it is ordered by: a value and then its number.
+    """
+
+    def __init__(self, keyed: Iterable[tuple[float, int, TrialView]]) -> None:
+        self.rest, self.first = list(keyed), list[TrialView]()
+        heapify(self.rest)
+
+    def __iter__(self) -> Iterator[TrialView]:
+        place = 0
+        while place < len(self.first) or self.rest:
+            if place == len(self.first):
+                self.first.append(heappop(self.rest)[2])
+            yield self.first[place]
+            place += 1
+
+
 class _State:
     """The trials, sorted by the rung that they have reached."""
 
     def __init__(self, policy: Promotion, trials: Sequence[TrialView], epochs_left: float, mean_cost: float) -> None:
         self.rungs, self.eta, self.started = policy.rungs, policy.eta, len(trials)
         self.mean_cost, self.cost_left = mean_cost, epochs_left * mean_cost
-        self.epochs = sum(t.epochs for t in trials)  # of running trials, to their pause
+        self.epochs = 0  # of running trials, to their pause
         self.running = [0] * len(self.rungs)
-        self.two_objectives = any(t.second is not None for t in trials)
+        self.two_objectives = False
         self.trials = trials
         self.below: list[TrialView] = []  # paused by a deadline before the first rung
         self.waiting: list[list[TrialView]] = [[] for _ in self.rungs]  # paused, in no order: see `pool`
-        self.sorted: dict[int, list[TrialView]] = {}
+        self.sorted: dict[int, Iterable[TrialView]] = {}
         at = [0] * len(self.rungs)  # trials whose highest rung this is
         for trial in trials:
+            self.epochs += trial.epochs
+            self.two_objectives |= trial.second is not None
             level = bisect_right(self.rungs, trial.epochs) - 1
             if level >= 0:
                 at[level] += 1
@@ -245,15 +268,18 @@ class _State:
         self.reached = list(accumulate(reversed(at)))[::-1]  # trials that reached each rung
         self.below.sort(key=lambda t: t.number)
 
-    def pool(self, level: int) -> list[TrialView]:
+    def pool(self, level: int) -> Iterable[TrialView]:
         """Trials that are paused at a rung, best first.
 
         With two objectives, what a trial adds to a front depends on the others, those that were promoted included.
         """
         if level not in self.sorted:
-            compared = self.trials if self.two_objectives else self.waiting[level]
-            place = {t.number: place for place, t in enumerate(best_first(compared, self.rungs[level]))}
-            self.sorted[level] = sorted(self.waiting[level], key=lambda t: (place.get(t.number, math.inf), t.number))
+            waiting, rung = self.waiting[level], self.rungs[level]
+            if self.two_objectives:
+                place = {t.number: float(place) for place, t in enumerate(best_first(self.trials, rung))}
+                self.sorted[level] = _BestFirst((place.get(t.number, math.inf), t.number, t) for t in waiting)
+            else:
+                self.sorted[level] = _BestFirst((t.losses.get(rung, math.inf), t.number, t) for t in waiting)
         return self.sorted[level]
 
     def wanted(self, level: int, started: int) -> int:
@@ -264,7 +290,7 @@ class _State:
         """The committed cost that is still to come: `starting` new trials, and every promotion due after them."""
         cost = starting * self.rungs[0] * self.mean_cost
         for level, promoted in self._promotions(starting):
-            known = [self._cost(t) for t in self.pool(level - 1)[:promoted]] if promoted else []
+            known = [self._cost(t) for t in islice(self.pool(level - 1), promoted)] if promoted else []
             unit = sum(known) / len(known) if known else self.mean_cost
             cost += promoted * unit * (self.rungs[level] - self.rungs[level - 1])
         return cost
@@ -312,7 +338,7 @@ class _State:
         levels = reversed(range(1, len(self.rungs)))
         return next(filter(None, (self._best(self.pool(level - 1), level) for level in levels)), None)
 
-    def _best(self, pool: Sequence[TrialView], level: int) -> Promote | None:
+    def _best(self, pool: Iterable[TrialView], level: int) -> Promote | None:
         """Resumes the best of a pool that the epochs left take to a rung."""
         for trial in pool:
             if self._cost(trial) * (self.rungs[level] - trial.epochs) <= self.cost_left:

@@ -46,14 +46,17 @@ class AsReached(ForwardingStorage):
     ) -> None:
         super().__init__(backend)
         self.most, self.sign = most, -1.0 if maximize else 1.0
+        self.seen: list[FrozenTrial] | None = None  # what is shown, once it was asked for: a view serves one proposal
         self.rungs = rungs
         self.shown = shown  # by number: the stored trial and how it was shown, which holds while it is the same
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        trials = self._chosen([self._show(t) for t in distinct(self.backend.get_all_trials(study_id, deepcopy=False))])
-        trials = [t for t in trials if states is None or t.state in states]
+        if self.seen is None:
+            stored = distinct(self.backend.get_all_trials(study_id, deepcopy=False))
+            self.seen = self._chosen([self._show(t) for t in stored])
+        trials = [t for t in self.seen if states is None or t.state in states]
         return copy.deepcopy(trials) if deepcopy else trials
 
     def _chosen(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:

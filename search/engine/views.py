@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -28,12 +29,12 @@ class Seen:
     mean_seconds: float | None
     """Mean wall-clock time of an epoch over all epochs trained; None before the first is timed."""
 
-    @property
+    @cached_property
     def views(self) -> list[TrialView]:
         """The trials that are compared: all but the baseline, which would take the place of one."""
         return [facts.view for facts in self.counting if not facts.baseline]
 
-    @property
+    @cached_property
     def baseline(self) -> TrialView | None:
         """The baseline, where it runs or is paused."""
         marked = (f.view for f in self.counting if f.baseline)
