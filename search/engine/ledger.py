@@ -54,6 +54,7 @@ from search.study.attributes import (
     REASON,
     REPEAT_OF,
     RETRY_OF,
+    RIGHT,
     SAVED,
     SEED,
     SUMMARY,
@@ -239,7 +240,7 @@ class Ledger:
         if known is None:
             return None
         trial.set_user_attr(REPEAT_OF, known.number)
-        for key in (LATENCY, BATCH_LATENCY):
+        for key in (LATENCY, BATCH_LATENCY, RIGHT):
             if key in known.user_attrs:
                 trial.set_user_attr(key, known.user_attrs[key])
         for epoch, reported in sorted(known.intermediate_values.items()):
@@ -283,6 +284,8 @@ class Ledger:
         self._time(opened, result)
         opened.unsaved += result.seconds
         if result.epoch >= self.plan.max_epochs:
+            if result.right is not None:
+                opened.trial.set_user_attr(RIGHT, result.right)
             self._end(opened.trial, TrialState.COMPLETE, TrialOutcome.COMPLETE, "full length", result.value)
             return Verdict.SAVE if self.keeps and self._is_kept(job.number) else Verdict.STOP
         pauses = self.pauses or BASELINE in opened.trial.user_attrs

@@ -29,6 +29,7 @@ from cifar.runtime.device import Device, choose_device
 from cifar.runtime.seeds import use_deterministic_algorithms
 from search.planning.plan import Plan
 from search.study.checkpoints import checkpoint_of
+from search.study.right_images import packed
 from spaces.base import EpochReport, Problem, Proposal, SearchSpace, TrialContext, can_resume, propose
 from spaces.multi_limit import space_for
 
@@ -81,6 +82,8 @@ class EpochResult:
     """What people should know before this epoch's value, such as that a checkpoint was damaged."""
     latency: Latency | None = None
     """The latency of the network, in the first result of a job that measures it."""
+    right: str | None = None
+    """Which validation images were right, as `search.study.right_images` packs them; None where nobody tells."""
 
 
 @dataclass(frozen=True)
@@ -231,8 +234,8 @@ class JobRunner:
         reports, note = self._reports(candidate, job)
         for report in reports:
             seconds = time.perf_counter() - started
-            details = dict(report.details)
-            verdict = yield EpochResult(job.number, report.epoch, report.value, seconds, details, note, latency)
+            details, right = dict(report.details), None if report.right is None else packed(report.right)
+            verdict = yield EpochResult(job.number, report.epoch, report.value, seconds, details, note, latency, right)
             note, latency = "", None
             if verdict is Verdict.CHECKPOINT and report.save is not None:
                 _save(job, report.save, report.epoch)

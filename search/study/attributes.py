@@ -74,6 +74,8 @@ SAVED = "saved"
 """Epochs in the trial's newest checkpoint, paused or not; none where its space saves nothing, as recorded curves do."""
 EPOCH_SECONDS = "epoch_seconds"
 """Seconds an epoch: the median of a job's epochs after the first, which includes its set-up; else the first."""
+RIGHT = "right"
+"""Which validation images a complete trial got right, see `search.study.right_images`; none where it is not known."""
 PROPOSED_BY = "proposed_by"
 """Where the trial's parameters come from, see `search.engine.sources.Source`; none for a warm start."""
 REASON = "reason"
@@ -89,7 +91,7 @@ FINALIST = "finalist"
 
 _WRITTEN = frozenset(
     {CANDIDATE, SUMMARY, FINGERPRINT, SEED, PARAMETERS, MACS, WORKER, PAUSED, LAST_JOB, SAVED, EPOCH_SECONDS}
-    | {LATENCY, BATCH_LATENCY, PROPOSED_BY, REASON, CONTINUES, REPEAT_OF, RETRY_OF}
+    | {LATENCY, BATCH_LATENCY, RIGHT, PROPOSED_BY, REASON, CONTINUES, REPEAT_OF, RETRY_OF}
 )
 
 

@@ -25,6 +25,7 @@ from search.study.attributes import (
     MAC_BUDGET_PROPOSED,
     OBJECTIVES,
     PLAN,
+    RIGHT,
     SEED,
     SOURCE,
     SPACE,
@@ -226,6 +227,6 @@ def write_trials_csv(study: optuna.Study, settings: SearchSettings) -> None:
     table["epochs"] = [reached(t) for t in study.get_trials(deepcopy=False)]
     kept = {t.number for t in last_ones(study.get_trials(deepcopy=False))}
     table = table.loc[[t.number in kept for t in study.get_trials(deepcopy=False)]]
-    table = table.drop(columns=[name for name in (WORKER,) if name in table])
+    table = table.drop(columns=[name for name in (WORKER, RIGHT) if name in table])
     with atomic_write(settings.folder / "trials.csv") as file:
         table.to_csv(file, index=False)
