@@ -73,7 +73,7 @@ class _Activation(torch.autograd.Function):
 
 @cache
 def _tables(name: str) -> tuple[Tensor, Tensor]:
-    """The values of an activation of `torch.nn`, bfloat16, and its slopes, float32, by the bits of its argument: (65536,) each."""
+    """Values, bfloat16, and slopes, float32, of an activation of `torch.nn` by its argument's bits: (65536,) each."""
     arguments = torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
     with torch.enable_grad():
         x = arguments.double().requires_grad_()
