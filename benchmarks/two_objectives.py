@@ -7,8 +7,9 @@ first hyperparameter, the learning rate, depends on the size: what a proposal na
 x^(2^(1 - 2s)). Every size can reach the best configuration of the table, so that the front is known.
 
 All methods train the same number of epochs, counted in full trials, and are judged by their complete trials: by the
-hypervolume over the logarithm of the parameters and the accuracy, above that of the table's median. Told is the share
-of the true front's hypervolume that is missing. Each search is written to `--out`; a repetition runs what is missing.
+hypervolume over the logarithm of the parameters and the accuracy, above that of the table's median configuration in the
+smallest network. Told is the share of the true front's hypervolume that is missing. Each search is written to `--out`;
+a repetition runs what is missing.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ FULL_TRIALS = (8, 16, 32)
 SEEDS = 20
 SMALLEST, DECADES = 4, 2
 """The smallest size as a power of ten, and how many powers of ten there are above it."""
-FLOOR = 0.5
-"""Accuracy of the table's median configuration in the largest network: less is worth nothing."""
+FLOOR = 1 / 3
+"""Accuracy of the table's median configuration in the smallest network: less is worth nothing."""
 OBJECTIVE = ("accuracy", "parameters")
 
 
@@ -56,6 +57,10 @@ class Sized(Row):
 
     share: float = 1.0
     """The size, from 0 for the smallest to 1 for the largest."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its JSON form."""
+        return {**super().to_dict(), "size": self.share}
 
 
 class SizedSpace(SearchSpace):

@@ -39,10 +39,11 @@ from search.settings import DEFAULT_TRIALS, SearchSettings, StudyError
 from search.study.attributes import BASELINE, WARM_START
 from search.study.backup import Copies
 from search.study.cached_storage import refresh
-from search.study.checkpoints import checkpoint_folder_of, settle_checkpoint_folder
+from search.study.checkpoints import CHECKPOINTS, checkpoint_folder_of, settle_checkpoint_folder
 from search.study.exclusion import exclusive
 from search.study.folder import claim_folder
 from search.study.leases import Lease
+from search.study.leftovers import leftovers
 from search.study.objectives import describe_objectives
 from search.study.prior import earlier_best, prior_start, settle_prior
 from search.study.progress import describe_progress, progress_of, time_counter
@@ -145,8 +146,7 @@ def run_search(
                 (engine or _engine(settings)).run(request, emit)
     finally:
         refresh(study)
-        # also one that Ctrl-C cut off before it began
-        recover_stale_trials(study, lease, close_paused=True, checkpoints=checkpoints)
+        recover_stale_trials(study, lease, close_paused=True)  # also one that Ctrl-C cut off before it began
         close_call(study, key, call, clock() - started)
         if data is not None and trains_on_images(space):
             keep_models(study, settings.folder, checkpoints, plan, data, device)
@@ -194,10 +194,12 @@ def _prepare(
     checkpoints: Place,
     display: Display,
 ) -> None:
-    """Puts the study in order: trials of drivers that are gone, its prior, and its first points, each queued once."""
-    stale = recover_stale_trials(study, lease, close_paused=True, checkpoints=checkpoints)
+    """Puts the study in order: what drivers that are gone left, its prior, and its first points, each queued once."""
+    stale = recover_stale_trials(study, lease, close_paused=True)
     if stale:
         display.say(f"{stale} trial{'s' * (stale > 1)} of a process that was killed will be run again")
+    for path in leftovers(study, checkpoints, own=checkpoints == settings.folder / CHECKPOINTS):
+        path.unlink(missing_ok=True)
     with exclusive(study):
         refresh(study)
         settle_prior(study, settings, space, earlier)

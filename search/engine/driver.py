@@ -130,8 +130,7 @@ class Driver:
                 return decision
             if isinstance(decision, Wait):
                 if self.lease:  # perhaps for a trial of another call that was killed
-                    folder = self.ledger.checkpoints
-                    recover_stale_trials(self.study, self.lease, close_paused=False, checkpoints=folder)
+                    recover_stale_trials(self.study, self.lease, close_paused=False)
                 return decision
             began = self.clock()
             job = self._start(decision) if isinstance(decision, Start) else self._resume(decision)

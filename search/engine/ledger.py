@@ -57,6 +57,7 @@ from search.study.attributes import (
     SAVED,
     SEED,
     SUMMARY,
+    TRY_AGAIN,
     WORKER,
     given,
     record,
@@ -403,6 +404,7 @@ class Ledger:
         if opened.kept:
             opened.trial.set_user_attr(PAUSED, opened.kept)
             return self._told(TrialEnded(number, TrialOutcome.PAUSED, None, opened.kept, reason))
+        opened.trial.set_user_attr(TRY_AGAIN, True)
         ended = self._end(opened.trial, TrialState.FAIL, TrialOutcome.QUEUED, reason)
         requeue(self.study, self.study.trials[number])
         return ended
@@ -421,11 +423,11 @@ class Ledger:
         self, trial: Trial, state: TrialState, outcome: TrialOutcome, reason: str, value: float | None = None
     ) -> TrialEnded:
         trial.set_user_attr(REASON, reason)
-        if SEED in trial.user_attrs:
-            remove_checkpoints(self.checkpoints, trial.user_attrs[SEED])  # nobody will resume it
         second = second_of(trial, self.second)
         values = value if value is None or second is None else [value, second]
         told = self.study.tell(trial.number, values, state=state)
+        if SEED in told.user_attrs:
+            remove_checkpoints(self.checkpoints, told.user_attrs[SEED])  # nobody will resume it
         return self._told(TrialEnded(trial.number, outcome, value_of(told), told.last_step or 0, reason))
 
     def _told(self, ended: TrialEnded) -> TrialEnded:

@@ -86,12 +86,14 @@ REPEAT_OF = "repeat_of"
 """Number of the trial whose candidate this one repeats and whose result it reuses."""
 RETRY_OF = "retry_of"
 """Number of the failed trial whose parameters this one tries again."""
+TRY_AGAIN = "try_again"
+"""True in a failed trial whose parameters are queued again right after it has failed."""
 FINALIST = "finalist"
 """In the study of the finals: number of the trial, in the study that was searched, that is trained for longer."""
 
 _WRITTEN = frozenset(
     {CANDIDATE, SUMMARY, FINGERPRINT, SEED, PARAMETERS, MACS, WORKER, PAUSED, LAST_JOB, SAVED, EPOCH_SECONDS}
-    | {LATENCY, BATCH_LATENCY, RIGHT, PROPOSED_BY, REASON, CONTINUES, REPEAT_OF, RETRY_OF}
+    | {LATENCY, BATCH_LATENCY, RIGHT, PROPOSED_BY, REASON, CONTINUES, REPEAT_OF, RETRY_OF, TRY_AGAIN}
 )
 
 

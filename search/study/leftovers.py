@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.study.attributes import record
 from search.study.cached_storage import refresh
-from search.study.checkpoints import belongs_to, checkpoint_names, mark_of
+from search.study.checkpoints import MARK, belongs_to, checkpoint_names, mark_of
 from search.study.remote import Place
 from search.study.standing import standing
 from search.study.trials import distinct, is_paused, reached
@@ -23,14 +23,19 @@ LEFT_BEHIND = 3600.0
 """Seconds after which a temporary file is that of a killed process: writing one takes far less."""
 
 
-def leftovers(study: optuna.Study, folder: Place) -> list[Place]:
+def leftovers(study: optuna.Study, folder: Place, *, own: bool) -> list[Place]:
     """Files that no trial of the study continues from and no model is made of; none of a folder that is not its own.
 
     They are listed before the study is read: a trial is recorded before it writes a checkpoint, so that one that
     another call begins meanwhile is known.
+
+    Args:
+        study: the study.
+        folder: where its checkpoints are.
+        own: whether that lies in the study's own folder; elsewhere, and where it has a mark, that must be the study's.
     """
     files = [*_matching(folder, "*.pt"), *_matching(folder, ".*.tmp")]
-    if not belongs_to(mark_of(study), folder):
+    if not files or not (belongs_to(mark_of(study), folder) if (folder / MARK).exists() else own):
         return []
     refresh(study)
     needed = set(_needed(study, folder))

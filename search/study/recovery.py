@@ -13,22 +13,18 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.format import format_epochs
-from search.study.attributes import CONTINUES, LAST_JOB, PAUSED, REASON, RETRY_OF, WORKER, given, record
+from search.study.attributes import CONTINUES, LAST_JOB, PAUSED, REASON, RETRY_OF, TRY_AGAIN, WORKER, given, record
 from search.study.cached_storage import refresh, refreshed_trial
-from search.study.checkpoints import remove_checkpoints
 from search.study.exclusion import exclusive
 from search.study.leases import Lease
 from search.study.optuna_internals import live_trial, set_attribute
-from search.study.remote import Place
 from search.study.trials import is_paused
 
 KILLED = "its process ended"
 INTERRUPTED = "interrupted"
 
 
-def recover_stale_trials(
-    study: optuna.Study, lease: Lease, *, close_paused: bool, checkpoints: Place | None = None
-) -> int:
+def recover_stale_trials(study: optuna.Study, lease: Lease, *, close_paused: bool) -> int:
     """Closes trials whose driver is gone.
 
     Args:
@@ -36,7 +32,6 @@ def recover_stale_trials(
         lease: of this driver; it tells which others are gone. Once it has ended, this driver's own trials are too.
         close_paused: whether paused trials are told PRUNED with their last value, as when a search begins or ends;
             otherwise they stay open, since any driver may resume them. Those of a driver that runs always do.
-        checkpoints: folder in which the closed trials' checkpoints that nobody will resume are removed.
 
     Returns:
         How many of them must be trained again from the start.
@@ -46,26 +41,30 @@ def recover_stale_trials(
     with exclusive(study):  # another call may recover them too
         refresh(study)
         stale = _stale(study, lease, close_paused)
-        return sum(_recovered(study, trial, checkpoints) for trial in stale)
+        return sum(_recovered(study, trial) for trial in stale)
 
 
 def _stale(study: optuna.Study, lease: Lease, close_paused: bool) -> list[FrozenTrial]:
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return lease.without_driver(t for t in running if close_paused or not is_paused(t))
+    """Running trials without a driver, and failed ones whose driver was gone before it had queued them again."""
+    trials = study.get_trials(deepcopy=False)
+    retried = {t.user_attrs[RETRY_OF] for t in trials if RETRY_OF in t.user_attrs}
+    failed = [t for t in trials if t.user_attrs.get(TRY_AGAIN) and t.state is TrialState.FAIL]
+    running = [t for t in trials if t.state is TrialState.RUNNING and (close_paused or not is_paused(t))]
+    return lease.without_driver([*running, *(t for t in failed if t.number not in retried)])
 
 
-def _recovered(study: optuna.Study, trial: FrozenTrial, checkpoints: Place | None) -> bool:
+def _recovered(study: optuna.Study, trial: FrozenTrial) -> bool:
     """Closes a stale trial; whether it must be trained again from the start."""
-    held = record(trial)
-    kept = held.paused or held.kept
-    if checkpoints is not None and held.seed is not None:  # its worker may have saved what it could not tell any more
-        remove_checkpoints(checkpoints, held.seed, but=kept)
-    if is_paused(trial):
-        _tell(study, trial, TrialState.PRUNED, f"waited at {format_epochs(kept)} for promotion")
+    kept = record(trial).kept
+    if trial.state is TrialState.FAIL:
+        requeue(study, trial)
+    elif is_paused(trial):
+        _tell(study, trial, TrialState.PRUNED, f"waited at {format_epochs(record(trial).paused)} for promotion")
     elif kept:  # its process ended after the trial had written a checkpoint
         set_attribute(study, trial, PAUSED, kept)
         _tell(study, trial, TrialState.PRUNED, KILLED)
     else:
+        set_attribute(study, trial, TRY_AGAIN, True)
         _tell(study, trial, TrialState.FAIL, KILLED)
         requeue(study, trial)
     return not (is_paused(trial) or kept)

@@ -28,6 +28,7 @@ ROWS = {
         (
             "tests/faults/test_kills.py::test_a_search_that_is_killed_loses_no_finished_trial",
             "tests/faults/test_kills.py::test_a_search_that_is_killed_between_two_things_goes_on",
+            "tests/faults/test_kills.py::test_a_trial_that_was_to_be_queued_again_is",
         ),
     ),
     2: Row("SIGINT, SIGTERM, once and twice", (f"{ENGINE}/test_stopping.py",), 7),

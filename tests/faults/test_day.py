@@ -87,7 +87,7 @@ def drive(settings: SearchSettings, ends: int, told: Connection[int, int]) -> No
                 threading.Timer(random.random() / 10, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
     # workers come from the process that this one comes from, which runs
-    context, forkserver._forkserver.ensure_running = forking(), lambda: None  # type: ignore[attr-defined]
+    context, forkserver._forkserver.ensure_running = forking(), lambda: None  # type: ignore[method-assign]
     with patch.object(multiprocessing, "get_context", lambda _: context):
         run_search(settings, callbacks=(watch,))
     told.send(memory[-1] - memory[min(100, len(memory) - 1)] if memory else 0)

@@ -17,7 +17,7 @@ from cifar.checkpoint import load, save
 from search.engine import ledger
 from search.session import run_search
 from search.settings import SearchSettings
-from search.study.attributes import PAUSED, SEED
+from search.study.attributes import PAUSED, RETRY_OF, SEED
 from search.study.study import find_study, require_study
 from search.study.trials import counted, last_ones, reached
 from tests.faults.processes import ended, forking
@@ -144,6 +144,18 @@ def test_a_search_that_is_killed_between_two_things_goes_on(about: str, workplac
     assert_goes_on(settings, workplace)
     waiting = {f"{t.user_attrs[SEED]:016x}-{t.user_attrs[PAUSED]}.pt" for t in paused(require_study(settings).trials)}
     assert {path.name for path in folder.glob("*")} <= waiting  # trials that went on count as paused, too
+
+
+def test_a_trial_that_was_to_be_queued_again_is(workplace: Path) -> None:
+    settings = SearchSettings(space=logged_space(workplace), max_trials=TRIALS)
+    for about in ("INSERT INTO trial_intermediate_values", "WAITING"):  # in the first trial; before it is queued again
+        code, _ = searched(settings, 1, about)
+        assert code == -signal.SIGKILL
+    (failed,) = require_study(settings).trials
+    assert failed.state is TrialState.FAIL
+    study = run_search(settings)
+    assert counted(study.trials) == TRIALS
+    assert [t.params for t in study.trials if t.user_attrs.get(RETRY_OF) == failed.number] == [failed.params]
 
 
 def assert_goes_on(settings: SearchSettings, workplace: Path) -> None:
