@@ -73,7 +73,7 @@ def drawn(rows: Sequence[Mapping[str, Any]]) -> str:
     panels = []
     if used and regret:
         panels.append(Panel("Workers are kept busy", "workers", {"": {w: 100 * y for w, y in used.items()}}, " %"))
-        panels.append(Panel("More workers find better ones", "workers", {"": regret}))
+        panels.append(Panel("Regret of what they find", "workers", {"": regret}))
     timed = {row["size"]: row for row in rows if "size" in row}
     if timed:
         curves = {name: {n: row[f"{name}_ms"] for n, row in timed.items()} for name in ("decision", "proposal")}
