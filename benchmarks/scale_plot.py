@@ -10,7 +10,7 @@ from typing import Any
 
 PANEL, HEIGHT = 300, 230
 """Width of a panel and height of the picture, in pixels."""
-LEFT, RIGHT, TOP, BOTTOM = 52, 16, 36, 44
+LEFT, RIGHT, TOP, BOTTOM = 52, 28, 36, 44
 """Room around the axes of a panel."""
 STYLE = (
     "svg{font:12px sans-serif;background:#fff} line{stroke:#ccc} text{fill:#333} .title{font-weight:bold} "
