@@ -169,7 +169,6 @@ def missing(path: Path, method: str, full_trials: int, seed: int) -> dict[str, A
         "full_trials": full_trials,
         "seed": seed,
         "missing": round(1 - found / TRUE_HYPERVOLUME, 5),
-        "complete": len(complete),
     }
 
 
