@@ -73,8 +73,6 @@ TRIALS = "--trials 2"
 """Of searches that do not name a number."""
 WHOLE = "20s"
 """Time budget of what is searched and retrained in one command."""
-OF_FILE = "60s"
-"""The same for a file's options: what is proposed for a shorter time would be below what the space can do."""
 SIZE = 16
 """Side of the toy images, in pixels."""
 
@@ -97,7 +95,7 @@ def shortened(line: str) -> tuple[str, list[str]]:
     if "--list-recipes" in arguments:
         return name, arguments
     trials = TRIALS if name == "run" and "--trials" not in arguments else ""
-    budget = f"--time-budget {OF_FILE if '--config' in arguments else WHOLE}" if whole else ""
+    budget = f"--time-budget {WHOLE}" if whole else ""
     return name, [*arguments, *f"{budget} {trials} {SHORTER.get(name, '')}".split()]
 
 
