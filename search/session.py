@@ -95,12 +95,14 @@ def run_search(
     display = display or QuietDisplay()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     device = choose_device(settings.device)
-    problem = Problem(param_budget=settings.param_budget, mac_budget=settings.mac_budget or None)
+    problem = Problem(param_budget=settings.param_budget)  # multiply-accumulates depend on the images
     space = space_for(settings.space, problem, settings.param_budgets)  # a wrong space is told before data is fetched
     _require_trainable(settings, space)
     _require_measurable(settings, space)
     earlier = earlier_best(settings)
     data = prepare(settings.data, split=settings.split) if space.uses_images else None
+    problem = _with_data(replace(problem, mac_budget=settings.mac_budget or None), data)
+    space = space_for(settings.space, problem, settings.param_budgets)
     _tell_split(data, settings, display)
     started = clock()
     held, whole = find_whole_study(settings), settings
@@ -116,7 +118,7 @@ def run_search(
     study, plan, outlook = _open(held, settings, space, data, device, display)
     claim_folder(settings, study)
     count_time = time_counter(study, whole, clock, started)
-    problem = _problem(plan, data)
+    problem = _with_data(Problem(param_budget=plan.param_budget, mac_budget=plan.mac_budget), data)
     space = space_for(settings.space, problem, plan.param_budgets)
     if settings.space not in BUILT_IN:
         check_space(study, space)
@@ -243,9 +245,8 @@ def _part(study: optuna.Study | None, settings: SearchSettings, display: Display
     return replace(settings, time_budget=progress.search_left) if progress.search_left else None
 
 
-def _problem(plan: Plan, data: PreparedData | None) -> Problem:
-    """What the study's space is made for: the plan's limits, and the data's classes and image size."""
-    limits = Problem(param_budget=plan.param_budget, mac_budget=plan.mac_budget)
+def _with_data(limits: Problem, data: PreparedData | None) -> Problem:
+    """What a space is made for: limits, and the data's classes and image size."""
     if data is None:
         return limits
     return replace(limits, num_classes=len(data.class_names), image_size=data.image_size)
