@@ -110,6 +110,7 @@ def test_a_day_of_kills_and_outages_loses_nothing(
     workplace: Path, record_property: Callable[[str, object], None]
 ) -> None:
     (workplace / "day.py").write_text(SPACE)
+    (workplace / "losses").touch()  # where workers say that they are about to be killed
     settings = SearchSettings(space="day.py", max_trials=TRIALS, workers=WORKERS, sampler="random")
     over, draw, count, began = threading.Event(), random.Random(0), Counter[str](), time.monotonic()
     thread = threading.Thread(target=outages, args=(settings.folder / "study.db", over, count), daemon=True)
