@@ -17,7 +17,7 @@ def parser() -> Parser:
         ("--study pictures --dry-run", "--study pictures"),
     )
     p.add_study_options()
-    p.add_argument("--checkpoints", help="folder of the checkpoints, where --checkpoints of search.run named one")
+    p.add_argument("--checkpoints", help="folder or URL of the checkpoints, where search.run was given one")
     p.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
     return p
 

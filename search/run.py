@@ -18,7 +18,7 @@ def parser() -> Parser:
         "Search networks and training settings under hard limits; the same command again continues.",
         (
             "--time-budget 15m --retrain",
-            "--study own --data my_images --split 0.8 --param-budget 300k --trials 30",
+            "--study pictures --data my_folders --split 0.8 --param-budget 300k --trials 30",
         ),
     )
     p.group("what is searched")
@@ -37,8 +37,8 @@ def parser() -> Parser:
     p.add_argument("--storage", help="Optuna storage URL or journal file (default: studies/<study>/study.db)")
     p.add_argument(
         "--checkpoints",
-        help="folder for the states of paused trials, shared by all machines that work on the study (default: as the "
-        "study began; studies/<study>/checkpoints for a new one)",
+        help="folder for the states of paused trials, shared by all machines that work on the study, or a URL such as "
+        "s3://bucket/folder (default: as the study began; studies/<study>/checkpoints for a new one)",
     )
     p.add_argument(
         "--data",

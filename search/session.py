@@ -13,7 +13,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -49,6 +48,7 @@ from search.study.objectives import describe_objectives
 from search.study.prior import earlier_best, prior_start, settle_prior
 from search.study.progress import describe_progress, progress_of, time_counter
 from search.study.recovery import recover_stale_trials
+from search.study.remote import Place
 from search.study.session_log import changes, close_call, measured_epoch, open_call
 from search.study.study import (
     check_continues,
@@ -165,7 +165,7 @@ def _request(
     clock: Clock,
     started: float,
     epoch_seconds: float | None,
-    checkpoints: Path,
+    checkpoints: Place,
     lease: Lease,
 ) -> SearchRequest:
     """What the engine is asked to do; a call without any limit runs a usual number of trials."""
@@ -191,7 +191,7 @@ def _prepare(
     settings: SearchSettings,
     earlier: FrozenTrial | None,
     lease: Lease,
-    checkpoints: Path,
+    checkpoints: Place,
     display: Display,
 ) -> None:
     """Puts the study in order: what drivers that are gone left, its prior, and its first points, each queued once."""

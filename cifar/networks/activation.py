@@ -9,6 +9,7 @@ fit, PyTorch's own operation is used.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ class _Activation(torch.autograd.Function):
 
 
 @cache
-def _tables(act: type[nn.Module]) -> tuple[Tensor, Tensor]:
+def _tables(act: Callable[[], nn.Module]) -> tuple[Tensor, Tensor]:
     """An activation's values, bfloat16, and its slopes, float32, by the bits of its argument: (65536,) each."""
     arguments = torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
     with torch.enable_grad():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import optuna
 
@@ -28,6 +27,7 @@ from search.study.exclusion import exclusive
 from search.study.leases import Lease
 from search.study.prior import prior_of
 from search.study.recovery import recover_stale_trials
+from search.study.remote import Place
 from search.study.study import seed_of
 from spaces.base import Problem, SearchSpace
 
@@ -56,7 +56,7 @@ class SearchRequest:
     """Epochs that this call may train."""
     epoch_seconds: float | None = None
     """Expected wall-clock time of an epoch; None is unknown."""
-    checkpoints: Path | None = None
+    checkpoints: Place | None = None
     """Folder of the trials' checkpoints; None keeps them in the study's."""
     lease: Lease | None = None
     """The driver's lease on its trials; None where no other process uses the study."""

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -68,6 +67,7 @@ from search.study.checkpoints import remove_checkpoints, saved_checkpoint
 from search.study.objectives import second_objective, second_of
 from search.study.optuna_internals import report_value
 from search.study.recovery import INTERRUPTED, claim, requeue
+from search.study.remote import Place
 from search.study.standing import standing
 from search.study.trials import is_paused, known_result, value_of
 from spaces.base import Proposal, SearchSpace, can_resume, propose
@@ -125,7 +125,7 @@ class Ledger:
         *,
         driver: Mapping[str, Any],
         seed: int,
-        checkpoints: Path,
+        checkpoints: Place,
         emit: Callable[[Event], None],
         pauses: bool,
         replicate: bool = False,
@@ -191,6 +191,8 @@ class Ledger:
         self.emit(TrialStarted(trial.number, candidate.summary, *_cost(candidate), start, replaces, trial.params))
         read_from = saved_checkpoint(self.checkpoints, seed, start) if start and self.resumable else None
         saves = self.space.uses_images or SAVED in trial.user_attrs
+        if start and self.resumable and saves and read_from is None:
+            self.emit(TrialNoted(trial.number, f"its checkpoint is not in {self.checkpoints}: it begins again"))
         epochs_done = start if read_from or (self.resumable and not saves) else 0
         parameters, folder = dict(trial.params), self.checkpoints
         return TrialJob(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from itertools import chain, islice
@@ -29,8 +30,9 @@ from cifar.runtime.device import Device, choose_device
 from cifar.runtime.seeds import use_deterministic_algorithms
 from search.planning.plan import Plan
 from search.study.checkpoints import checkpoint_of
+from search.study.remote import Place, StoreError, local_copy, written_to
 from search.study.right_images import packed
-from spaces.base import EpochReport, Problem, Proposal, SearchSpace, TrialContext, can_resume, propose
+from spaces.base import EpochReport, Problem, Proposal, SearchSpace, TrialContext, propose
 from spaces.multi_limit import space_for
 
 
@@ -56,9 +58,9 @@ class TrialJob:
     """Epochs at which schedules come to their end, see `spaces.base.TrialContext`."""
     epochs_done: int
     """Epochs that training resumes after; below `start` where no checkpoint can be read, which trains them again."""
-    read_from: Path | None
+    read_from: Place | None
     """Checkpoint to resume from; None where there is nothing to read."""
-    write_to: Path
+    write_to: Place
     """Folder that the checkpoint goes to when the trial pauses."""
     measures_latency: bool = False
     """Whether the latency of the candidate's network is measured before the first epoch."""
@@ -126,13 +128,15 @@ class JobEndKind(Enum):
     """There was not enough memory, on the device or the machine."""
     NO_ROOM = auto()
     """There was not enough room on the disk."""
+    STORE_LOST = auto()
+    """The store of the checkpoints could not be used."""
     TIMED_OUT = auto()
     """No epoch ended within the time that the user gives one; the worker was killed."""
     WORKER_LOST = auto()
     """The worker itself failed: it raised before the trial could begin, exited or was killed."""
 
 
-PUT_BACK = (JobEndKind.OUT_OF_MEMORY, JobEndKind.NO_ROOM, JobEndKind.WORKER_LOST)
+PUT_BACK = (JobEndKind.OUT_OF_MEMORY, JobEndKind.NO_ROOM, JobEndKind.STORE_LOST, JobEndKind.WORKER_LOST)
 """Ends that are not the trial's own fault: it is tried once more."""
 NO_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 """What PyTorch says where it raises a RuntimeError; the middle one is of its allocator of the CPU."""
@@ -215,7 +219,10 @@ class JobRunner:
     def run(self, job: TrialJob) -> JobMessages:
         """Trains a job epoch by epoch; after each the verdict must be sent in."""
         try:
-            yield from self._train(job)
+            with local_copy(job.read_from) if job.read_from else nullcontext() as checkpoint:
+                yield from self._train(job, checkpoint)
+        except StoreError as error:
+            yield JobEnd(job.number, JobEndKind.STORE_LOST, str(error), error)
         except Diverged as error:
             yield JobEnd(job.number, JobEndKind.DIVERGED, str(error))
         except UserError as error:
@@ -227,11 +234,11 @@ class JobRunner:
         except SystemExit as error:
             yield JobEnd(job.number, JobEndKind.WORKER_LOST, f"its worker exited with status {error.code or 0}")
 
-    def _train(self, job: TrialJob) -> JobMessages:
+    def _train(self, job: TrialJob, checkpoint: Path | None) -> JobMessages:
         candidate = candidate_of(self.space, job.parameters, job.attributes, job.number)
         latency = self._latency(candidate) if job.measures_latency else None
         started = time.perf_counter()
-        reports, note = self._reports(candidate, job)
+        reports, note = self._reports(candidate, self._context(job, checkpoint))
         for report in reports:
             seconds = time.perf_counter() - started
             details, right = dict(report.details), None if report.right is None else packed(report.right)
@@ -256,12 +263,11 @@ class JobRunner:
         assert isinstance(candidate, Candidate)  # of every space whose latency may be an objective
         return measure_latency(candidate.network, self.device)
 
-    def _reports(self, candidate: Proposal, job: TrialJob) -> tuple[Iterator[EpochReport], str]:
+    def _reports(self, candidate: Proposal, context: TrialContext) -> tuple[Iterator[EpochReport], str]:
         """What training reports; from the start, with a note that says so, where the checkpoint cannot be read."""
-        context = self._context(job)
         reports = iter(self.space.train(candidate, context))
-        if job.read_from is None:
-            return reports, _told_if_lost(job) if can_resume(self.space) else ""
+        if context.checkpoint is None:
+            return reports, ""
         try:
             first = list(islice(reports, 1))  # reads the checkpoint
         except CheckpointError as error:
@@ -269,31 +275,23 @@ class JobRunner:
             return iter(self.space.train(candidate, fresh)), f"its checkpoint is lost: {error} It begins again"
         return chain(first, reports), ""
 
-    def _context(self, job: TrialJob) -> TrialContext:
+    def _context(self, job: TrialJob, checkpoint: Path | None) -> TrialContext:
         return TrialContext(
             job.full_length,
             job.seed,
             self.device,
             self.split,
             job.epochs_done,
-            job.read_from,
+            checkpoint,
             job.end,
             job.schedule_ends,
         )
 
 
-def _told_if_lost(job: TrialJob) -> str:
-    """What people should know of a trial whose checkpoint is not there any more; empty where it needs none."""
-    if job.epochs_done >= job.start:
-        return ""
-    path = checkpoint_of(job.write_to, job.seed, job.start)
-    return f"its checkpoint is lost: there is no {path}. It begins again"
-
-
 def _save(job: TrialJob, save: Callable[[Path], None], epoch: int) -> None:
     """Writes the checkpoint of an epoch."""
-    job.write_to.mkdir(parents=True, exist_ok=True)  # a space of its own writes to what is there
-    save(checkpoint_of(job.write_to, job.seed, epoch))
+    with written_to(checkpoint_of(job.write_to, job.seed, epoch)) as file:
+        save(file)
 
 
 def _lacks_room(job: TrialJob, error: OSError) -> JobEnd:

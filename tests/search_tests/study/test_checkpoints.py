@@ -82,6 +82,18 @@ def test_a_machine_without_the_folder_is_told_so(toy_search: Settings, workplace
     assert any(reached(t) == 2 for t in study.trials)
 
 
+@pytest.mark.slow
+def test_a_trial_whose_checkpoint_is_gone_begins_again_and_says_so(toy_search: Settings) -> None:
+    settings = paused_search(toy_search)
+    (path,) = (settings.folder / "checkpoints").glob("*.pt")
+    path.unlink()
+    watched = Watched()
+    study = run_search(replace(settings, epoch_budget=None), engine=watched)
+    (note,) = (e for e in watched.events if isinstance(e, TrialNoted))
+    assert note.text == "its checkpoint is not in studies/toy/checkpoints: it begins again"
+    assert any(reached(t) == 2 for t in study.trials)
+
+
 def test_a_folder_that_nothing_depends_on_is_made_anew(toy_search: Settings, workplace: Path) -> None:
     settings = toy_search(max_trials=1, max_epochs=1, train_size=64)
     run_search(settings)
