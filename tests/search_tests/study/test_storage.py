@@ -182,6 +182,7 @@ def test_a_password_is_in_nothing_that_a_search_prints_or_writes(
         assert not path.is_file() or b"s3cret" not in path.read_bytes(), path
 
 
+@pytest.mark.slow
 def test_a_token_in_the_environment_is_in_nothing_that_commands_print_or_write(
     curves: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
