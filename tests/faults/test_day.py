@@ -87,8 +87,8 @@ def drive(settings: SearchSettings, ends: int, told: Connection[int, int]) -> No
                 threading.Timer(random.random() / 10, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
     # workers come from the process that this one comes from, which runs
-    context, forkserver._forkserver.ensure_running = forking(), lambda: None  # type: ignore[attr-defined]
-    with patch.object(multiprocessing, "get_context", lambda _: context):
+    context, running = forking(), patch.object(forkserver._forkserver, "ensure_running")
+    with running, patch.object(multiprocessing, "get_context", lambda _: context):
         run_search(settings, callbacks=(watch,))
     told.send(memory[-1] - memory[min(100, len(memory) - 1)] if memory else 0)
 
