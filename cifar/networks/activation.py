@@ -9,7 +9,6 @@ fit, PyTorch's own operation is used.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ def activate(act: nn.Module, x: Tensor) -> Tensor:
         x: (B, C, H, W).
     """
     kernel = _kernel() if not torch.compiler.is_compiling() and _fits(act, x) else None
-    activated: Tensor = act(x) if kernel is None else _Activation.apply(x, *_tables(type(act)), kernel)
+    activated: Tensor = act(x) if kernel is None else _Activation.apply(x, *_tables(type(act).__name__), kernel)
     return activated
 
 
@@ -73,12 +72,12 @@ class _Activation(torch.autograd.Function):
 
 
 @cache
-def _tables(act: Callable[[], nn.Module]) -> tuple[Tensor, Tensor]:
-    """An activation's values, bfloat16, and its slopes, float32, by the bits of its argument: (65536,) each."""
+def _tables(name: str) -> tuple[Tensor, Tensor]:
+    """Values, bfloat16, and slopes, float32, of an activation of `torch.nn` by its argument's bits: (65536,) each."""
     arguments = torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
     with torch.enable_grad():
         x = arguments.double().requires_grad_()
-        y = act()(x)
+        y = getattr(nn, name)()(x)
         (slopes,) = torch.autograd.grad(y.sum(), x)
     return y.detach().to(torch.bfloat16), slopes.float()
 

@@ -149,7 +149,7 @@ def test_a_study_continues_from_a_store(toy_search: Settings, bucket: RemotePath
     (kept,) = folder.glob("*.pt")
     assert kept.name == f"{trial.user_attrs[SEED]:016x}-{trial.user_attrs[PAUSED]}.pt"
     assert bytes_of_checkpoints(study, settings.folder) == kept.stat().st_size
-    assert not leftovers(study, folder)
+    assert not leftovers(study, folder, own=False)
     assert not (settings.folder / "checkpoints").exists()
     (workplace / "bucket").rename(workplace / "away")
     for given in (None, f"file://{workplace}"):  # another host, or a mistaken address
