@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -200,8 +201,9 @@ def _prepare(
     stale = recover_stale_trials(study, lease, close_paused=True)
     if stale:
         display.say(f"{stale} trial{'s' * (stale > 1)} of a process that was killed will be run again")
-    for path in leftovers(study, checkpoints, own=checkpoints == settings.folder / CHECKPOINTS):
-        path.unlink(missing_ok=True)
+    if isinstance(checkpoints, Path):  # what is in a store is left to search.clean
+        for path in leftovers(study, checkpoints, own=checkpoints == settings.folder / CHECKPOINTS):
+            path.unlink(missing_ok=True)
     with exclusive(study):
         refresh(study)
         settle_prior(study, settings, space, earlier)
