@@ -96,7 +96,7 @@ def hypervolume(points: Sequence[Point]) -> float:
     """The area that networks dominate above `FLOOR` and below the largest size, sizes as shares of their decades."""
     front = [point for point in (points[i] for i in non_dominated(points)) if point.value > FLOOR]
     shares = [(math.log10(point.cost) - SMALLEST) / DECADES for point in front]
-    ends = [*shares[1:], 1.0]
+    ends = [*shares[1:], 1.0][: len(front)]
     return sum((end - share) * (p.value - FLOOR) for p, share, end in zip(front, shares, ends, strict=True))
 
 
@@ -169,7 +169,6 @@ def missing(path: Path, method: str, full_trials: int, seed: int) -> dict[str, A
         "full_trials": full_trials,
         "seed": seed,
         "missing": round(1 - found / TRUE_HYPERVOLUME, 5),
-        "complete": len(complete),
     }
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -95,12 +96,14 @@ def run_search(
     display = display or QuietDisplay()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     device = choose_device(settings.device)
-    problem = Problem(param_budget=settings.param_budget, mac_budget=settings.mac_budget or None)
+    problem = Problem(param_budget=settings.param_budget)  # multiply-accumulates depend on the images
     space = space_for(settings.space, problem, settings.param_budgets)  # a wrong space is told before data is fetched
     _require_trainable(settings, space)
     _require_measurable(settings, space)
     earlier = earlier_best(settings)
     data = prepare(settings.data, split=settings.split) if space.uses_images else None
+    problem = _with_data(replace(problem, mac_budget=settings.mac_budget or None), data)
+    space = space_for(settings.space, problem, settings.param_budgets)
     _tell_split(data, settings, display)
     started = clock()
     held, whole = find_whole_study(settings), settings
@@ -116,7 +119,7 @@ def run_search(
     study, plan, outlook = _open(held, settings, space, data, device, display)
     claim_folder(settings, study)
     count_time = time_counter(study, whole, clock, started)
-    problem = _problem(plan, data)
+    problem = _with_data(Problem(param_budget=plan.param_budget, mac_budget=plan.mac_budget), data)
     space = space_for(settings.space, problem, plan.param_budgets)
     if settings.space not in BUILT_IN:
         check_space(study, space)
@@ -198,8 +201,9 @@ def _prepare(
     stale = recover_stale_trials(study, lease, close_paused=True)
     if stale:
         display.say(f"{stale} trial{'s' * (stale > 1)} of a process that was killed will be run again")
-    for path in leftovers(study, checkpoints, own=checkpoints == settings.folder / CHECKPOINTS):
-        path.unlink(missing_ok=True)
+    if isinstance(checkpoints, Path):  # what is in a store is left to search.clean
+        for path in leftovers(study, checkpoints, own=checkpoints == settings.folder / CHECKPOINTS):
+            path.unlink(missing_ok=True)
     with exclusive(study):
         refresh(study)
         settle_prior(study, settings, space, earlier)
@@ -243,9 +247,8 @@ def _part(study: optuna.Study | None, settings: SearchSettings, display: Display
     return replace(settings, time_budget=progress.search_left) if progress.search_left else None
 
 
-def _problem(plan: Plan, data: PreparedData | None) -> Problem:
-    """What the study's space is made for: the plan's limits, and the data's classes and image size."""
-    limits = Problem(param_budget=plan.param_budget, mac_budget=plan.mac_budget)
+def _with_data(limits: Problem, data: PreparedData | None) -> Problem:
+    """What a space is made for: limits, and the data's classes and image size."""
     if data is None:
         return limits
     return replace(limits, num_classes=len(data.class_names), image_size=data.image_size)

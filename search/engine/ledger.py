@@ -372,7 +372,7 @@ class Ledger:
     def _outcome(self, opened: OpenTrial, end: JobEnd) -> TrialEnded:
         trial, reason = opened.trial, end.reason
         if end.kind is JobEndKind.SAVED:
-            if saved_checkpoint(self.checkpoints, trial.user_attrs[SEED], opened.epoch):
+            if not self.space.uses_images and saved_checkpoint(self.checkpoints, trial.user_attrs[SEED], opened.epoch):
                 trial.set_user_attr(SAVED, opened.epoch)
             trial.set_user_attr(PAUSED, opened.epoch)  # after its checkpoint is safe
             remove_checkpoints(self.checkpoints, trial.user_attrs[SEED], but=opened.epoch)

@@ -29,14 +29,16 @@ class Mixture:
     A proposal follows from the trial's seed and the trials before: what is kept from one to the next only saves time.
     """
 
-    prior: Prior
-    """Where good candidates are expected."""
+    prior: Prior | None
+    """Where good candidates are expected; None where nothing is known."""
     plan: Plan
     """The study's plan."""
     model: Callable[[int], BaseSampler]
     """Makes the learning sampler of a seed."""
     added: Mapping[str, Any]
     """Parameters that earlier trials may lack, see `spaces.base.SearchSpace.added`."""
+    asks_model: bool = True
+    """Whether the learning sampler is asked."""
     known: list[Views] = field(default_factory=list, compare=False, repr=False)
     """What was worked out of the trials so far; one or none."""
 
@@ -49,7 +51,13 @@ class Mixture:
             seed: of this proposal.
         """
         found = self._evidence(study, before)
-        likely = shares(found, len(self.plan.rungs), enough=self.plan.startup_trials)
+        likely = shares(
+            found,
+            len(self.plan.rungs),
+            enough=self.plan.startup_trials,
+            prior=self.prior is not None,
+            model=self.asks_model,
+        )
         (source,) = random.Random(derive_seed(seed, "source")).choices(list(likely), list(likely.values()))
         return source, self._sampler(source, found, before, seed)
 
@@ -76,7 +84,8 @@ class Mixture:
 
     def around_prior(self, seed: int) -> BaseSampler:
         """Draws around the prior's point, and anywhere what the point lacks."""
+        if self.prior is None:
+            return RandomSampler(seed % 2**32)
         generator = random.Random(derive_seed(seed, "prior"))
-        return Around(
-            self.prior.point, lambda name, _: self.prior.spread_of(name), generator, RandomSampler(seed % 2**32)
-        )
+        prior = self.prior
+        return Around(prior.point, lambda name, _: prior.spread_of(name), generator, RandomSampler(seed % 2**32))

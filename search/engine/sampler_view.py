@@ -93,9 +93,8 @@ class AsReached(ForwardingStorage):
 class AsOrdered(ForwardingStorage):
     """Shows a study of two objectives as one of a single objective: a trial's place among those of its rung.
 
-    Optuna's TPE would fail here: it ranks pruned trials by the one direction of a study, which this one has not
-    (`_get_pruned_trial_score` in optuna/samplers/_tpe/sampler.py). On places it learns what the better trials have in
-    common by the same rank and hypervolume by which they are promoted, and so does every other sampler.
+    Optuna's samplers would fail here, or see complete trials only: others have no values. On places they learn what
+    the better trials have in common by the same rank and hypervolume by which they are promoted.
 
     Args:
         backend: shows the trials as they are, with values of both objectives.

@@ -42,12 +42,14 @@ def use_sampler(
 
     Args:
         study: whose trials are to be proposed.
-        settings: names the sampler; one that learns proposes around the prior too.
+        settings: names the sampler; one that learns proposes around the prior too. With two objectives its model is
+            not asked: it found worse fronts than chance and the neighbourhood of the front (benchmarks/README.md).
         plan: the study's plan.
         prior: where good candidates are expected; None where nothing is known.
         added: parameters that earlier trials may lack, see `SearchSpace.added`.
     """
     learns, pauses = settings.sampler in LEARNING, settings.pruner == "promotion"
+    one = second_objective(study) is None
 
     def make(seed: int) -> BaseSampler:
         return make_sampler(settings.sampler, seed % 2**32, plan.startup_trials)
@@ -60,7 +62,7 @@ def use_sampler(
         rungs=plan.rungs if pauses else (),
         ladder=plan.rungs,
         most=MOST_SHOWN if learns else None,
-        mixture=Mixture(prior, plan, make, added or {}) if prior and learns else None,
+        mixture=Mixture(prior, plan, make, added or {}, one) if learns and (prior or not one) else None,
     )
 
 

@@ -101,17 +101,21 @@ def chance_share(rungs: int, eta: int) -> float:
     return sum(1 / (1 + int(eta**rung)) for rung in range(rungs)) / rungs
 
 
-def shares(found: Evidence, rungs: int, *, enough: int) -> dict[Source, float]:
+def shares(found: Evidence, rungs: int, *, enough: int, prior: bool = True, model: bool = True) -> dict[Source, float]:
     """The probability that the next proposal comes from each source.
 
     Args:
         found: what the trials tell.
         rungs: how many there are.
         enough: trials with a value from which on the incumbent means something and the model can learn.
+        prior: whether there is one.
+        model: whether one is asked.
     """
-    informed = [Source.PRIOR]
+    informed = [Source.PRIOR] if prior else []
     if found.valued >= enough and found.incumbents:
-        informed += [Source.INCUMBENT, Source.MODEL]
+        informed += [Source.INCUMBENT, *[Source.MODEL] * model]
+    if not informed:
+        return {Source.UNIFORM: 1.0}
     chance = chance_share(rungs, found.eta)
     weights = {source: (1 - chance) / len(informed) * found.lift(source) for source in informed}
     weights[Source.UNIFORM] = chance * found.lift(Source.UNIFORM)

@@ -23,7 +23,7 @@ LEFT_BEHIND = 3600.0
 """Seconds after which a temporary file is that of a killed process: writing one takes far less."""
 
 
-def leftovers(study: optuna.Study, folder: Place, *, own: bool) -> list[Place]:
+def leftovers(study: optuna.Study, folder: Place, *, own: bool = False) -> list[Place]:
     """Files that no trial of the study continues from and no model is made of; none of a folder that is not its own.
 
     They are listed before the study is read: a trial is recorded before it writes a checkpoint, so that one that

@@ -7,9 +7,11 @@ parameters are queued again. No finished trial is ever touched.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from search.format import format_epochs
@@ -41,7 +43,7 @@ def recover_stale_trials(study: optuna.Study, lease: Lease, *, close_paused: boo
     with exclusive(study):  # another call may recover them too
         refresh(study)
         stale = _stale(study, lease, close_paused)
-        return sum(_recovered(study, trial) for trial in stale)
+        return sum(_recovered_unless_ended(study, trial) for trial in stale)
 
 
 def _stale(study: optuna.Study, lease: Lease, close_paused: bool) -> list[FrozenTrial]:
@@ -51,6 +53,13 @@ def _stale(study: optuna.Study, lease: Lease, close_paused: bool) -> list[Frozen
     failed = [t for t in trials if t.user_attrs.get(TRY_AGAIN) and t.state is TrialState.FAIL]
     running = [t for t in trials if t.state is TrialState.RUNNING and (close_paused or not is_paused(t))]
     return lease.without_driver([*running, *(t for t in failed if t.number not in retried)])
+
+
+def _recovered_unless_ended(study: optuna.Study, trial: FrozenTrial) -> bool:
+    """`_recovered`; nothing where a driver that was taken for gone has ended the trial since it was read."""
+    with suppress(UpdateFinishedTrialError):
+        return _recovered(study, trial)
+    return False
 
 
 def _recovered(study: optuna.Study, trial: FrozenTrial) -> bool:
@@ -65,8 +74,8 @@ def _recovered(study: optuna.Study, trial: FrozenTrial) -> bool:
         _tell(study, trial, TrialState.PRUNED, KILLED)
     else:
         set_attribute(study, trial, TRY_AGAIN, True)
-        _tell(study, trial, TrialState.FAIL, KILLED)
-        requeue(study, trial)
+        if _tell(study, trial, TrialState.FAIL, KILLED) is TrialState.FAIL:
+            requeue(study, trial)
     return not (is_paused(trial) or kept)
 
 
@@ -118,6 +127,7 @@ def _is_claimed(study: optuna.Study, trial: FrozenTrial) -> bool:
     return now.state is not TrialState.RUNNING or record(now).paused != record(trial).paused
 
 
-def _tell(study: optuna.Study, trial: FrozenTrial, state: TrialState, reason: str) -> None:
+def _tell(study: optuna.Study, trial: FrozenTrial, state: TrialState, reason: str) -> TrialState:
+    """Ends a trial, unless its driver does so in the same moment; the state that it has then."""
     set_attribute(study, trial, REASON, reason)
-    study.tell(trial.number, state=state)
+    return study.tell(trial.number, state=state, skip_if_finished=True).state

@@ -91,6 +91,13 @@ def reason_of(error: Exception) -> str:
     return without_password(str(reason or error).partition("\n")[0])
 
 
+def lacks_room(error: BaseException) -> bool:
+    """Whether SQLite found its disk full."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    found = cause.orig if isinstance(cause, DBAPIError) else cause
+    return getattr(found, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+
+
 def is_outage(error: BaseException) -> bool:
     """Whether the database could not be reached, or a SQLite file was locked; not that it refused what it was asked."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import optuna
 import sqlalchemy
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.engine import make_url
@@ -26,10 +26,11 @@ from search.settings import SearchSettings, StudyError
 from search.study.backup import COPIES, NEWEST, damaged
 from search.study.cached_storage import CachedStorage
 from search.study.mounts import network_filesystem
-from search.study.retrying import reason_of
+from search.study.retrying import is_outage, lacks_room, reason_of
 
 DATABASE = "study.db"
-LOCK_SECONDS = 60.0
+BUSY_SECONDS = 60.0  # that SQLite waits for another process's transaction
+LOCK_SECONDS = 600.0  # for other processes that open the same file; each takes a second, on a busy machine many
 DRIVERS = {
     "postgresql": "psycopg2-binary",
     "psycopg2": "psycopg2-binary",
@@ -84,6 +85,12 @@ def _told(settings: SearchSettings) -> Iterator[None]:
     """What goes wrong with the storage in the block becomes one line, without the storage's password."""
     try:
         yield
+    except Timeout:
+        raise StudyError(
+            "the study's database must not be opened by another process for minutes",
+            got=f"{shown_url(settings)}, locked for {LOCK_SECONDS:g} seconds",
+            remedy="Try again; a process that was stopped may hold it",
+        ) from None
     except (
         optuna.exceptions.StorageInternalError,
         sqlalchemy.exc.SQLAlchemyError,
@@ -97,7 +104,7 @@ def _told(settings: SearchSettings) -> Iterator[None]:
         if isinstance(error, ImportError):
             raise _without_driver(settings, error) from None
         database, newest = settings.folder / DATABASE, settings.folder / COPIES / NEWEST
-        if settings.storage is None and newest.exists():
+        if settings.storage is None and newest.exists() and not (is_outage(error) or lacks_room(error)):
             raise damaged(database, newest, reason) from None
         raise StudyError(
             "--storage must be a reachable, undamaged Optuna storage",
@@ -132,9 +139,9 @@ def _sqlite(url: str) -> RDBStorage:
     path.parent.mkdir(parents=True, exist_ok=True)
     # two processes that create the schema at once make one of them fail
     with FileLock(path.with_suffix(".lock"), timeout=LOCK_SECONDS):
-        with closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as connection:
+        with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")  # stays in the file
-        storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}})
+        storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
     storage.engine.dispose()  # its connections so far lack the setting below, which is one of each connection
     sqlalchemy.event.listen(storage.engine, "connect", _set_synchronous)
     return storage

@@ -87,8 +87,8 @@ def drive(settings: SearchSettings, ends: int, told: Connection[int, int]) -> No
                 threading.Timer(random.random() / 10, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
     # workers come from the process that this one comes from, which runs
-    context, forkserver._forkserver.ensure_running = forking(), lambda: None  # type: ignore[method-assign]
-    with patch.object(multiprocessing, "get_context", lambda _: context):
+    context, running = forking(), patch.object(forkserver._forkserver, "ensure_running")
+    with running, patch.object(multiprocessing, "get_context", lambda _: context):
         run_search(settings, callbacks=(watch,))
     told.send(memory[-1] - memory[min(100, len(memory) - 1)] if memory else 0)
 
@@ -110,6 +110,7 @@ def test_a_day_of_kills_and_outages_loses_nothing(
     workplace: Path, record_property: Callable[[str, object], None]
 ) -> None:
     (workplace / "day.py").write_text(SPACE)
+    (workplace / "losses").touch()  # where workers say that they are about to be killed
     settings = SearchSettings(space="day.py", max_trials=TRIALS, workers=WORKERS, sampler="random")
     over, draw, count, began = threading.Event(), random.Random(0), Counter[str](), time.monotonic()
     thread = threading.Thread(target=outages, args=(settings.folder / "study.db", over, count), daemon=True)

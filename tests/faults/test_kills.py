@@ -126,7 +126,9 @@ def test_a_search_that_is_killed_loses_no_finished_trial(moment: int, statements
 @pytest.mark.parametrize(
     "about",
     [
-        pytest.param("INSERT INTO trial_user_attributes", id="between asking and the first attribute"),
+        pytest.param(
+            "INSERT INTO trial_user_attributes", id="between asking and the first attribute", marks=pytest.mark.slow
+        ),
         pytest.param("'paused'", id="between checkpoint and record"),
     ],
 )
@@ -146,6 +148,7 @@ def test_a_search_that_is_killed_between_two_things_goes_on(about: str, workplac
     assert {path.name for path in folder.glob("*")} <= waiting  # trials that went on count as paused, too
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_to_be_queued_again_is(workplace: Path) -> None:
     settings = SearchSettings(space=logged_space(workplace), max_trials=TRIALS)
     for about in ("INSERT INTO trial_intermediate_values", "WAITING"):  # in the first trial; before it is queued again

@@ -62,7 +62,7 @@ def closing_lines(study: optuna.Study, settings: SearchSettings, arguments: Sequ
         f"page        {settings.folder / PAGE}, which opens in a browser",
         f"report      python -m search.report{option}",
         f"look        python -m search.dashboard{option}   or: optuna-dashboard {shown_url(settings)}",
-        *_next(settings, best.number, option, arguments),
+        *_next(settings, best.number, option, arguments, what="best" if second_objective(study) is None else "front"),
     ]
 
 
@@ -73,11 +73,11 @@ def _front(study: optuna.Study) -> Iterator[str]:
         yield front_line(objective, trials, percent=stored_plan(study).train_size > 0)
 
 
-def _next(settings: SearchSettings, best: int, option: str, arguments: Sequence[str]) -> Iterator[str]:
-    """What to do with the best trial, and how the search goes on; nothing where all of it is done."""
+def _next(settings: SearchSettings, best: int, option: str, arguments: Sequence[str], *, what: str) -> Iterator[str]:
+    """What to do with the best trial, or with the front, and how the search goes on; nothing where all is done."""
     if settings.retrain:
         return
-    yield f"retrain     python -m search.retrain --trial best{option}"
+    yield f"retrain     python -m search.retrain --trial {what}{option}"
     model = model_folder(settings.folder, best)
     if model.exists():
         yield f"submit      python -m search.submit --model {model} --pkl FILE.pkl --out submission.csv"

@@ -99,13 +99,17 @@ def _trial_section(trial: FrozenTrial, percent: bool) -> Section:
     values = tuple(
         (str(epoch), format_value(value, percent)) for epoch, value in sorted(trial.intermediate_values.items())
     )
-    chosen = tuple((name, str(value)) for name, value in trial.params.items())
+    chosen = tuple((name, _setting(value)) for name, value in trial.params.items())
     parts: list[str | Table] = [
         Table(("", ""), tuple((key, text) for key, text in facts.items() if text), words=(0, 1))
     ]
     parts += [Table(("epoch", "value"), values, words=())] if values else []
     parts += [Table(("setting", "chosen"), chosen, words=(0, 1))] if chosen else []
     return Section(f"Trial {trial.number}", tuple(parts))
+
+
+def _setting(value: object) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
 def _seconds(seconds: float) -> str:

@@ -38,6 +38,12 @@ def test_with_enough_values_incumbent_and_model_propose_as_often_as_the_prior() 
     assert found[Source.PRIOR] == found[Source.INCUMBENT] == found[Source.MODEL] == pytest.approx(0.238, abs=1e-3)
 
 
+def test_sources_that_there_are_not_propose_nothing() -> None:
+    assert shares(no_evidence(), 4, enough=5, prior=False) == {Source.UNIFORM: 1.0}
+    found = shares(no_evidence(5, 1), 4, enough=5, prior=False, model=False)
+    assert found == pytest.approx({Source.INCUMBENT: 0.714, Source.UNIFORM: 0.286}, abs=1e-3)
+
+
 def test_the_best_one_in_eta_of_a_rung_are_good() -> None:
     of = dict.fromkeys(range(3), "prior") | dict.fromkeys(range(3, 6), "uniform")
     found = evidence(views_of(0.5, 0.1, 0.2, 0.9, 0.3, 0.8), RUNGS, 2, of)

@@ -17,7 +17,7 @@ from search.engine.sources import evidence
 from search.reporting.studies.study_report import study_report
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
-from search.study.attributes import LATENCY, OBJECTIVES, PARAMETERS, PAUSED, REASON, REPEAT_OF
+from search.study.attributes import LATENCY, OBJECTIVES, PARAMETERS, PAUSED, PROPOSED_BY, REASON, REPEAT_OF
 from search.study.fronts import Point, non_dominated
 from search.study.objectives import front_trials, second_objective
 from search.study.standing import choose_trials, standing
@@ -151,6 +151,11 @@ def test_with_one_objective_the_order_is_that_of_the_values() -> None:
 def test_incumbents_are_the_front_of_the_highest_rung_that_compares() -> None:
     trials = views((0.5, 100), (0.2, 1000), (0.6, 100), (0.9, 10))
     assert evidence(trials, (1, 2), 2, {}).incumbents == (3, 0, 1)
+
+
+def test_without_a_prior_the_front_and_chance_propose(costed: str) -> None:
+    study = run_search(SearchSettings(space=costed, objective=("accuracy", "parameters"), max_trials=30))
+    assert {t.user_attrs[PROPOSED_BY] for t in study.trials if PROPOSED_BY in t.user_attrs} == {"incumbent", "uniform"}
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2"])

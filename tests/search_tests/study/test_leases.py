@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -17,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.settings import SearchSettings
 from search.study.attributes import WORKER
 from search.study.leases import LOCKS, MISSED_RENEWALS, Lease
+from search.study.optuna_internals import set_attribute
 from search.study.recovery import KILLED, recover_stale_trials
 from search.study.storage import open_storage
 from tests.search_tests.study.storage_process import hold_a_trial
@@ -129,6 +131,23 @@ def test_a_lease_is_renewed_while_the_driver_does_something_else(
         held = study.user_attrs[f"lease {lease.id}"]
         assert held["renewals"] >= 3
     assert study.user_attrs[f"lease {lease.id}"]["renewals"] is None
+
+
+def test_a_trial_that_ends_while_it_is_recovered_stays_as_it_ended(
+    study: optuna.Study, settings: SearchSettings, mine: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = running_trial(study, {"id": "of a driver that was taken for gone"}).number
+    again = optuna.load_study(study_name="shared", storage=open_storage(settings))
+    again.get_trials()
+
+    def late(*given: Any) -> None:
+        monkeypatch.setattr("search.study.recovery.set_attribute", set_attribute)
+        study.tell(number, 0.5)
+        set_attribute(*given)
+
+    monkeypatch.setattr("search.study.recovery.set_attribute", late)
+    assert recover_stale_trials(again, mine, close_paused=True) == 0
+    assert [(t.state, t.value) for t in study.get_trials()] == [(TrialState.COMPLETE, 0.5)]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

@@ -57,7 +57,7 @@ def test_only_what_nobody_needs_is_removed(folder: Path, capsys: pytest.CaptureF
 
 
 def test_the_next_search_removes_what_a_killed_one_left(folder: Path) -> None:
-    run_search(SearchSettings(space="logged.py", max_trials=4, epoch_budget=1))
+    run_search(SearchSettings(space=str(Path.cwd() / "logged.py"), max_trials=4, epoch_budget=1))
     assert not [path for path in folder.iterdir() if path.name.endswith("-99.pt") or path.name == f"{7:016x}-3.pt"]
     assert (folder / "notes.txt").exists()
 

@@ -11,12 +11,14 @@ from pathlib import Path
 import optuna
 import pytest
 import sqlalchemy
+from filelock import FileLock
 from optuna.trial import TrialState
 
 import search.report
 import search.run
 import search.show
 from search.cli import run_command
+from search.session import run_search
 from search.settings import SearchSettings, StudyError
 from search.study.mounts import network_filesystem
 from search.study.storage import open_storage, shown_url
@@ -97,6 +99,17 @@ def test_a_missing_driver_is_told_with_its_package(
     shown = re.escape(f"got {scheme}://me:***@nowhere.invalid/db (")
     with pytest.raises(StudyError, match=rf"driver for Python; {shown}.*{module}.*\)\. pip install {package}\."):
         open_storage(SearchSettings(storage=f"{scheme}://me:s3cret@nowhere.invalid/db"))
+
+
+def test_a_database_that_another_process_opens_for_long_is_not_told_as_damaged(
+    curves: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = SearchSettings(space=curves, max_trials=1)
+    for _ in range(2):  # the second time it is copied
+        run_search(settings)
+    monkeypatch.setattr("search.study.storage.LOCK_SECONDS", 0.1)
+    with FileLock(settings.folder / "study.lock"), pytest.raises(StudyError, match="must not be opened by another"):
+        open_storage(settings)
 
 
 @pytest.mark.parametrize("url", ["nonsense://x", "sqlite://", "redis://localhost"])
@@ -182,6 +195,7 @@ def test_a_password_is_in_nothing_that_a_search_prints_or_writes(
         assert not path.is_file() or b"s3cret" not in path.read_bytes(), path
 
 
+@pytest.mark.slow
 def test_a_token_in_the_environment_is_in_nothing_that_commands_print_or_write(
     curves: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
