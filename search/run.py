@@ -37,8 +37,8 @@ def parser() -> Parser:
     p.add_argument("--storage", help="Optuna storage URL or journal file (default: studies/<study>/study.db)")
     p.add_argument(
         "--checkpoints",
-        help="folder for the states of paused trials, shared by all machines that work on the study (default: as the "
-        "study began; studies/<study>/checkpoints for a new one)",
+        help="folder for the states of paused trials, shared by all machines that work on the study, or a URL such as "
+        "s3://bucket/folder (default: as the study began; studies/<study>/checkpoints for a new one)",
     )
     p.add_argument(
         "--data",

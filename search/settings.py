@@ -47,8 +47,8 @@ class SearchSettings:
     storage: str | None = None
     """Optuna storage URL or path of a journal file; None keeps `studies/<study>/study.db`."""
     checkpoints: str | None = None
-    """Folder for the checkpoints of paused trials, in one of the study's name; None is as the study began, and
-    `studies/<study>/checkpoints` for a new one."""
+    """Folder for the checkpoints of paused trials, or a URL such as s3://bucket/folder; they lie in one of the study's
+    name there. None is as the study began, and `studies/<study>/checkpoints` for a new one."""
     data: str | None = None
     """Data source, see `cifar.data.prepare.prepare`; None is CIFAR_DATA or official CIFAR-10."""
     split: float | None = None

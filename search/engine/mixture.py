@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
@@ -26,7 +26,7 @@ from spaces.base import Prior
 class Mixture:
     """Proposes around a prior and what was found since.
 
-    It holds no state: a proposal follows from the trial's seed and the trials before.
+    A proposal follows from the trial's seed and the trials before: what is kept from one to the next only saves time.
     """
 
     prior: Prior | None
@@ -39,6 +39,8 @@ class Mixture:
     """Parameters that earlier trials may lack, see `spaces.base.SearchSpace.added`."""
     asks_model: bool = True
     """Whether the learning sampler is asked."""
+    known: list[Views] = field(default_factory=list, compare=False, repr=False)
+    """What was worked out of the trials so far; one or none."""
 
     def choose(self, study: optuna.Study, before: list[FrozenTrial], seed: int) -> tuple[Source, BaseSampler]:
         """The source of the next proposal, and the sampler that draws from it.
@@ -60,8 +62,10 @@ class Mixture:
         return source, self._sampler(source, found, before, seed)
 
     def _evidence(self, study: optuna.Study, before: list[FrozenTrial]) -> Evidence:
-        views = Views(self.plan, maximize=maximizes(study), timed=False, second=second_objective(study))
-        seen = [facts.view for facts in views.look(before).counting]
+        if not self.known or len(self.known[0].trials) > len(before):
+            views = Views(self.plan, maximize=maximizes(study), timed=False, second=second_objective(study))
+            self.known[:] = [views]
+        seen = [facts.view for facts in self.known[0].look(before).counting]
         source_of = {t.number: t.user_attrs[PROPOSED_BY] for t in before if PROPOSED_BY in t.user_attrs}
         return evidence(seen, self.plan.rungs, self.plan.eta, source_of)
 

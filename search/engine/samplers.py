@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 
 from cifar.runtime.seeds import derive_seed
 from search.engine.mixture import Mixture
-from search.engine.sampler_view import AsOrdered, AsReached
+from search.engine.sampler_view import MOST_SHOWN, AsOrdered, AsReached
 from search.planning.plan import Plan
 from search.settings import SearchSettings
 from search.study.attributes import PROPOSED_BY, REPEAT_OF
@@ -61,6 +61,7 @@ def use_sampler(
         wary=pauses and learns,
         rungs=plan.rungs if pauses else (),
         ladder=plan.rungs,
+        most=MOST_SHOWN if learns else None,
         mixture=Mixture(prior, plan, make, added or {}, one) if learns and (prior or not one) else None,
     )
 
@@ -79,6 +80,7 @@ class FreshSampler(BaseSampler):
             `RANDOM_SHARE` of the time besides.
         rungs: epochs at which trials pause; those that have not ended are shown as pruned at the last one.
         ladder: epochs at which the trials of a study of two objectives are put in order, whether or not they pause.
+        most: trials that the sampler sees of a study of one objective; None is all.
         mixture: proposes around a prior and the incumbent too.
     """
 
@@ -91,10 +93,11 @@ class FreshSampler(BaseSampler):
         wary: bool = False,
         rungs: Sequence[int] = (),
         ladder: Sequence[int] = (),
+        most: int | None = None,
         mixture: Mixture | None = None,
     ) -> None:
         self.make, self.seed, self.same_seed, self.wary = make, seed, same_seed, wary
-        self.rungs, self.ladder, self.mixture = rungs, ladder, mixture
+        self.rungs, self.ladder, self.most, self.mixture = rungs, ladder, most, mixture
         self.shown: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}
         self.number, self.inner = -1, make(seed)  # the trial that is being proposed, and its sampler
         self.seen: optuna.Study | None = None
@@ -124,8 +127,10 @@ class FreshSampler(BaseSampler):
 
     def _view(self, study: optuna.Study) -> BaseStorage:
         """The study's storage as a sampler is to see it."""
-        view, second = AsReached(storage_of(study), self.rungs, self.shown), second_objective(study)
-        return view if second is None else AsOrdered(view, self.ladder, second, maximize=maximizes(study))
+        storage, second = storage_of(study), second_objective(study)
+        if second is None:
+            return AsReached(storage, self.rungs, self.shown, most=self.most, maximize=maximizes(study))
+        return AsOrdered(AsReached(storage, self.rungs, self.shown), self.ladder, second, maximize=maximizes(study))
 
     def _sampler(self, study: optuna.Study, trial: FrozenTrial) -> BaseSampler:
         """The sampler of this trial; the study notes where a proposal of the mixture comes from."""

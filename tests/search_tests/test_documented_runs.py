@@ -209,6 +209,40 @@ def test_every_command_runs_somewhere() -> None:
         assert [line for line in commands_in(document) if not any(words in line for words in tests)] == []
 
 
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_the_cluster_s_commands_run(reader: None, workplace: Path) -> None:
+    from ray.cluster_utils import Cluster
+
+    lines = [line for line in commands_in("docs/cluster.md") if "--engine ray" in line]
+    assert len(lines) == 3
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        cluster.add_node(num_cpus=2, num_gpus=1)  # a GPU by name only: SHORTER has the device
+        for place, line in enumerate(lines):
+            name, arguments = shortened(line)
+            folder = workplace / f"{place}"
+            (folder / "bucket").mkdir(parents=True)
+            ours = {
+                "auto": cluster.address,
+                "s3://bucket/searches": f"file://{folder}/bucket",
+                "sqlite:////home/me/searches.db": f"sqlite:///{folder}/searches.db",
+            }
+            command = [
+                sys.executable,
+                "-m",
+                f"search.{name}",
+                *(ours.get(argument, argument) for argument in arguments),
+            ]
+            done = subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True)
+            assert (done.returncode, done.stderr) == (0, b""), line
+            assert (folder / "studies").is_dir()
+            assert ("s3://" in line) == any(folder.glob("bucket/*/study.json"))
+    finally:
+        cluster.shutdown()
+
+
 def test_the_readme_s_python_runs(reader: None, capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = python_in("README.md")
     assert 8 <= len(code.strip().splitlines()) <= 11

@@ -45,6 +45,15 @@ def test_larger_images_allow_larger_networks_by_as_many_pixels() -> None:
     assert [p.mac_budget for p in plans] == [8_000_000, 32_000_000]
 
 
+def test_four_times_the_time_makes_trials_twice_as_long_and_their_networks_twice_as_costly() -> None:
+    short, long = (make_plan(SearchSettings(time_budget=t), CIFAR, 5_000_000, LAPTOP) for t in (1200, 4800))
+    assert short.mac_budget is not None
+    assert long.mac_budget is not None
+    images = [plan.max_epochs * plan.train_size for plan in (short, long)]
+    assert images[1] / images[0] == pytest.approx(2, rel=0.1)
+    assert LAPTOP.seconds(long.mac_budget) / LAPTOP.seconds(short.mac_budget) == pytest.approx(2, rel=0.1)
+
+
 def test_a_gpu_needs_no_mac_limit() -> None:
     made = make_plan(SearchSettings(time_budget=600), CIFAR, 5_000_000, GPU)
     assert made.mac_budget is None
