@@ -112,7 +112,7 @@ def parser() -> Parser:
         "time for one image counts, that for 128 is kept beside it (default: as the study began; accuracy for a new "
         "one)",
     )
-    p.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="how trials are proposed")
+    p.add_argument("--sampler", choices=SAMPLERS, default=SAMPLERS[0], help="how trials are proposed")
     p.add_argument("--pruner", choices=PRUNERS, default="promotion", help="which trials are trained beyond a rung")
     p.add_argument(
         "--prior",

@@ -18,7 +18,7 @@ DEFAULT_SPACE = "resnet_budget5m"
 DEFAULT_TRIALS = 50
 LONGEST_NAME = 200
 """Bytes of a study's name at most: file systems take names of 255, and some are the study's with an ending."""
-SAMPLERS = ("tpe", "random", "qmc", "gp", "cmaes", "nsga2")
+SAMPLERS = ("surrogate", "tpe", "random", "qmc", "gp", "cmaes", "nsga2")
 SAMPLER_PACKAGES = {"qmc": "scipy", "gp": "scipy", "cmaes": "cmaes"}  # optional; Optuna imports them when first used
 ENGINES = ("local", "ray")
 PRUNERS = ("promotion", "hyperband", "successive_halving", "median", "none")
@@ -80,7 +80,7 @@ class SearchSettings:
     """Training images an epoch: a fixed, stratified subset."""
     val_size: int | None = None
     """Images of the training set kept for validation; None is a share of them, of CIFAR-10 5,000."""
-    sampler: str = "tpe"
+    sampler: str = "surrogate"
     """One of `SAMPLERS`."""
     pruner: str = "promotion"
     """One of `PRUNERS`."""

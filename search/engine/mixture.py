@@ -12,7 +12,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial
 
 from cifar.runtime.seeds import derive_seed
-from search.engine.neighbourhood import Around, mutations
+from search.engine.neighbourhood import Around, around_prior, mutations
 from search.engine.sources import Evidence, Source, evidence, shares
 from search.engine.views import Views
 from search.planning.plan import Plan
@@ -62,17 +62,9 @@ class Mixture:
             return self.model(seed)
         if source is Source.UNIFORM:
             return RandomSampler(seed % 2**32)
-        around_prior = self.around_prior(seed)
         if source is Source.PRIOR:
-            return around_prior
+            return around_prior(self.prior, seed)
         incumbent = random.Random(derive_seed(seed, "front")).choice(found.incumbents)
         best = next(t for t in before if t.number == incumbent).params
         generator = random.Random(derive_seed(seed, "incumbent"))
-        return Around({**self.added, **best}, mutations(best, generator), generator, around_prior)
-
-    def around_prior(self, seed: int) -> BaseSampler:
-        """Draws around the prior's point, and anywhere what the point lacks."""
-        generator = random.Random(derive_seed(seed, "prior"))
-        return Around(
-            self.prior.point, lambda name, _: self.prior.spread_of(name), generator, RandomSampler(seed % 2**32)
-        )
+        return Around({**self.added, **best}, mutations(best, generator), generator, around_prior(self.prior, seed))

@@ -12,13 +12,19 @@ from optuna.trial import FrozenTrial, TrialState
 from search.engine.promotion import Status, TrialView, best_first
 from search.study.cached_storage import ForwardingStorage
 from search.study.objectives import second_of
-from search.study.trials import distinct, is_feasible, is_paused
+from search.study.trials import distinct, is_feasible, is_paused, last_ones
 
 
 class AsReached(ForwardingStorage):
     """Shows trials with a value at a rung as pruned there; hides repeats, and closed trials that others resume.
 
     TPE ranks pruned trials by the last epoch that they reported, and trials of one epoch by its value.
+
+    Args:
+        backend: the study's storage.
+        rungs: epochs at which trials pause, rising.
+        shown: filled with what was worked out of the trials.
+        repeats: whether repeats are shown, with the values of what they repeat.
     """
 
     def __init__(
@@ -26,15 +32,19 @@ class AsReached(ForwardingStorage):
         backend: BaseStorage,
         rungs: Sequence[int],
         shown: dict[int, tuple[FrozenTrial, FrozenTrial]],
+        *,
+        repeats: bool = False,
     ) -> None:
         super().__init__(backend)
-        self.rungs = rungs
+        self.rungs, self.repeats = rungs, repeats
         self.shown = shown  # by number: the stored trial and how it was shown, which holds while it is the same
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        trials = [self._show(t) for t in distinct(self.backend.get_all_trials(study_id, deepcopy=False))]
+        stored = self.backend.get_all_trials(study_id, deepcopy=False)
+        kept = last_ones(stored) if self.repeats else distinct(stored)
+        trials = [self._show(t) for t in kept]
         trials = [t for t in trials if states is None or t.state in states]
         return copy.deepcopy(trials) if deepcopy else trials
 
