@@ -34,7 +34,9 @@ from search.study.trials import is_feasible
 from spaces.base import Prior
 
 CANDIDATES = 400
-"""Drawn for a proposal, half of them around the best trials."""
+"""Drawn for a proposal."""
+NEAR_SHARE = 0.9
+"""Share of candidates that are drawn around the best trials."""
 BEST = 5
 """Trials that candidates are drawn around."""
 MOST_TRIALS = 120
@@ -101,7 +103,7 @@ class Surrogate(BaseSampler):
 
     def _candidates(self, encoding: Encoding, rows: Array, generator: np.random.Generator) -> Array:
         """Rows to choose from; `rows` are those of earlier trials, best first."""
-        half = CANDIDATES // 2
+        half = round(NEAR_SHARE * CANDIDATES)
         near = _mutated(encoding, rows[generator.integers(min(BEST, len(rows)), size=half)], generator)
         like = rows[generator.integers(len(rows), size=CANDIDATES - half)]
         anywhere = _anywhere(encoding, like.shape, generator)
@@ -144,8 +146,10 @@ def _informative(order: list[int], generator: np.random.Generator) -> tuple[list
 def _mutated(encoding: Encoding, rows: Array, generator: np.random.Generator) -> Array:
     """Rows with some of their entries changed, from one to all, with a density that falls as 1 / number."""
     share = np.exp(generator.uniform(-np.log(max(2, rows.shape[1])), 0, size=(len(rows), 1)))
+    draws = np.where(np.isnan(rows), np.inf, generator.random(rows.shape))
+    changed = draws <= np.maximum(share, draws.min(axis=1, keepdims=True))  # one at least
     spread = np.where(encoding.choices > 0, 1.0, MUTATION_SPREAD)
-    return np.where(generator.random(rows.shape) < share, _near(encoding, rows, spread, generator), rows)
+    return np.where(changed, _near(encoding, rows, spread, generator), rows)
 
 
 def _near(encoding: Encoding, rows: Array, spread: Array, generator: np.random.Generator) -> Array:

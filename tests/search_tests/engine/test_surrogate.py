@@ -62,8 +62,8 @@ def test_a_higher_rung_orders_its_trials_at_the_places_that_they_hold() -> None:
     assert ordered(losses, RUNGS) == [1, 3, 4, 0, 2]
 
 
-@given(st.lists(st.dictionaries(st.sampled_from(RUNGS), st.floats(-5, 5)), min_size=1, max_size=12))
-def test_every_trial_has_one_place_and_a_scale_changes_none(losses: list[dict[int, float]]) -> None:
+@given(st.lists(st.dictionaries(st.sampled_from(RUNGS), st.integers(-5, 5)), min_size=1, max_size=12))
+def test_every_trial_has_one_place_and_a_scale_changes_none(losses: list[dict[int, int]]) -> None:
     order = ordered(losses, RUNGS)
     assert sorted(order) == list(range(len(losses)))
     assert order == ordered([{rung: 2 * value + rung for rung, value in one.items()} for one in losses], RUNGS)
