@@ -7,9 +7,9 @@ The process learns normal scores of these places, which neither a scale of the v
 (arXiv 1909.13595 scores so for the same reason). Trials in the worse half all have the same score: in which order the
 bad ones stand tells nothing about the best.
 
-Candidates are drawn around the best trials and, as many, around the prior, or anywhere where there is none; proposed is
-the one of the largest expected improvement. Which parameters a candidate has is taken from an earlier trial; if the
-space then asks for another one, it is drawn around the prior, too.
+Most candidates are drawn around the best trials, the others around the prior, or anywhere where there is none. Proposed
+is the one of the largest expected improvement that no trial has had. Which parameters a candidate has is taken from an
+earlier trial; if the space then asks for another one, it is drawn around the prior, too.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ NEAR_SHARE = 0.9
 """Share of candidates that are drawn around the best trials."""
 BEST = 5
 """Trials that candidates are drawn around."""
-MOST_TRIALS = 120
+MOST_TRIALS = 100
 """Trials that the process learns from: the better half of them are the best, the others any. Its time grows as their
 number cubed."""
 
@@ -88,24 +88,32 @@ class Surrogate(BaseSampler):
     def _most_promising(
         self, trials: Sequence[FrozenTrial], losses: Mapping[int, Mapping[int, float]]
     ) -> dict[str, Any]:
+        """The parameters of the best of many candidates."""
         generator = np.random.default_rng(self.seed)
         encoding = Encoding(distributions_of(trials))
-        rows = np.array([encoding.row({**self.added, **t.params}) for t in trials])
-        waiting = np.array([t.state is TrialState.RUNNING and not losses.get(t.number) for t in trials])
-        known = [i for i, t in enumerate(trials) if not waiting[i] and t.state is not TrialState.FAIL]
-        order = ordered([losses.get(trials[i].number, {}) for i in known], self.rungs)
-        chosen, scores = _informative([known[i] for i in order], generator)
-        process = GaussianProcess(encoding.columns(rows[chosen]), scores, encoding.groups)
-        candidates = self._candidates(encoding, rows[chosen], generator)
-        mean, deviation = process.predict(encoding.columns(candidates), encoding.columns(rows[waiting]))
-        best = float(process.predict(encoding.columns(rows[chosen]))[0].min())
-        return encoding.params(candidates[int(expected_improvement(mean, deviation, best).argmax())])
+        pending = [t for t in trials if t.state is TrialState.RUNNING and not losses.get(t.number)]
+        lacking = {t.number for t in pending} | {t.number for t in trials if t.state is TrialState.FAIL}
+        known = [t for t in trials if t.number not in lacking]
+        order = ordered([losses.get(t.number, {}) for t in known], self.rungs)
+        places, scores = _informative(len(order), generator)
+        rows = self._rows(encoding, [known[order[place]] for place in places])
+        points, candidates = encoding.columns(rows), self._candidates(encoding, rows, generator)
+        process = GaussianProcess(points, scores, encoding.groups)
+        waiting = encoding.columns(self._rows(encoding, pending)) if pending else None
+        mean, deviation = process.predict(encoding.columns(candidates), waiting)
+        best = float(process.predict(points)[0].min())
+        promising = np.argsort(-expected_improvement(mean, deviation, best), kind="stable")
+        proposals, tried = (encoding.params(candidates[i]) for i in promising), [t.params for t in trials]
+        return next((one for one in proposals if one not in tried), encoding.params(candidates[promising[0]]))
+
+    def _rows(self, encoding: Encoding, trials: Sequence[FrozenTrial]) -> Array:
+        return np.array([encoding.row({**self.added, **t.params}) for t in trials])
 
     def _candidates(self, encoding: Encoding, rows: Array, generator: np.random.Generator) -> Array:
         """Rows to choose from; `rows` are those of earlier trials, best first."""
-        half = round(NEAR_SHARE * CANDIDATES)
-        near = _mutated(encoding, rows[generator.integers(min(BEST, len(rows)), size=half)], generator)
-        like = rows[generator.integers(len(rows), size=CANDIDATES - half)]
+        count = round(NEAR_SHARE * CANDIDATES)
+        near = _mutated(encoding, rows[generator.integers(min(BEST, len(rows)), size=count)], generator)
+        like = rows[generator.integers(len(rows), size=CANDIDATES - count)]
         anywhere = _anywhere(encoding, like.shape, generator)
         if self.prior is not None:
             point = encoding.row(self.prior.point)
@@ -131,16 +139,15 @@ def _losses(trial: FrozenTrial, rungs: Sequence[int], sign: float) -> dict[int, 
     return {rung: sign * values[rung] for rung in rungs if math.isfinite(values.get(rung, math.nan))}
 
 
-def _informative(order: list[int], generator: np.random.Generator) -> tuple[list[int], Array]:
-    """The trials to learn from, best first, and their scores, of which smaller are better."""
-    count = len(order)
+def _informative(count: int, generator: np.random.Generator) -> tuple[list[int], Array]:
+    """Places of the trials to learn from, of so many, rising; and their scores, of which smaller are better."""
     scores = np.array([min(0.0, NormalDist().inv_cdf((place + 0.5) / count)) for place in range(count)])
     if count <= MOST_TRIALS:
-        return order, scores
+        return list(range(count)), scores
     half = MOST_TRIALS // 2
     others = half + np.sort(generator.choice(count - half, MOST_TRIALS - half, replace=False))
     places = [*range(half), *others.tolist()]
-    return [order[place] for place in places], scores[places]
+    return places, scores[places]
 
 
 def _mutated(encoding: Encoding, rows: Array, generator: np.random.Generator) -> Array:
@@ -154,7 +161,8 @@ def _mutated(encoding: Encoding, rows: Array, generator: np.random.Generator) ->
 
 def _near(encoding: Encoding, rows: Array, spread: Array, generator: np.random.Generator) -> Array:
     """Rows whose entries lie around given ones; see `search.engine.neighbourhood.draw` for what a spread is."""
-    numbers = np.clip(rows + spread * generator.standard_normal(rows.shape), 0, 1)
+    moved = (rows + spread * generator.standard_normal(rows.shape)) % 2
+    numbers = np.where(moved > 1, 2 - moved, moved)  # reflected at the ends
     others = (rows + generator.integers(1, np.maximum(encoding.choices, 2), size=rows.shape)) % np.maximum(
         encoding.choices, 1
     )
