@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ MANY_SEEDS = 100  # up to `MANY_UP_TO`
 MANY_UP_TO = 16
 FEW_SEEDS = 30
 DIVERGED_REGRET = 1.5
-METHODS = ("engine", "engine_tpe", "random", "tpe", "tpe_hyperband", "random_hyperband")
+METHODS = ("engine", "random", "tpe", "tpe_hyperband", "random_hyperband")
 
 
 @dataclass(frozen=True)
@@ -153,9 +153,9 @@ class TableSpace(SearchSpace):
             yield EpochReport(epoch, float(self.table.losses[candidate.index, epoch - 1]))
 
 
-def engine(table: Table, budget: int, seed: int, **changes: Any) -> int | None:
-    """The engine as `search.run --epoch-budget` runs it, its storage in memory, with some settings changed."""
-    settings = SearchSettings(space=table.name, seed=seed, epoch_budget=budget * table.epochs, **changes)
+def engine(table: Table, budget: int, seed: int) -> int | None:
+    """The engine as `search.run --epoch-budget` runs it, its storage in memory."""
+    settings = SearchSettings(space=table.name, seed=seed, epoch_budget=budget * table.epochs)
     space = TableSpace(table)
     plan = plan_without_images(settings, space)
     study = optuna.create_study(direction="minimize")
@@ -226,7 +226,6 @@ def plain_optuna(
 
 RUN: dict[str, Callable[[Table, int, int], int | None]] = {
     "engine": engine,
-    "engine_tpe": partial(engine, sampler="tpe"),
     "random": plain_optuna(lambda seed: RandomSampler(seed), False, by_row=True),
     "tpe": plain_optuna(lambda seed: TPESampler(seed=seed), False, by_row=False),
     "tpe_hyperband": plain_optuna(lambda seed: TPESampler(seed=seed), True, by_row=False),

@@ -18,7 +18,7 @@ def parser() -> Parser:
         "Search networks and training settings under hard limits; the same command again continues.",
         (
             "--time-budget 15m --retrain",
-            "--study own --data my_images --split 0.8 --param-budget 300k --trials 30",
+            "--study pictures --data my_folders --split 0.8 --param-budget 300k --trials 30",
         ),
     )
     p.group("what is searched")
@@ -37,8 +37,8 @@ def parser() -> Parser:
     p.add_argument("--storage", help="Optuna storage URL or journal file (default: studies/<study>/study.db)")
     p.add_argument(
         "--checkpoints",
-        help="folder for the states of paused trials, shared by all machines that work on the study (default: as the "
-        "study began; studies/<study>/checkpoints for a new one)",
+        help="folder for the states of paused trials, shared by all machines that work on the study, or a URL such as "
+        "s3://bucket/folder (default: as the study began; studies/<study>/checkpoints for a new one)",
     )
     p.add_argument(
         "--data",
@@ -112,7 +112,7 @@ def parser() -> Parser:
         "time for one image counts, that for 128 is kept beside it (default: as the study began; accuracy for a new "
         "one)",
     )
-    p.add_argument("--sampler", choices=SAMPLERS, default=SAMPLERS[0], help="how trials are proposed")
+    p.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="how trials are proposed")
     p.add_argument("--pruner", choices=PRUNERS, default="promotion", help="which trials are trained beyond a rung")
     p.add_argument(
         "--prior",

@@ -18,7 +18,7 @@ DEFAULT_SPACE = "resnet_budget5m"
 DEFAULT_TRIALS = 50
 LONGEST_NAME = 200
 """Bytes of a study's name at most: file systems take names of 255, and some are the study's with an ending."""
-SAMPLERS = ("surrogate", "tpe", "random", "qmc", "gp", "cmaes", "nsga2")
+SAMPLERS = ("tpe", "random", "qmc", "gp", "cmaes", "nsga2")
 SAMPLER_PACKAGES = {"qmc": "scipy", "gp": "scipy", "cmaes": "cmaes"}  # optional; Optuna imports them when first used
 ENGINES = ("local", "ray")
 PRUNERS = ("promotion", "hyperband", "successive_halving", "median", "none")
@@ -47,8 +47,8 @@ class SearchSettings:
     storage: str | None = None
     """Optuna storage URL or path of a journal file; None keeps `studies/<study>/study.db`."""
     checkpoints: str | None = None
-    """Folder for the checkpoints of paused trials, in one of the study's name; None is as the study began, and
-    `studies/<study>/checkpoints` for a new one."""
+    """Folder for the checkpoints of paused trials, or a URL such as s3://bucket/folder; they lie in one of the study's
+    name there. None is as the study began, and `studies/<study>/checkpoints` for a new one."""
     data: str | None = None
     """Data source, see `cifar.data.prepare.prepare`; None is CIFAR_DATA or official CIFAR-10."""
     split: float | None = None
@@ -80,7 +80,7 @@ class SearchSettings:
     """Training images an epoch: a fixed, stratified subset."""
     val_size: int | None = None
     """Images of the training set kept for validation; None is a share of them, of CIFAR-10 5,000."""
-    sampler: str = "surrogate"
+    sampler: str = "tpe"
     """One of `SAMPLERS`."""
     pruner: str = "promotion"
     """One of `PRUNERS`."""

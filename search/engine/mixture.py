@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
@@ -12,7 +12,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial
 
 from cifar.runtime.seeds import derive_seed
-from search.engine.neighbourhood import Around, around_prior, mutations
+from search.engine.neighbourhood import Around, mutations
 from search.engine.sources import Evidence, Source, evidence, shares
 from search.engine.views import Views
 from search.planning.plan import Plan
@@ -26,7 +26,7 @@ from spaces.base import Prior
 class Mixture:
     """Proposes around a prior and what was found since.
 
-    It holds no state: a proposal follows from the trial's seed and the trials before.
+    A proposal follows from the trial's seed and the trials before: what is kept from one to the next only saves time.
     """
 
     prior: Prior
@@ -37,6 +37,8 @@ class Mixture:
     """Makes the learning sampler of a seed."""
     added: Mapping[str, Any]
     """Parameters that earlier trials may lack, see `spaces.base.SearchSpace.added`."""
+    known: list[Views] = field(default_factory=list, compare=False, repr=False)
+    """What was worked out of the trials so far; one or none."""
 
     def choose(self, study: optuna.Study, before: list[FrozenTrial], seed: int) -> tuple[Source, BaseSampler]:
         """The source of the next proposal, and the sampler that draws from it.
@@ -52,8 +54,10 @@ class Mixture:
         return source, self._sampler(source, found, before, seed)
 
     def _evidence(self, study: optuna.Study, before: list[FrozenTrial]) -> Evidence:
-        views = Views(self.plan, maximize=maximizes(study), timed=False, second=second_objective(study))
-        seen = [facts.view for facts in views.look(before).counting]
+        if not self.known or len(self.known[0].trials) > len(before):
+            views = Views(self.plan, maximize=maximizes(study), timed=False, second=second_objective(study))
+            self.known[:] = [views]
+        seen = [facts.view for facts in self.known[0].look(before).counting]
         source_of = {t.number: t.user_attrs[PROPOSED_BY] for t in before if PROPOSED_BY in t.user_attrs}
         return evidence(seen, self.plan.rungs, self.plan.eta, source_of)
 
@@ -62,9 +66,17 @@ class Mixture:
             return self.model(seed)
         if source is Source.UNIFORM:
             return RandomSampler(seed % 2**32)
+        around_prior = self.around_prior(seed)
         if source is Source.PRIOR:
-            return around_prior(self.prior, seed)
+            return around_prior
         incumbent = random.Random(derive_seed(seed, "front")).choice(found.incumbents)
         best = next(t for t in before if t.number == incumbent).params
         generator = random.Random(derive_seed(seed, "incumbent"))
-        return Around({**self.added, **best}, mutations(best, generator), generator, around_prior(self.prior, seed))
+        return Around({**self.added, **best}, mutations(best, generator), generator, around_prior)
+
+    def around_prior(self, seed: int) -> BaseSampler:
+        """Draws around the prior's point, and anywhere what the point lacks."""
+        generator = random.Random(derive_seed(seed, "prior"))
+        return Around(
+            self.prior.point, lambda name, _: self.prior.spread_of(name), generator, RandomSampler(seed % 2**32)
+        )

@@ -9,11 +9,8 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
-
-from cifar.runtime.seeds import derive_seed
-from spaces.base import Prior
 
 MUTATION_SPREAD = 0.25
 """Standard deviation of a changed number as a share of its range, as PriorBand's mutation has it
@@ -55,15 +52,6 @@ class Around(BaseSampler):
         return draw(self.generator, param_distribution, self.point[param_name], spread)
 
 
-def around_prior(prior: Prior | None, seed: int) -> BaseSampler:
-    """Draws around a prior's point, and anywhere what the point lacks, or where there is no prior."""
-    anywhere = RandomSampler(seed % 2**32)
-    if prior is None:
-        return anywhere
-    generator = random.Random(derive_seed(seed, "prior"))
-    return Around(prior.point, lambda name, _: prior.spread_of(name), generator, anywhere)
-
-
 def mutations(names: Collection[str], generator: random.Random) -> SpreadOf:
     """Changes some of a point's parameters, at least one, and leaves the others as they are.
 
@@ -101,22 +89,10 @@ def draw(generator: random.Random, distribution: BaseDistribution, value: Any, s
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     if spread == 0:
         return _valid(distribution, value)
-    return at_share(distribution, _cut_off_normal(generator, share_of(distribution, value), spread))
-
-
-def share_of(distribution: BaseDistribution, value: float) -> float:
-    """Where a number lies in its range, on the distribution's scale: 0 is its low end, 1 its high end."""
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
     low, high = _ends(distribution)
-    return (_scaled(distribution, _valid(distribution, value)) - low) / (high - low) if high > low else 0.0
-
-
-def at_share(distribution: BaseDistribution, share: float) -> float:
-    """The number that lies at a share of the range, in [0, 1]."""
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high = _ends(distribution)
-    scaled = low + (high - low) * share
-    return _valid(distribution, math.exp(scaled) if distribution.log else scaled)
+    middle = (_scaled(distribution, _valid(distribution, value)) - low) / (high - low) if high > low else 0.0
+    drawn = low + (high - low) * _cut_off_normal(generator, middle, spread)
+    return _valid(distribution, math.exp(drawn) if distribution.log else drawn)
 
 
 def _choice(generator: random.Random, choices: tuple[Any, ...], value: Any, spread: float) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Container, Mapping, Sequence
+from heapq import nsmallest
 
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
@@ -12,19 +14,25 @@ from optuna.trial import FrozenTrial, TrialState
 from search.engine.promotion import Status, TrialView, best_first
 from search.study.cached_storage import ForwardingStorage
 from search.study.objectives import second_of
-from search.study.trials import distinct, is_feasible, is_paused, last_ones
+from search.study.trials import distinct, is_feasible, is_paused
+
+MOST_SHOWN = 500
+"""Trials that a model learns from at most, see `benchmarks.scale`: a proposal's time grows with them."""
 
 
 class AsReached(ForwardingStorage):
     """Shows trials with a value at a rung as pruned there; hides repeats, and closed trials that others resume.
 
-    TPE ranks pruned trials by the last epoch that they reported, and trials of one epoch by its value.
+    TPE ranks pruned trials by the last epoch that they reported, and trials of one epoch by its value. Where there are
+    more trials than are to be shown, half of those shown are the first by that rank, which include the 25 at most that
+    TPE takes for the good ones; the other half are the newest of the rest.
 
     Args:
-        backend: the study's storage.
-        rungs: epochs at which trials pause, rising.
-        shown: filled with what was worked out of the trials.
-        repeats: whether repeats are shown, with the values of what they repeat.
+        backend: the storage.
+        rungs: epochs at which trials pause.
+        shown: how trials were shown before, by number.
+        most: trials to show; None is all.
+        maximize: whether larger values are better.
     """
 
     def __init__(
@@ -33,20 +41,32 @@ class AsReached(ForwardingStorage):
         rungs: Sequence[int],
         shown: dict[int, tuple[FrozenTrial, FrozenTrial]],
         *,
-        repeats: bool = False,
+        most: int | None = None,
+        maximize: bool = False,
     ) -> None:
         super().__init__(backend)
-        self.rungs, self.repeats = rungs, repeats
+        self.most, self.sign = most, -1.0 if maximize else 1.0
+        self.rungs = rungs
         self.shown = shown  # by number: the stored trial and how it was shown, which holds while it is the same
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        stored = self.backend.get_all_trials(study_id, deepcopy=False)
-        kept = last_ones(stored) if self.repeats else distinct(stored)
-        trials = [self._show(t) for t in kept]
+        trials = self._chosen([self._show(t) for t in distinct(self.backend.get_all_trials(study_id, deepcopy=False))])
         trials = [t for t in trials if states is None or t.state in states]
         return copy.deepcopy(trials) if deepcopy else trials
+
+    def _chosen(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        """As many of the trials as are to be shown, in their order."""
+        if self.most is None or len(trials) <= self.most:
+            return trials
+        first = {t.number for t in nsmallest(self.most // 2, trials, key=self._rank)}
+        newest = [t.number for t in trials if t.number not in first][-(self.most - len(first)) :]
+        kept = first.union(newest)
+        return [t for t in trials if t.number in kept]
+
+    def _rank(self, trial: FrozenTrial) -> tuple[int, float]:
+        return -(trial.last_step or 0), self.sign * trial.values[0] if trial.values else math.inf
 
     def _show(self, trial: FrozenTrial) -> FrozenTrial:
         if trial.state is not TrialState.RUNNING and not is_paused(trial):

@@ -15,9 +15,7 @@ from optuna.trial import FrozenTrial
 
 from cifar.runtime.seeds import derive_seed
 from search.engine.mixture import Mixture
-from search.engine.neighbourhood import around_prior
-from search.engine.sampler_view import AsOrdered, AsReached
-from search.engine.surrogate import Surrogate
+from search.engine.sampler_view import MOST_SHOWN, AsOrdered, AsReached
 from search.planning.plan import Plan
 from search.settings import SearchSettings
 from search.study.attributes import PROPOSED_BY, REPEAT_OF
@@ -28,8 +26,7 @@ from search.study.trials import maximizes
 from spaces.base import Prior
 
 SEQUENCES = ("qmc",)  # samplers whose proposals follow from one seed and the number of the trial
-LEARNING = ("surrogate", "tpe", "gp")  # samplers that may be misled by the values of short runs
-PATIENCE = 5  # repeats in a row after which a sampler that learns from them is not asked
+LEARNING = ("tpe", "gp")  # samplers that may be misled by the values of short runs
 RANDOM_SHARE = 0.25
 """Share of proposals that are random; BOHB takes a third (https://automl.github.io/HpBandSter, `random_fraction`)."""
 
@@ -53,8 +50,6 @@ def use_sampler(
     learns, pauses = settings.sampler in LEARNING, settings.pruner == "promotion"
 
     def make(seed: int) -> BaseSampler:
-        if settings.sampler == "surrogate":
-            return Surrogate(seed, plan.rungs, plan.startup_trials, prior, added or {})
         return make_sampler(settings.sampler, seed % 2**32, plan.startup_trials)
 
     study.sampler = FreshSampler(
@@ -64,7 +59,7 @@ def use_sampler(
         wary=pauses and learns,
         rungs=plan.rungs if pauses else (),
         ladder=plan.rungs,
-        learns_repeats=settings.sampler == "surrogate",
+        most=MOST_SHOWN if learns else None,
         mixture=Mixture(prior, plan, make, added or {}) if prior and learns else None,
     )
 
@@ -83,7 +78,7 @@ class FreshSampler(BaseSampler):
             `RANDOM_SHARE` of the time besides.
         rungs: epochs at which trials pause; those that have not ended are shown as pruned at the last one.
         ladder: epochs at which the trials of a study of two objectives are put in order, whether or not they pause.
-        learns_repeats: whether repeats teach the sampler where not to look, so that it need not be wary of them.
+        most: trials that the sampler sees of a study of one objective; None is all.
         mixture: proposes around a prior and the incumbent too.
     """
 
@@ -96,11 +91,11 @@ class FreshSampler(BaseSampler):
         wary: bool = False,
         rungs: Sequence[int] = (),
         ladder: Sequence[int] = (),
-        learns_repeats: bool = False,
+        most: int | None = None,
         mixture: Mixture | None = None,
     ) -> None:
         self.make, self.seed, self.same_seed, self.wary = make, seed, same_seed, wary
-        self.rungs, self.ladder, self.learns_repeats, self.mixture = rungs, ladder, learns_repeats, mixture
+        self.rungs, self.ladder, self.most, self.mixture = rungs, ladder, most, mixture
         self.shown: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}
         self.number, self.inner = -1, make(seed)  # the trial that is being proposed, and its sampler
         self.seen: optuna.Study | None = None
@@ -130,21 +125,21 @@ class FreshSampler(BaseSampler):
 
     def _view(self, study: optuna.Study) -> BaseStorage:
         """The study's storage as a sampler is to see it."""
-        view = AsReached(storage_of(study), self.rungs, self.shown, repeats=self.learns_repeats)
-        second = second_objective(study)
-        return view if second is None else AsOrdered(view, self.ladder, second, maximize=maximizes(study))
+        storage, second = storage_of(study), second_objective(study)
+        if second is None:
+            return AsReached(storage, self.rungs, self.shown, most=self.most, maximize=maximizes(study))
+        return AsOrdered(AsReached(storage, self.rungs, self.shown), self.ladder, second, maximize=maximizes(study))
 
     def _sampler(self, study: optuna.Study, trial: FrozenTrial) -> BaseSampler:
         """The sampler of this trial; the study notes where a proposal of the mixture comes from."""
         seed = self.seed if self.same_seed else derive_seed(self.seed, "sampler", trial.number)
         before = [t for t in study.get_trials(deepcopy=False) if t.number < trial.number]
-        patience = PATIENCE if self.learns_repeats else 1
-        repeated = len(before) >= patience and all(REPEAT_OF in t.user_attrs for t in before[-patience:])
+        repeated = bool(before) and REPEAT_OF in before[-1].user_attrs  # the model repeats itself
         if self.mixture is None:
             at_random = self.wary and (repeated or random.Random(seed).random() < RANDOM_SHARE)
             return RandomSampler(seed % 2**32) if at_random else self.make(seed)
         if was_queued(trial) or repeated:
-            return around_prior(self.mixture.prior, seed)
+            return self.mixture.around_prior(seed)
         source, sampler = self.mixture.choose(study, before, seed)
         set_attribute(study, trial, PROPOSED_BY, source.value)
         return sampler
