@@ -19,16 +19,14 @@ import statistics
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.resumable import append, is_done, read
+from benchmarks.resumable import append, is_done, read, side_by_side
 from cifar.candidate import Candidate, RecipeFile
 from cifar.data.images import ImageSet
 from cifar.data.prepare import prepare
@@ -163,13 +161,6 @@ def run_job(job: Job) -> dict[str, Any]:
     return run(job.variant, split, choose_device(job.device), job.seconds, job.seed)
 
 
-def rows_of(jobs: Sequence[Job], at_once: int) -> Iterator[dict[str, Any]]:
-    """Trains the jobs, a process each, so many at once; their results as they come."""
-    with ProcessPoolExecutor(at_once, mp_context=get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(run_job, job) for job in jobs]):
-            yield done.result()
-
-
 def main() -> int:
     """Trains what is missing, prints the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description=__doc__.splitlines()[0])
@@ -195,7 +186,7 @@ def main() -> int:
     ]
     cores = os.cpu_count() or 1
     at_once = args.jobs or (cores if choose_device(args.device).torch_device.type == "cpu" else 1)
-    for row in rows_of(jobs, at_once):
+    for row in side_by_side(run_job, jobs, at_once):
         append(args.out, row)
         print(f"{row['variant']}, seed {row['seed']}: {100 * row['accuracy']:.2f} %", file=sys.stderr, flush=True)
     print(table([row for row in read(args.out) if row["budget"] == args.seconds]))

@@ -95,6 +95,10 @@ class Asha:
             return Start(self.rungs[0])
         return Wait() if any(t.status is Status.RUNNING for t in trials) else Done()
 
+    def spare(self, trials: Sequence[TrialView], epochs: float, mean_cost: float = 1.0) -> Promote | None:
+        """A worker without work has none: the algorithm promotes no more than is due."""
+        return None
+
 
 @dataclass(frozen=True)
 class Run:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Job = TypeVar("Job")
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -22,3 +26,10 @@ def append(path: Path, row: Mapping[str, Any]) -> None:
 def is_done(rows: list[dict[str, Any]], wanted: Mapping[str, Any]) -> bool:
     """Whether a result with these fields is there."""
     return any(wanted.items() <= row.items() for row in rows)
+
+
+def side_by_side(run: Callable[[Job], dict[str, Any]], jobs: Sequence[Job], at_once: int) -> Iterator[dict[str, Any]]:
+    """Runs the jobs, so many processes at once; their results as they come."""
+    with ProcessPoolExecutor(at_once, mp_context=get_context("spawn")) as pool:
+        for done in as_completed([pool.submit(run, job) for job in jobs]):
+            yield done.result()

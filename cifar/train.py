@@ -125,6 +125,7 @@ class Training:
         self.progress = 0.0  # share of the schedule that is done before the step at hand
         self.epoch = 0
         self.best: tuple[float, int, dict[str, Tensor]] | None = None  # monitor (higher is better), epoch, weights
+        self.val_right: Tensor | None = None  # bool (N,): which validation images were right after the last epoch
 
     def _first_images(self, images: Tensor) -> Tensor:
         """The first training images, which hold each class in its share, normalised: float (N, 3, H, W)."""
@@ -234,7 +235,8 @@ class Training:
             autocast=self.device.autocast,
         )  # (N, C) on the CPU
         loss = F.nll_loss(probabilities.clamp_min(1e-12).log(), self.val_labels)
-        return loss.item(), (probabilities.argmax(1) == self.val_labels).float().mean().item()
+        self.val_right = probabilities.argmax(1) == self.val_labels
+        return loss.item(), self.val_right.float().mean().item()
 
     def _remember_best(self, val_loss: float | None, val_accuracy: float | None) -> None:
         watching = self.recipe.keep == "best" or self.recipe.early_stopping

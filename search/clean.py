@@ -17,7 +17,7 @@ def parser() -> Parser:
         ("--study pictures --dry-run", "--study pictures"),
     )
     p.add_study_options()
-    p.add_argument("--checkpoints", help="folder of the checkpoints, where --checkpoints of search.run named one")
+    p.add_argument("--checkpoints", help="folder or URL of the checkpoints, where search.run was given one")
     p.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
     return p
 
@@ -26,14 +26,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parses, removes, and says what that freed."""
     args = parser().parse_args(argv)
     from search.format import format_bytes
-    from search.study.checkpoints import checkpoint_folder_of
+    from search.study.checkpoints import CHECKPOINTS, checkpoint_folder_of
     from search.study.leftovers import leftovers
     from search.study.study import require_study
 
     settings = SearchSettings(study=args.study, storage=args.storage, checkpoints=args.checkpoints)
     study = require_study(settings)
     folder = checkpoint_folder_of(study, settings)
-    freed, found = 0, leftovers(study, folder)
+    freed, found = 0, leftovers(study, folder, own=folder == settings.folder / CHECKPOINTS)
     for path in found:
         freed += path.stat().st_size
         if not args.dry_run:

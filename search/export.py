@@ -19,7 +19,7 @@ def parser() -> Parser:
         "file is checked against the model before it is written.",
         (
             "--model final --format onnx",
-            "--model studies/pictures/runs/final --format torch_export --out pictures.pt2",
+            "--model studies/resnet_budget5m/runs/final --format torch_export --out model.pt2",
         ),
     )
     p.add_argument("--model", type=Path, required=True, help="a run's folder or name, or the folder of a kept model")

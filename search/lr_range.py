@@ -107,8 +107,8 @@ def print_result(result: RangeTest, own_lr: float | str, paths: tuple[Path, Path
     print(f"suggested learning rate: {suggestion(result)}; the recipe's own is {format_lr(own_lr)}")
     if result.doubt:
         print(f"note: {result.doubt}")
-    print(f"numbers  {paths[0]}")
-    print(f"figure   {paths[1]}")
+    print(f"numbers     {paths[0]}")
+    print(f"figure      {paths[1]}")
 
 
 if __name__ == "__main__":

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 PIPE_WIDTH = 10_000
 """Columns of a table that no terminal shows: nothing is wrapped, so that grep finds whole names."""
-UNIT = "%"
-"""Sign of a percentage in the table: rich would wrap before it at a space of any kind."""
 
 
 def parser() -> Parser:
@@ -27,7 +25,7 @@ def parser() -> Parser:
         "predict",
         "Predict the classes of pictures. A picture is turned as its EXIF data says, cropped to its middle square, "
         "laid on white where it is transparent, and resized to the network's input.",
-        ("--model final cat.png", "--model studies/pictures/runs/final folder --json"),
+        ("--model final picture.png", "--model studies/resnet_budget5m/runs/final my_pictures --json"),
     )
     p.add_argument("--model", type=Path, required=True, help="a run's folder or name, or the folder of a kept model")
     p.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE", help="a picture, or a folder of pictures")
@@ -94,8 +92,8 @@ def print_table(predictions: Sequence[Prediction], top: int) -> None:
         table.add_column("then", overflow="fold")
     for prediction in predictions:
         (name, confidence), *others = prediction.ranked[:top]
-        then = ", ".join(f"{printable(other)} {format_percent(share, 1, unit=UNIT)}" for other, share in others)
-        cells = [printable(prediction.file), printable(name), format_percent(confidence, 1, unit=UNIT), then]
+        then = ", ".join(f"{printable(other)} {format_percent(share, 1)}" for other, share in others)
+        cells = [printable(prediction.file), printable(name), format_percent(confidence, 1), then]
         table.add_row(*(Text(cell) for cell in (cells if top > 1 else cells[:3])))  # Text: names are no markup
     console = Console(highlight=False)
     if not console.is_terminal:

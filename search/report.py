@@ -23,7 +23,7 @@ def parser() -> Parser:
         "report",
         "Report a study: whether its short runs can be trusted, plan against actual, accuracy against size. Or compare "
         "finished runs: accuracies, McNemar's test on the paired predictions, costs.",
-        ("--study pictures", "--compare final trial-0-seed0 --out comparison"),
+        ("--study pictures", "--compare final cpu_fast --out comparison"),
     )
     p.add_study_options()
     p.add_argument(
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         paths = report_study(args.study, args.storage, args.out)
     else:
         paths = compare_runs(args.compare, args.out or Path("comparison"))
-    print(f"wrote   {', '.join(str(path) for path in paths)}")
+    print(f"wrote       {', '.join(str(path) for path in paths)}")
 
 
 def report_study(name: str, storage: str | None, out: Path | None) -> list[Path]:

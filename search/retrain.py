@@ -28,7 +28,7 @@ def parser() -> Parser:
     p = Parser(
         "retrain",
         "Train the best trials of a study, or a recipe, in full; report them on the test images.",
-        ("--study pictures --trial top-3 --time-budget 5m", "--recipe resnet24_budget5m --data my_images.zip"),
+        ("--study pictures --trial top-3 --time-budget 5m", "--recipe cpu_fast --time-budget 5m"),
     )
     p.group("what is trained")
     what = p.choice_of_one()
@@ -185,7 +185,7 @@ def _record_reference(args: Namespace, outcome: Outcome) -> None:
     if args.recipe in recipe_names() and args.out is None:
         from search.reporting.runs.reference_card import record_run
 
-        print(f"card    {record_run(args.recipe, outcome)}")
+        print(f"card        {record_run(args.recipe, outcome)}")
 
 
 def _report_finals(args: Namespace, chosen: Chosen, outcomes: Mapping[str, Mapping[int, Outcome]]) -> None:
@@ -200,7 +200,7 @@ def _report_finals(args: Namespace, chosen: Chosen, outcomes: Mapping[str, Mappi
         if chosen.by_recipe:
             stem, title = f"finalists-{chosen.candidates[0].name}", f"Seeds of {finals.leader.name}"
         paths = write_finals(args.out or chosen.folder, stem, title, finals)
-        print(f"wrote   {', '.join(map(str, paths))}")
+        print(f"wrote       {', '.join(map(str, paths))}")
 
 
 def _update_page(args: Namespace) -> None:
@@ -210,7 +210,7 @@ def _update_page(args: Namespace) -> None:
     from search.study.study import require_study
 
     settings = SearchSettings(study=args.study, storage=args.storage)
-    print(f"page    {write_study_page(require_study(settings), settings.folder)}")
+    print(f"page        {write_study_page(require_study(settings), settings.folder)}")
 
 
 def _say(line: str) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -25,7 +24,7 @@ from search.engine.engine import Engine, LocalEngine
 from search.engine.events import Event, TrialEnded
 from search.engine.kept_models import keep_models, trains_on_images
 from search.engine.outcomes import counts_of
-from search.engine.same_space import check_space
+from search.engine.same_space import check_space, longer_now
 from search.engine.scheduler import Clock
 from search.planning.description import describe, describe_rungs, shortfalls
 from search.planning.forecast import Forecast, forecast, forecast_at
@@ -40,14 +39,16 @@ from search.settings import DEFAULT_TRIALS, SearchSettings, StudyError
 from search.study.attributes import BASELINE, WARM_START
 from search.study.backup import Copies
 from search.study.cached_storage import refresh
-from search.study.checkpoints import checkpoint_folder_of, settle_checkpoint_folder
+from search.study.checkpoints import CHECKPOINTS, checkpoint_folder_of, settle_checkpoint_folder
 from search.study.exclusion import exclusive
 from search.study.folder import claim_folder
 from search.study.leases import Lease
+from search.study.leftovers import leftovers
 from search.study.objectives import describe_objectives
 from search.study.prior import earlier_best, prior_start, settle_prior
 from search.study.progress import describe_progress, progress_of, time_counter
 from search.study.recovery import recover_stale_trials
+from search.study.remote import Place
 from search.study.session_log import changes, close_call, measured_epoch, open_call
 from search.study.study import (
     check_continues,
@@ -119,7 +120,7 @@ def run_search(
     space = space_for(settings.space, problem, plan.param_budgets)
     if settings.space not in BUILT_IN:
         check_space(study, space)
-    for line in (*describe_objectives(study), *changes(study, settings)):
+    for line in (*describe_objectives(study), *changes(study, settings), *longer_now(study, space, settings)):
         display.say(line)
     lease = Lease(study, settings.folder)
     settled = settle_checkpoint_folder if data and can_resume(space) else checkpoint_folder_of
@@ -140,7 +141,7 @@ def run_search(
 
     try:
         with lease:
-            _prepare(study, space, settings, earlier, lease, display)
+            _prepare(study, space, settings, earlier, lease, checkpoints, display)
             with display.showing(study, plan, space, request.deadline, request.max_trials, clock):
                 (engine or _engine(settings)).run(request, emit)
     finally:
@@ -164,7 +165,7 @@ def _request(
     clock: Clock,
     started: float,
     epoch_seconds: float | None,
-    checkpoints: Path,
+    checkpoints: Place,
     lease: Lease,
 ) -> SearchRequest:
     """What the engine is asked to do; a call without any limit runs a usual number of trials."""
@@ -190,12 +191,15 @@ def _prepare(
     settings: SearchSettings,
     earlier: FrozenTrial | None,
     lease: Lease,
+    checkpoints: Place,
     display: Display,
 ) -> None:
-    """Puts the study in order: trials of drivers that are gone, its prior, and its first points, each queued once."""
+    """Puts the study in order: what drivers that are gone left, its prior, and its first points, each queued once."""
     stale = recover_stale_trials(study, lease, close_paused=True)
     if stale:
         display.say(f"{stale} trial{'s' * (stale > 1)} of a process that was killed will be run again")
+    for path in leftovers(study, checkpoints, own=checkpoints == settings.folder / CHECKPOINTS):
+        path.unlink(missing_ok=True)
     with exclusive(study):
         refresh(study)
         settle_prior(study, settings, space, earlier)

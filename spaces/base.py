@@ -84,6 +84,9 @@ class EpochReport:
     """More figures of the epoch, such as train_loss and images; for displays and records."""
     save: Callable[[Path], None] | None = None
     """Writes the training's state after this epoch; called before the next epoch, or never. None saves nothing."""
+    right: Sequence[bool] | None = None
+    """Which validation images were right, in an order that all trials share, if the value is their share: leads are
+    then compared image by image. Only a full trial's last epoch needs it."""
 
 
 @dataclass(frozen=True)
@@ -252,7 +255,8 @@ def train_on_images(candidate: Candidate, context: TrialContext) -> Iterator[Epo
             "images": float(result.images),
             "seconds": result.seconds,
         }
-        yield EpochReport(result.epoch, result.val_accuracy, details, save)
+        right = training.val_right if result.epoch == context.fidelity else None
+        yield EpochReport(result.epoch, result.val_accuracy, details, save, None if right is None else right.tolist())
         training.set_length(context.schedule_end(result.epoch))
         if result.epoch == context.epochs_done + 1:
             _compile_if_worth(training, result.seconds * ((context.job_end or context.fidelity) - result.epoch))

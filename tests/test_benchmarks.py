@@ -15,6 +15,7 @@ import torch
 from benchmarks import (
     ablation,
     earns_its_keep,
+    jpeg,
     minutes,
     naive,
     resumable,
@@ -189,6 +190,42 @@ def test_arms_are_compared_repeat_by_repeat() -> None:
     rows += [arm("default", 1, 0.80), arm("search", 1, 0.83)]
     assert "| 15 | search | 87.00 % | +2.00 | -10.71 to +14.71 | 2 |" in earns_its_keep.table(rows)
     assert "| 15 | usual | 74.00 % | -16.00 |" in earns_its_keep.table(rows)  # of the one repeat that it has
+
+
+def test_the_table_of_minutes_takes_the_default_arm_for_a_run_of_its_recipe() -> None:
+    rows = [arm("search", 0, 0.91), arm("default", 0, 0.90) | {"recipe": "cpu_fast", "seconds": 890.0}]
+    rows[1] |= {"passes": 14.6, "parameters": 1_969_816}
+    assert minutes.table(rows).splitlines()[2:] == ["| cpu_fast | 15 | 90.00 % | 90.00 | 890 | 14.6 | 1,969,816 |"]
+
+
+def test_jpeg_changes_pixels_by_as_much_as_its_quality_says() -> None:
+    smooth = torch.linspace(0, 255, 32).to(torch.uint8).expand(2, 3, 32, 32)
+    images = (smooth.float() + 20 * torch.randn(smooth.shape)).clamp(0, 255).to(torch.uint8)
+    errors = []
+    for quality in (30, 75, 95):
+        read = jpeg.through_jpeg(images, quality)
+        assert (read.shape, read.dtype) == (images.shape, torch.uint8)
+        errors.append((read.float() - images.float()).square().mean().item())
+    assert errors == sorted(errors, reverse=True)
+    assert 0 < errors[-1] < errors[0] / 2
+
+
+@pytest.mark.slow
+def test_both_kinds_of_images_are_trained_on_the_same_splits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, toy = tmp_path / "jpeg.jsonl", toy_npz(tmp_path / "toy.npz", train=400, test=100, size=16)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    options = ["--data", str(toy), "--passes", "1", "--seeds", "2", "--out", str(out)]
+    monkeypatch.setattr("sys.argv", ["jpeg", *options])
+    assert jpeg.main() == 0
+    written = out.read_text()
+    rows = [json.loads(line) for line in written.splitlines()]
+    assert {(row["kind"], row["seed"]) for row in rows} == {("exact", 0), ("jpeg", 0), ("exact", 1), ("jpeg", 1)}
+    shown = capsys.readouterr().out
+    assert "| 320 | " in shown
+    assert jpeg.main() == 0
+    assert (out.read_text(), capsys.readouterr().out) == (written, shown)
 
 
 @pytest.mark.slow

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 
-from cifar.data.cache import FolderMeta, open_arrays, read_meta, write_arrays, write_meta
+from cifar.data.cache import FolderMeta, cache_errors, open_arrays, read_meta, write_arrays, write_meta
 from cifar.data.forms import Labels
 from cifar.data.images import ImageSet
 from cifar.data.prepare import PreparedData
@@ -143,15 +144,33 @@ def stratified_order(labels: Labels) -> Labels:
 
 
 def _ordered_folder(data: PreparedData, seed: int) -> Path:
-    """The folder of training images in the seed's order, written if it is not there."""
+    """The folder of training images in the seed's order, written if it is not there.
+
+    Of workers that need it at the same time one writes it, so that all map the same file.
+    """
     folder = data.folder / f"order-{seed}"
-    meta = read_meta(folder, FolderMeta)
-    if meta is None or meta.fingerprint != data.fingerprint:
-        images, labels = open_arrays(data.folder, "train", data.train_count)
-        order = _shuffled_order(labels, seed)
-        files = write_arrays(folder, {"train_images.npy": images[order], "train_labels.npy": labels[order]})
-        write_meta(folder, FolderMeta(files=files, fingerprint=data.fingerprint))
+    if not _is_written(folder, data):
+        lock = FileLock(data.folder / f"order-{seed}.lock")
+        with cache_errors(data.folder):
+            lock.acquire()
+        try:
+            if not _is_written(folder, data):
+                _write_ordered(folder, data, seed)
+        finally:
+            lock.release()
     return folder
+
+
+def _is_written(folder: Path, data: PreparedData) -> bool:
+    meta = read_meta(folder, FolderMeta)
+    return meta is not None and meta.fingerprint == data.fingerprint
+
+
+def _write_ordered(folder: Path, data: PreparedData, seed: int) -> None:
+    images, labels = open_arrays(data.folder, "train", data.train_count)
+    order = _shuffled_order(labels, seed)
+    files = write_arrays(folder, {"train_images.npy": images[order], "train_labels.npy": labels[order]})
+    write_meta(folder, FolderMeta(files=files, fingerprint=data.fingerprint))
 
 
 def _shuffled_order(labels: Labels, seed: int) -> Labels:

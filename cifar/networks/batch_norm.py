@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from cifar.networks.activation import activate
 from cifar.networks.kernels import load_kernel
 from cifar.networks.operands import DTYPE_FLAGS, addresses, in_memory, is_map
 
@@ -42,7 +43,7 @@ def norm_act(norm: nn.Module, act: nn.Module | None, x: Tensor, residual: Tensor
         out = _FusedBatchNorm.apply(x, residual, norm.weight, norm.bias, norm, relu, kernel)
         if relu:
             return out
-    return out if act is None else act(out)
+    return out if act is None else activate(act, out)
 
 
 def _kernel_for(norm: nn.Module, x: Tensor, residual: Tensor | None) -> ctypes.CDLL | None:

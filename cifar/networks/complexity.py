@@ -96,7 +96,7 @@ def measure_cost(network: nn.Module, image_size: int) -> Cost:
     """The cost of a built network, for those without a closed form.
 
     Args:
-        network: takes (N, 3, image_size, image_size).
+        network: takes (N, 3, image_size, image_size); may be on PyTorch's `meta` device, without weights.
         image_size: height and width in pixels.
     """
     import torch
@@ -124,8 +124,10 @@ def thop_parameters(network: nn.Module, image_size: int = 32) -> int:
         warnings.simplefilter("ignore", DeprecationWarning)  # thop 0.1.1 imports distutils
         from thop import profile
 
-    throw_away = copy.deepcopy(network).cpu().float().eval()
+    device = "meta" if next(network.parameters()).is_meta else "cpu"
+    throw_away = copy.deepcopy(network).to(device).float().eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # and asks it for versions
-        _, parameters = profile(throw_away, inputs=(torch.zeros(1, 3, image_size, image_size),), verbose=False)
+        image = torch.zeros(1, 3, image_size, image_size, device=device)
+        _, parameters = profile(throw_away, inputs=(image,), verbose=False)
     return int(parameters)

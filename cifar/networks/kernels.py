@@ -35,7 +35,7 @@ def load_kernel(source: Path, flags: tuple[str, ...]) -> ctypes.CDLL | None:
         return None
     try:
         kernel = ctypes.CDLL(str(_compiled(source, flags)))
-    except (OSError, subprocess.SubprocessError, UserError):
+    except (OSError, subprocess.SubprocessError, UserError, ValueError):  # the last where CC is no command line
         return None
     return kernel if _openmp_libraries() == {"libgomp"} else None  # Clang brings its own
 

@@ -6,12 +6,13 @@ from itertools import zip_longest
 
 from torch import Tensor, nn
 
+from cifar.networks.activation import TABLED, activate
 from cifar.networks.batch_norm import norm_act
 from cifar.networks.max_pool import max_pool
 
 
 class Sequence(nn.Sequential):
-    """As `nn.Sequential`, but a batch norm and the ReLU after it are one `norm_act`, and max pooling is `max_pool`."""
+    """As `nn.Sequential`, but by kernels: a batch norm and the ReLU after it, max pooling, and some activations."""
 
     def forward(self, x: Tensor) -> Tensor:
         """The output of the last module."""
@@ -24,6 +25,8 @@ class Sequence(nn.Sequential):
                 done = None
             elif type(module) is nn.MaxPool2d:
                 x = max_pool(module, x)
+            elif type(module) in TABLED:
+                x = activate(module, x)
             else:
                 x = module(x)
         return x

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import optuna
 
@@ -19,7 +18,7 @@ from search.engine.promotion import Done, Promote, Start, Wait
 from search.engine.pruners import make_pruner
 from search.engine.samplers import use_sampler
 from search.engine.scheduler import Clock, Limits, Scheduler
-from search.engine.trial_job import PUT_BACK, EpochResult, JobEnd, TrialJob, Verdict, WorkerSetup
+from search.engine.trial_job import PUT_BACK, EpochResult, JobEnd, Saved, TrialJob, Verdict, WorkerSetup
 from search.planning.plan import Plan
 from search.settings import SearchSettings
 from search.study.cached_storage import refresh
@@ -28,6 +27,7 @@ from search.study.exclusion import exclusive
 from search.study.leases import Lease
 from search.study.prior import prior_of
 from search.study.recovery import recover_stale_trials
+from search.study.remote import Place
 from search.study.study import seed_of
 from spaces.base import Problem, SearchSpace
 
@@ -56,7 +56,7 @@ class SearchRequest:
     """Epochs that this call may train."""
     epoch_seconds: float | None = None
     """Expected wall-clock time of an epoch; None is unknown."""
-    checkpoints: Path | None = None
+    checkpoints: Place | None = None
     """Folder of the trials' checkpoints; None keeps them in the study's."""
     lease: Lease | None = None
     """The driver's lease on its trials; None where no other process uses the study."""
@@ -152,7 +152,7 @@ class Driver:
         if self.scheduler.limits.max_trials is None:
             return self.ledger.ask()
         with exclusive(self.study):
-            if self.lease and not self.lease.alone:
+            if self.lease and not self.lease.undisturbed():
                 refresh(self.study)
             return self.ledger.ask() if self.scheduler.wants_more_trials else None
 
@@ -160,10 +160,12 @@ class Driver:
         """A paused trial; None where another call has claimed it."""
         return self.ledger.resume(self.study.get_trials(deepcopy=False)[decision.number], decision.epochs)
 
-    def answer(self, result: EpochResult) -> Verdict:
-        """Reports an epoch; the verdict says what its worker does next."""
-        job, _ = self.jobs[result.number]
-        return self.ledger.report(job, result, self._ends)
+    def answer(self, message: EpochResult | Saved) -> Verdict:
+        """Reports an epoch, or a checkpoint between rungs; the verdict says what its worker does next."""
+        if isinstance(message, Saved):
+            return self.ledger.saved(message)
+        job, _ = self.jobs[message.number]
+        return self.ledger.report(job, message, self._ends)
 
     @property
     def _ends(self) -> str:

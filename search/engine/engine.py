@@ -12,7 +12,7 @@ import optuna
 from search.engine.driver import Driver, Emit, SearchRequest
 from search.engine.promotion import Done, Wait
 from search.engine.stopping import Stop
-from search.engine.trial_job import EpochResult, JobEnd, JobEndKind
+from search.engine.trial_job import JobEnd, JobEndKind
 from search.engine.workers import InlineWorker, ProcessWorker, Worker, ready_inline, ready_processes
 from search.planning.workers import devices_of_each, threads_of_each
 from search.signals import ignored
@@ -135,12 +135,12 @@ class WorkerPool(Generic[W]):
             ready = list(self.ready(self.busy))
             for worker in ready:
                 message = worker.receive()
-                if isinstance(message, EpochResult):
-                    worker.answer(driver.answer(message))
-                else:
+                if isinstance(message, JobEnd):
                     self._free(worker, message)
                     driver.end(message)
                     ended = True
+                else:
+                    worker.answer(driver.answer(message))
             ended |= not ready
 
     def _free(self, worker: W, message: JobEnd) -> None:

@@ -8,6 +8,7 @@ take; models and checkpoints of trials that were overtaken are removed.
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import optuna
@@ -22,7 +23,8 @@ from cifar.runtime.device import Device
 from cifar.train import Training
 from search.planning.plan import Plan
 from search.study.attributes import record
-from search.study.checkpoints import saved_checkpoint
+from search.study.checkpoints import checkpoint_names
+from search.study.remote import Place, StoreError, local_copy
 from search.study.standing import standing
 from search.study.trials import distinct, reached
 from spaces.base import SearchSpace
@@ -44,7 +46,7 @@ def model_folder(study_folder: Path, number: int) -> Path:
 
 
 def keep_models(
-    study: optuna.Study, folder: Path, checkpoints: Path, plan: Plan, data: PreparedData, device: Device
+    study: optuna.Study, folder: Path, checkpoints: Place, plan: Plan, data: PreparedData, device: Device
 ) -> None:
     """Makes models of the checkpoints of the trials whose weights are kept, and removes what was overtaken.
 
@@ -58,24 +60,24 @@ def keep_models(
     """
     stands = standing(study)
     kept = stands.kept if stands else frozenset[int]()
-    saved = [(t, path) for t in _complete(study) if (path := _checkpoint(checkpoints, t)) is not None]
-    split = _split(data, plan, device) if any(t.number in kept for t, _ in saved) else None
-    for trial, path in saved:
-        if split is not None and trial.number in kept:
-            _save_model(trial, path, model_folder(folder, trial.number), split, plan.max_epochs, device)
-        path.unlink(missing_ok=True)  # another call may end at the same time
+    with suppress(StoreError):  # a later call keeps what cannot be read now
+        saved = _saved(study, checkpoints)
+        split = _split(data, plan, device) if any(t.number in kept for t, _ in saved) else None
+        for trial, path in saved:
+            if split is not None and trial.number in kept:
+                _save_model(trial, path, model_folder(folder, trial.number), split, plan.max_epochs, device)
+            path.unlink(missing_ok=True)  # another call may end at the same time
     for old in (folder / MODELS).glob("trial-*"):
         if old not in {model_folder(folder, number) for number in kept}:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def _complete(study: optuna.Study) -> list[FrozenTrial]:
-    return distinct(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
-
-
-def _checkpoint(folder: Path, trial: FrozenTrial) -> Path | None:
-    seed = record(trial).seed
-    return None if seed is None else saved_checkpoint(folder, seed, reached(trial))
+def _saved(study: optuna.Study, folder: Place) -> list[tuple[FrozenTrial, Place]]:
+    """Complete trials with the checkpoints that are there of them; the folder is read once, wherever it is."""
+    there = {path.name: path for path in folder.glob("*.pt")}
+    complete = distinct(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+    names = {t.number: checkpoint_names(seed, reached(t)) for t in complete if (seed := record(t).seed) is not None}
+    return [(t, there[name]) for t in complete for name in names.get(t.number, ()) if name in there]
 
 
 def _split(data: PreparedData, plan: Plan, device: Device) -> TrainingSplit:
@@ -85,14 +87,15 @@ def _split(data: PreparedData, plan: Plan, device: Device) -> TrainingSplit:
 
 
 def _save_model(
-    trial: FrozenTrial, checkpoint: Path, folder: Path, split: TrainingSplit, epochs: int, device: Device
+    trial: FrozenTrial, checkpoint: Place, folder: Path, split: TrainingSplit, epochs: int, device: Device
 ) -> None:
     """Saves the model that a trial's training ended with; a checkpoint that cannot be read gives none."""
     held = record(trial)
     candidate = Candidate.from_dict(held.candidate or {}, where=f"trial {trial.number}")
     training = Training(candidate, split, device=device, epochs=epochs, seed=held.seed or 0, load_pretrained=False)
     try:
-        training.load_state_dict(load(checkpoint, device.torch_device))
+        with local_copy(checkpoint) as file:
+            training.load_state_dict(load(file, device.torch_device))
     except CheckpointError:
         return
     save_model(folder, TrainedModel(training.final_network(), candidate, training.normalization, training.class_names))

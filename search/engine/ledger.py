@@ -2,7 +2,7 @@
 
 A trial's life is in this file. It is asked for (`ask`) and recorded (`start`), or resumed from its checkpoint
 (`resume`); each epoch is reported, and the verdict given (`report`); and it ends: complete, pruned, paused, failed or
-put back where its job began (`close`, `put_back`). Workers, displays and policies never write to the study.
+put back to its last checkpoint (`close`, `put_back`). Workers, displays and policies never write to the study.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -30,6 +29,7 @@ from search.engine.trial_job import (
     EpochResult,
     JobEnd,
     JobEndKind,
+    Saved,
     TrialJob,
     Verdict,
     candidate_of,
@@ -53,8 +53,11 @@ from search.study.attributes import (
     REASON,
     REPEAT_OF,
     RETRY_OF,
+    RIGHT,
+    SAVED,
     SEED,
     SUMMARY,
+    TRY_AGAIN,
     WORKER,
     given,
     record,
@@ -64,12 +67,14 @@ from search.study.checkpoints import remove_checkpoints, saved_checkpoint
 from search.study.objectives import second_objective, second_of
 from search.study.optuna_internals import report_value
 from search.study.recovery import INTERRUPTED, claim, requeue
+from search.study.remote import Place
 from search.study.standing import standing
 from search.study.trials import is_paused, known_result, value_of
 from spaces.base import Proposal, SearchSpace, can_resume, propose
 
 EPOCH_TOLERANCE = 0.1  # relative change of a trial's seconds an epoch below which the study keeps the old figure
 OUT_OF_TIME, STOPPED = "time budget spent", "the search was stopped"  # why no other epoch may begin
+UNSAVED_SECONDS = 600.0  # of training since the last checkpoint, after which a trial is saved between rungs
 LOSSES_OF_A_CANDIDATE = 2  # workers lost, or out of memory, in training one candidate, after which it fails for good
 
 
@@ -79,14 +84,18 @@ class OpenTrial:
 
     trial: Trial
     """The trial, which reports to the study."""
-    start: int
-    """Epochs at which its job began."""
+    kept: int
+    """Epochs that are not lost where its worker ends: those at which its job began, or of a checkpoint since then."""
+    reported: int = 0
+    """Epochs whose values earlier jobs reported, more than are kept where a process ended."""
     value: float | None = None
     """The last value reported by this job."""
     epoch: int = 0
     """The epoch of that value."""
     seconds: list[float] = field(default_factory=list)
     """Seconds of each epoch that this job reported."""
+    unsaved: float = 0.0
+    """Seconds of those since the last checkpoint."""
     pausing: str = ""
     """Why its checkpoint is being written; empty while it trains."""
     ended: TrialEnded | None = None
@@ -116,7 +125,7 @@ class Ledger:
         *,
         driver: Mapping[str, Any],
         seed: int,
-        checkpoints: Path,
+        checkpoints: Place,
         emit: Callable[[Event], None],
         pauses: bool,
         replicate: bool = False,
@@ -171,7 +180,7 @@ class Ledger:
         start, trial = record(stored).paused, claim(self.study, stored, self.driver, epochs)
         if trial is None:
             return None
-        self.open[trial.number] = OpenTrial(trial, start)
+        self.open[trial.number] = OpenTrial(trial, start, stored.last_step or 0)
         attributes = given(stored.user_attrs)
         candidate = candidate_of(self.space, stored.params, attributes, trial.number)
         return self._job(trial, attributes, candidate, start, epochs)
@@ -181,8 +190,10 @@ class Ledger:
         replaces = trial.user_attrs.get(CONTINUES, trial.user_attrs.get(RETRY_OF))
         self.emit(TrialStarted(trial.number, candidate.summary, *_cost(candidate), start, replaces, trial.params))
         read_from = saved_checkpoint(self.checkpoints, seed, start) if start and self.resumable else None
-        # without images there may be nothing to save
-        epochs_done = start if read_from or (self.resumable and not self.space.uses_images) else 0
+        saves = self.space.uses_images or SAVED in trial.user_attrs
+        if start and self.resumable and saves and read_from is None:
+            self.emit(TrialNoted(trial.number, f"its checkpoint is not in {self.checkpoints}: it begins again"))
+        epochs_done = start if read_from or (self.resumable and not saves) else 0
         parameters, folder = dict(trial.params), self.checkpoints
         return TrialJob(
             trial.number,
@@ -232,7 +243,7 @@ class Ledger:
         if known is None:
             return None
         trial.set_user_attr(REPEAT_OF, known.number)
-        for key in (LATENCY, BATCH_LATENCY):
+        for key in (LATENCY, BATCH_LATENCY, RIGHT):
             if key in known.user_attrs:
                 trial.set_user_attr(key, known.user_attrs[key])
         for epoch, reported in sorted(known.intermediate_values.items()):
@@ -270,19 +281,22 @@ class Ledger:
         if result.latency:
             opened.trial.set_user_attr(LATENCY, round(result.latency.image_ms, 4))
             opened.trial.set_user_attr(BATCH_LATENCY, round(result.latency.batch_ms, 3))
-        self._store(opened.trial, result.value, result.epoch)
+        self._store(opened.trial, result.value, result.epoch, again=result.epoch <= opened.reported)
         opened.value, opened.epoch = result.value, result.epoch
         self.emit(EpochDone(job.number, result.epoch, result.value, result.seconds, result.details))
         self._time(opened, result)
+        opened.unsaved += result.seconds
         if result.epoch >= self.plan.max_epochs:
+            if result.right is not None:
+                opened.trial.set_user_attr(RIGHT, result.right)
             self._end(opened.trial, TrialState.COMPLETE, TrialOutcome.COMPLETE, "full length", result.value)
             return Verdict.SAVE if self.keeps and self._is_kept(job.number) else Verdict.STOP
         pauses = self.pauses or BASELINE in opened.trial.user_attrs
         return self._paused(opened, job, ends) if pauses else self._pruned(opened, job, ends)
 
-    def _store(self, trial: Trial, value: float, epoch: int) -> None:
-        """Stores the value of an epoch."""
-        if self.second is None:
+    def _store(self, trial: Trial, value: float, epoch: int, *, again: bool = False) -> None:
+        """Stores the value of an epoch; again, if its first value was reported before its process ended."""
+        if self.second is None and not again:
             trial.report(value, epoch)
         else:
             report_value(trial, value, epoch)
@@ -310,7 +324,9 @@ class Ledger:
             opened.pausing = f"waits at {format_epochs(opened.epoch)}"
         else:
             opened.pausing = ends
-        return Verdict.SAVE if opened.pausing else Verdict.TRAIN_ON
+        if opened.pausing:
+            return Verdict.SAVE
+        return Verdict.CHECKPOINT if self.resumable and opened.unsaved >= UNSAVED_SECONDS else Verdict.TRAIN_ON
 
     def _pruned(self, opened: OpenTrial, job: TrialJob, ends: str) -> Verdict:
         if self.second is None and opened.trial.should_prune():
@@ -321,6 +337,18 @@ class Ledger:
             return Verdict.TRAIN_ON
         self._end(opened.trial, TrialState.PRUNED, TrialOutcome.PRUNED, reason)
         return Verdict.STOP
+
+    def saved(self, message: Saved) -> Verdict:
+        """Records a checkpoint between rungs, which is on disk."""
+        opened = self.open[message.number]
+        try:
+            opened.trial.set_user_attr(SAVED, message.epoch)
+        except UpdateFinishedTrialError:
+            self._lost(message.number)
+            return Verdict.STOP
+        remove_checkpoints(self.checkpoints, opened.trial.user_attrs[SEED], but=message.epoch)
+        opened.kept, opened.unsaved = message.epoch, 0.0
+        return Verdict.TRAIN_ON
 
     # ---- a job ends
 
@@ -344,6 +372,8 @@ class Ledger:
     def _outcome(self, opened: OpenTrial, end: JobEnd) -> TrialEnded:
         trial, reason = opened.trial, end.reason
         if end.kind is JobEndKind.SAVED:
+            if saved_checkpoint(self.checkpoints, trial.user_attrs[SEED], opened.epoch):
+                trial.set_user_attr(SAVED, opened.epoch)
             trial.set_user_attr(PAUSED, opened.epoch)  # after its checkpoint is safe
             remove_checkpoints(self.checkpoints, trial.user_attrs[SEED], but=opened.epoch)
             return self._told(TrialEnded(end.number, TrialOutcome.PAUSED, opened.value, opened.epoch, opened.pausing))
@@ -355,7 +385,7 @@ class Ledger:
             if self.losses[key] < LOSSES_OF_A_CANDIDATE:
                 return self.put_back(end.number, reason)
         if end.kind is JobEndKind.TRAINED:
-            if opened.value is None and not opened.start:
+            if opened.value is None and not opened.kept:
                 reason = "the space's train() yielded nothing"
             else:
                 value = self._value_at(opened)
@@ -366,14 +396,15 @@ class Ledger:
         """The last value reported, by this job or before it."""
         if opened.value is not None:
             return opened.value
-        return self.study.trials[opened.trial.number].intermediate_values[opened.start]
+        return self.study.trials[opened.trial.number].intermediate_values[opened.kept]
 
     def put_back(self, number: int, reason: str) -> TrialEnded:
-        """Puts a trial back where its job began: paused at its checkpoint, or failed and queued again."""
+        """Puts a trial back to its last checkpoint, where it waits; or without one it fails and is queued again."""
         opened = self.open[number]
-        if opened.start:
-            opened.trial.set_user_attr(PAUSED, opened.start)
-            return self._told(TrialEnded(number, TrialOutcome.PAUSED, None, opened.start, reason))
+        if opened.kept:
+            opened.trial.set_user_attr(PAUSED, opened.kept)
+            return self._told(TrialEnded(number, TrialOutcome.PAUSED, None, opened.kept, reason))
+        opened.trial.set_user_attr(TRY_AGAIN, True)
         ended = self._end(opened.trial, TrialState.FAIL, TrialOutcome.QUEUED, reason)
         requeue(self.study, self.study.trials[number])
         return ended
@@ -392,11 +423,11 @@ class Ledger:
         self, trial: Trial, state: TrialState, outcome: TrialOutcome, reason: str, value: float | None = None
     ) -> TrialEnded:
         trial.set_user_attr(REASON, reason)
-        if SEED in trial.user_attrs:
-            remove_checkpoints(self.checkpoints, trial.user_attrs[SEED])  # nobody will resume it
         second = second_of(trial, self.second)
         values = value if value is None or second is None else [value, second]
         told = self.study.tell(trial.number, values, state=state)
+        if SEED in told.user_attrs:
+            remove_checkpoints(self.checkpoints, told.user_attrs[SEED])  # nobody will resume it
         return self._told(TrialEnded(trial.number, outcome, value_of(told), told.last_step or 0, reason))
 
     def _told(self, ended: TrialEnded) -> TrialEnded:

@@ -22,7 +22,8 @@ An example: rungs at 1, 2 and 4 epochs, eta = 2, and a first round of 3 full tri
    choose among all paused trials, those of the first round included.
 
 Where some trials' epochs cost more than others', rounds still count epochs; the cost decides what can be afforded at
-all. A worker that could only wait for others' values begins the next round.
+all. A worker that could only wait for others' values begins the next round; near a deadline, where no round can be
+paid for any more, it promotes one more trial than is due (`spare`), since its time would be lost.
 
 With two objectives, such as accuracy and parameters, the best are the first in the order of `search.study.fronts`: by
 non-dominated rank, as in MO-ASHA (arXiv 2106.12639), and of one rank by what they add to its hypervolume.
@@ -123,6 +124,9 @@ class Policy(Protocol):
     ) -> Decision:
         """See `Promotion.decide`."""
 
+    def spare(self, trials: Sequence[TrialView], epochs: float, mean_cost: float = 1.0) -> Promote | None:
+        """See `Promotion.spare`."""
+
 
 @dataclass(frozen=True)
 class Promotion:
@@ -170,6 +174,16 @@ class Promotion:
         if epochs_left < math.inf:
             return state.highest() or state.wait_or_done()
         return state.wait_or_done()
+
+    def spare(self, trials: Sequence[TrialView], epochs: float, mean_cost: float = 1.0) -> Promote | None:
+        """What a worker does that has nothing to do: one more trial than is due is promoted, if it gets there in time.
+
+        Args:
+            trials: as for `decide`.
+            epochs: of a mean trial that the worker can train in the time left.
+            mean_cost: as for `decide`.
+        """
+        return _State(self, trials, epochs, mean_cost).highest()
 
     def _in_complete_rounds(self, started: int, total: float) -> int:
         """How many of so many started trials belong to rounds that have all of theirs.

@@ -14,8 +14,9 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from search.engine.trial_job import candidate_of, described
-from search.settings import StudyError
+from search.settings import SearchSettings, StudyError
 from search.study.attributes import CANDIDATE, given
+from search.study.study import stored_plan
 from search.study.trials import last_ones
 from spaces.base import SearchSpace
 
@@ -23,7 +24,7 @@ COMPARED = 5  # of the first trials, and of the last
 
 
 def check_space(study: optuna.Study, space: SearchSpace) -> None:
-    """Refuses a space whose direction differs from the study's, or by which earlier trials would be others.
+    """Refuses a space of another direction, one that cannot train as long, or by which earlier trials would be others.
 
     Raises:
         StudyError: names what differs.
@@ -31,10 +32,21 @@ def check_space(study: optuna.Study, space: SearchSpace) -> None:
     began = study.directions[0].name.lower()
     if began != space.direction:
         raise _edited(study, f"direction {space.direction!r}, which was {began!r}")
+    longest = stored_plan(study).max_epochs
+    if space.max_epochs is not None and space.max_epochs < longest:
+        raise _edited(study, f"at most {space.max_epochs} epochs, where the study's trials have {longest}")
     proposed = [t for t in last_ones(study.get_trials(deepcopy=False)) if CANDIDATE in t.user_attrs]
     for trial in {t.number: t for t in (*proposed[:COMPARED], *proposed[-COMPARED:])}.values():
         if differs := _difference(space, trial):
             raise _edited(study, f"a trial {trial.number} of another candidate: {differs}")
+
+
+def longer_now(study: optuna.Study, space: SearchSpace, settings: SearchSettings) -> list[str]:
+    """What a user is told whose space can train longer than the study's trials, where no option says how long."""
+    longest = stored_plan(study).max_epochs
+    if settings.max_epochs or space.max_epochs in (None, longest):
+        return []
+    return [f"{'epochs':<12}{longest} in full, as the study began; the space can train {space.max_epochs}"]
 
 
 def _edited(study: optuna.Study, got: str) -> StudyError:

@@ -125,7 +125,15 @@ class Scheduler:
         """What the policy decides from the trials and what is left of epochs, time and trials."""
         mean = (seen.mean_seconds if self.timed else None) or 1.0
         epochs_left = min(self._epochs_left(seen), self._affordable(seen))
-        return self.policy.decide(seen.views, epochs_left, self._trials_left(seen), mean)
+        decision = self.policy.decide(seen.views, epochs_left, self._trials_left(seen), mean)
+        if isinstance(decision, Wait | Done) and self._ends_by_time_alone:
+            return self.policy.spare(seen.views, self._affordable_by_one(seen), mean) or decision
+        return decision
+
+    @property
+    def _ends_by_time_alone(self) -> bool:
+        """Whether a worker without work could as well train, since others do so until the deadline."""
+        return self.timed and self.limits.max_trials is None and bool(self.running)
 
     def _until_pruned(self, seen: Seen) -> Start | Wait | Done:
         """Starts trials of full length; the last may be shorter, where too few epochs are left for a full one."""
@@ -167,6 +175,11 @@ class Scheduler:
         left = self.limits.workers * (1 - RESERVE) * (self.limits.deadline - self.clock()) / seconds
         mean = seconds if self.timed else 1.0
         return left - seen.running_cost(mean) / mean - self._reserved(seen)
+
+    def _affordable_by_one(self, seen: Seen) -> float:
+        """Epochs of a mean trial that one worker can train in the time left; none before it is known what one takes."""
+        assert self.limits.deadline is not None
+        return (self.limits.deadline - self.clock()) / seen.mean_seconds if seen.mean_seconds else 0.0
 
     def note(self, ended: TrialEnded, seconds: float, *, failed: bool = False) -> None:
         """Notes how a job ended.

@@ -1,15 +1,16 @@
 """A trial job and the worker's side of it: train one trial from one rung to another, a result an epoch.
 
 A worker knows no study and no storage. It is handed a plain `TrialJob`, yields an `EpochResult` after each epoch, and
-is answered with a `Verdict`: train on, save and end, or end. Its last message is a `JobEnd`. All of them are plain
-data, so a worker may be this process, another one, or another machine.
+is answered with a `Verdict`: train on, save and train on, save and end, or end. Its last message is a `JobEnd`. All of
+them are plain data, so a worker may be this process, another one, or another machine.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from itertools import chain, islice
@@ -29,6 +30,8 @@ from cifar.runtime.device import Device, choose_device
 from cifar.runtime.seeds import use_deterministic_algorithms
 from search.planning.plan import Plan
 from search.study.checkpoints import checkpoint_of
+from search.study.remote import Place, StoreError, local_copy, written_to
+from search.study.right_images import packed
 from spaces.base import EpochReport, Problem, Proposal, SearchSpace, TrialContext, propose
 from spaces.multi_limit import space_for
 
@@ -55,9 +58,9 @@ class TrialJob:
     """Epochs at which schedules come to their end, see `spaces.base.TrialContext`."""
     epochs_done: int
     """Epochs that training resumes after; below `start` where no checkpoint can be read, which trains them again."""
-    read_from: Path | None
+    read_from: Place | None
     """Checkpoint to resume from; None where there is nothing to read."""
-    write_to: Path
+    write_to: Place
     """Folder that the checkpoint goes to when the trial pauses."""
     measures_latency: bool = False
     """Whether the latency of the candidate's network is measured before the first epoch."""
@@ -81,6 +84,18 @@ class EpochResult:
     """What people should know before this epoch's value, such as that a checkpoint was damaged."""
     latency: Latency | None = None
     """The latency of the network, in the first result of a job that measures it."""
+    right: str | None = None
+    """Which validation images were right, as `search.study.right_images` packs them; None where nobody tells."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint was written, and the job goes on."""
+
+    number: int
+    """The trial's number."""
+    epoch: int
+    """Epochs in the checkpoint."""
 
 
 class Verdict(Enum):
@@ -88,6 +103,8 @@ class Verdict(Enum):
 
     TRAIN_ON = auto()
     """Train the next epoch."""
+    CHECKPOINT = auto()
+    """Write a checkpoint, where the training has any; say so with `Saved`, whose answer says what is next."""
     SAVE = auto()
     """Write the checkpoint and end the job."""
     STOP = auto()
@@ -111,13 +128,15 @@ class JobEndKind(Enum):
     """There was not enough memory, on the device or the machine."""
     NO_ROOM = auto()
     """There was not enough room on the disk."""
+    STORE_LOST = auto()
+    """The store of the checkpoints could not be used."""
     TIMED_OUT = auto()
     """No epoch ended within the time that the user gives one; the worker was killed."""
     WORKER_LOST = auto()
     """The worker itself failed: it raised before the trial could begin, exited or was killed."""
 
 
-PUT_BACK = (JobEndKind.OUT_OF_MEMORY, JobEndKind.NO_ROOM, JobEndKind.WORKER_LOST)
+PUT_BACK = (JobEndKind.OUT_OF_MEMORY, JobEndKind.NO_ROOM, JobEndKind.STORE_LOST, JobEndKind.WORKER_LOST)
 """Ends that are not the trial's own fault: it is tried once more."""
 NO_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 """What PyTorch says where it raises a RuntimeError; the middle one is of its allocator of the CPU."""
@@ -137,7 +156,7 @@ class JobEnd:
     """What the user has to mend, if that ended the job."""
 
 
-Message = EpochResult | JobEnd
+Message = EpochResult | Saved | JobEnd
 JobMessages = Generator[Message, Verdict, None]
 
 
@@ -200,7 +219,10 @@ class JobRunner:
     def run(self, job: TrialJob) -> JobMessages:
         """Trains a job epoch by epoch; after each the verdict must be sent in."""
         try:
-            yield from self._train(job)
+            with local_copy(job.read_from) if job.read_from else nullcontext() as checkpoint:
+                yield from self._train(job, checkpoint)
+        except StoreError as error:
+            yield JobEnd(job.number, JobEndKind.STORE_LOST, str(error), error)
         except Diverged as error:
             yield JobEnd(job.number, JobEndKind.DIVERGED, str(error))
         except UserError as error:
@@ -212,20 +234,22 @@ class JobRunner:
         except SystemExit as error:
             yield JobEnd(job.number, JobEndKind.WORKER_LOST, f"its worker exited with status {error.code or 0}")
 
-    def _train(self, job: TrialJob) -> JobMessages:
+    def _train(self, job: TrialJob, checkpoint: Path | None) -> JobMessages:
         candidate = candidate_of(self.space, job.parameters, job.attributes, job.number)
         latency = self._latency(candidate) if job.measures_latency else None
         started = time.perf_counter()
-        reports, note = self._reports(candidate, job)
+        reports, note = self._reports(candidate, self._context(job, checkpoint))
         for report in reports:
             seconds = time.perf_counter() - started
-            details = dict(report.details)
-            verdict = yield EpochResult(job.number, report.epoch, report.value, seconds, details, note, latency)
+            details, right = dict(report.details), None if report.right is None else packed(report.right)
+            verdict = yield EpochResult(job.number, report.epoch, report.value, seconds, details, note, latency, right)
             note, latency = "", None
+            if verdict is Verdict.CHECKPOINT and report.save is not None:
+                _save(job, report.save, report.epoch)
+                verdict = yield Saved(job.number, report.epoch)
             if verdict is Verdict.SAVE:
                 if report.save is not None:
-                    job.write_to.mkdir(parents=True, exist_ok=True)  # a space of its own writes to what is there
-                    report.save(checkpoint_of(job.write_to, job.seed, report.epoch))
+                    _save(job, report.save, report.epoch)
                 yield JobEnd(job.number, JobEndKind.SAVED)
                 return
             if verdict is Verdict.STOP:
@@ -239,11 +263,10 @@ class JobRunner:
         assert isinstance(candidate, Candidate)  # of every space whose latency may be an objective
         return measure_latency(candidate.network, self.device)
 
-    def _reports(self, candidate: Proposal, job: TrialJob) -> tuple[Iterator[EpochReport], str]:
+    def _reports(self, candidate: Proposal, context: TrialContext) -> tuple[Iterator[EpochReport], str]:
         """What training reports; from the start, with a note that says so, where the checkpoint cannot be read."""
-        context = self._context(job)
         reports = iter(self.space.train(candidate, context))
-        if job.read_from is None:
+        if context.checkpoint is None:
             return reports, ""
         try:
             first = list(islice(reports, 1))  # reads the checkpoint
@@ -252,17 +275,23 @@ class JobRunner:
             return iter(self.space.train(candidate, fresh)), f"its checkpoint is lost: {error} It begins again"
         return chain(first, reports), ""
 
-    def _context(self, job: TrialJob) -> TrialContext:
+    def _context(self, job: TrialJob, checkpoint: Path | None) -> TrialContext:
         return TrialContext(
             job.full_length,
             job.seed,
             self.device,
             self.split,
             job.epochs_done,
-            job.read_from,
+            checkpoint,
             job.end,
             job.schedule_ends,
         )
+
+
+def _save(job: TrialJob, save: Callable[[Path], None], epoch: int) -> None:
+    """Writes the checkpoint of an epoch."""
+    with written_to(checkpoint_of(job.write_to, job.seed, epoch)) as file:
+        save(file)
 
 
 def _lacks_room(job: TrialJob, error: OSError) -> JobEnd:

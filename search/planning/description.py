@@ -103,6 +103,6 @@ def _few_trials(plan: Plan, outlook: Forecast, settings: SearchSettings) -> Iter
     needed = plan.eta ** (len(plan.rungs) - 1)
     if settings.pruner != "none" and outlook.trials < needed:
         yield (
-            f"few         {outlook.trials} trials do not fill {len(plan.rungs)} rungs, beyond each of which "
+            f"few         {format_trials(outlook.trials)} cannot fill {len(plan.rungs)} rungs, beyond each of which "
             f"one of {plan.eta} is trained: that takes {needed}; allow more, or raise --min-epochs"
         )

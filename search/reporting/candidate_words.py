@@ -95,7 +95,7 @@ def _augmentation(held: Mapping[str, Any]) -> Iterator[str]:
         yield "alternating flip" if held.get("alternating_flip") else "flip"
     if held.get("crop_padding"):
         border = ", reflected" if held.get("crop_mode") == "reflect" else ""
-        yield f"crop ({held['crop_padding']} pixels{border})"
+        yield f"crop ({_pixels(held['crop_padding'])}{border})"
     if jitter := [f"{key} {held[key]:.2g}" for key in JITTER if held.get(key)]:
         yield f"colour jitter ({', '.join(jitter)})"
     if held.get("rotation"):
@@ -107,7 +107,11 @@ def _augmentation(held: Mapping[str, Any]) -> Iterator[str]:
     if held.get("erasing"):
         yield f"random erasing ({100 * held['erasing']:.0f} % of images)"
     if held.get("cutout"):
-        yield f"cutout ({held['cutout']} pixels)"
+        yield f"cutout ({_pixels(held['cutout'])})"
+
+
+def _pixels(count: int) -> str:
+    return f"{count} pixel{'s' * (count != 1)}"
 
 
 def _regularisation(recipe: Mapping[str, Any]) -> Iterator[str]:

@@ -27,7 +27,7 @@ from search.reporting.study_page import history_figures
 from search.reporting.study_page.run_sections import RunHeadline
 from search.reporting.summary import summary_of
 from search.settings import StudyError
-from search.study.attributes import CANDIDATE, SUMMARY, record
+from search.study.attributes import CANDIDATE, RIGHT, SUMMARY, record
 from search.study.cached_storage import ForwardingStorage
 from search.study.optuna_internals import FrozenStudy, id_of_frozen_study, id_of_trial
 from search.study.trials import is_paused
@@ -154,7 +154,7 @@ def note(trial: FrozenTrial, runs: Sequence[RunHeadline] = ()) -> str:
 def _in_words(trial: FrozenTrial) -> FrozenTrial:
     shown = copy.copy(trial)
     if CANDIDATE in trial.user_attrs:
-        rest = {key: value for key, value in trial.user_attrs.items() if key != SUMMARY}
+        rest = {key: value for key, value in trial.user_attrs.items() if key not in (SUMMARY, RIGHT)}
         shown.user_attrs = {**rest, CANDIDATE: summary_of(trial)}
     if trial.constraints:
         shown.system_attrs = {**trial.system_attrs, CONSTRAINTS: list(trial.constraints.values())}

@@ -78,17 +78,21 @@ def print_sections(sections: Sequence[Section], console: Console, *, wrap: bool 
             console.print()
         if section.title:
             console.print(Text(section.title, "bold"), soft_wrap=True)
+        before: str | Table | None = None
         for part in section.parts:
             if isinstance(part, Table):
+                if isinstance(before, Table):
+                    console.print()
                 console.print(_rich(part))
             else:
                 console.print(Text(part), soft_wrap=not wrap)
+            before = part
         for note in section.notes:
             console.print(Text(note, "dim"))
 
 
 def _rich(table: Table) -> RichTable:
-    drawn = RichTable(box=None, pad_edge=False, header_style="dim")
+    drawn = RichTable(box=None, pad_edge=False, header_style="dim", show_header=any(table.columns))
     for index, name in enumerate(table.columns):
         if index in table.words:
             drawn.add_column(name, overflow="fold")

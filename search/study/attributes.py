@@ -70,8 +70,12 @@ PAUSED = "paused"
 """Epochs in the checkpoint of a paused trial; 0 while the trial runs."""
 LAST_JOB = "stint"
 """[epochs, epochs]: where the trial's last job began, and where it was to pause."""
+SAVED = "saved"
+"""Epochs in the trial's newest checkpoint, paused or not; none where its space saves nothing, as recorded curves do."""
 EPOCH_SECONDS = "epoch_seconds"
 """Seconds an epoch: the median of a job's epochs after the first, which includes its set-up; else the first."""
+RIGHT = "right"
+"""Which validation images a complete trial got right, see `search.study.right_images`; none where it is not known."""
 PROPOSED_BY = "proposed_by"
 """Where the trial's parameters come from, see `search.engine.sources.Source`; none for a warm start."""
 REASON = "reason"
@@ -82,12 +86,14 @@ REPEAT_OF = "repeat_of"
 """Number of the trial whose candidate this one repeats and whose result it reuses."""
 RETRY_OF = "retry_of"
 """Number of the failed trial whose parameters this one tries again."""
+TRY_AGAIN = "try_again"
+"""True in a failed trial whose parameters are queued again right after it has failed."""
 FINALIST = "finalist"
 """In the study of the finals: number of the trial, in the study that was searched, that is trained for longer."""
 
 _WRITTEN = frozenset(
-    {CANDIDATE, SUMMARY, FINGERPRINT, SEED, PARAMETERS, MACS, WORKER, PAUSED, LAST_JOB, EPOCH_SECONDS}
-    | {LATENCY, BATCH_LATENCY, PROPOSED_BY, REASON, CONTINUES, REPEAT_OF, RETRY_OF}
+    {CANDIDATE, SUMMARY, FINGERPRINT, SEED, PARAMETERS, MACS, WORKER, PAUSED, LAST_JOB, SAVED, EPOCH_SECONDS}
+    | {LATENCY, BATCH_LATENCY, RIGHT, PROPOSED_BY, REASON, CONTINUES, REPEAT_OF, RETRY_OF, TRY_AGAIN}
 )
 
 
@@ -122,6 +128,8 @@ class TrialRecord:
     """Epochs at which the trial's last job began."""
     end: int | None
     """Epochs at which the trial's last job was to pause; None before the first."""
+    kept: int
+    """Epochs of the trial that are not lost where its process ends: `start`, or those of a checkpoint since then."""
     epoch_seconds: float | None
     """Seconds an epoch; None before the first."""
     reason: str
@@ -152,6 +160,7 @@ def record(trial: FrozenTrial) -> TrialRecord:
         paused=int(held.get(PAUSED) or 0),
         start=int(start),
         end=None if end is None else int(end),
+        kept=max(int(start), int(held.get(SAVED) or 0)),
         epoch_seconds=held.get(EPOCH_SECONDS),
         reason=held.get(REASON, ""),
         resumes=held.get(CONTINUES),

@@ -1,4 +1,4 @@
-"""The checkpoints of a study's trials: a file for each trial and epoch, in a folder that the study names.
+"""The checkpoints of a study's trials: a file for each trial and epoch, in a folder or cloud that the study names.
 
 The file's name says what the trial's record says, so that the two cannot disagree: a checkpoint that the record does
 not mention is never read.
@@ -6,9 +6,12 @@ not mention is never read.
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar, cast
 
 import optuna
 from optuna.trial import TrialState
@@ -17,7 +20,10 @@ from cifar.files import read_json, write_json
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import CHECKPOINT_FOLDER
 from search.study.exclusion import exclusive
+from search.study.remote import Place, RemotePath, StoreError, place_of, written_to
 from search.study.trials import distinct, is_paused
+
+P = TypeVar("P", bound=Place)
 
 CHECKPOINTS = "checkpoints"
 """Folder of the checkpoints in the study's, unless the settings name another."""
@@ -25,26 +31,35 @@ MARK = "study.json"
 """File in the folder of the checkpoints that tells whose it is."""
 
 
-def checkpoint_of(folder: Path, seed: int, epoch: int) -> Path:
+def checkpoint_of(folder: P, seed: int, epoch: int) -> P:
     """The file of a trial's state after so many epochs; named by its seed, which a trial that resumes it shares."""
-    return folder / f"{seed:016x}-{epoch}.pt"
+    return cast(P, folder / checkpoint_names(seed, epoch)[0])
 
 
-def saved_checkpoint(folder: Path, seed: int, epoch: int) -> Path | None:
+def checkpoint_names(seed: int, epoch: int) -> tuple[str, str]:
+    """The file's name, and that which it had before names told the epoch."""
+    return f"{seed:016x}-{epoch}.pt", f"{seed:016x}.pt"
+
+
+def saved_checkpoint(folder: P, seed: int, epoch: int) -> P | None:
     """The trial's checkpoint of that epoch, if there is one."""
-    earlier = folder / f"{seed:016x}.pt"  # as it was named before names told the epoch
-    return next((path for path in (checkpoint_of(folder, seed, epoch), earlier) if path.exists()), None)
+    files = (cast(P, folder / name) for name in checkpoint_names(seed, epoch))
+    return next((path for path in files if path.exists()), None)
 
 
-def remove_checkpoints(folder: Path, seed: int, but: int | None = None) -> None:
-    """Removes a trial's checkpoints, except that of epoch `but`."""
-    kept = None if but is None else checkpoint_of(folder, seed, but)
-    for path in folder.glob(f"{seed:016x}*.pt"):
-        if path != kept:
-            path.unlink(missing_ok=True)
+def remove_checkpoints(folder: Place, seed: int, but: int | None = None) -> None:
+    """Removes a trial's checkpoints, except the one that it resumes from at epoch `but`.
+
+    Those that a store keeps are left to search.clean.
+    """
+    with suppress(StoreError):
+        kept = None if but is None else saved_checkpoint(folder, seed, but)
+        for path in folder.glob(f"{seed:016x}*.pt"):
+            if path != kept:
+                path.unlink(missing_ok=True)
 
 
-def checkpoint_folder(study: optuna.Study, folder: Path, named: Path | None = None) -> Path:
+def checkpoint_folder(study: optuna.Study, folder: Path, named: Place | None = None) -> Place:
     """The folder of the study's checkpoints, as far as this machine sees it; else where it would be.
 
     Args:
@@ -57,18 +72,19 @@ def checkpoint_folder(study: optuna.Study, folder: Path, named: Path | None = No
     return next((place for place in places if _mark(place) == held.get("id")), places[0])
 
 
-def checkpoint_folder_of(study: optuna.Study, settings: SearchSettings) -> Path:
+def checkpoint_folder_of(study: optuna.Study, settings: SearchSettings) -> Place:
     """`checkpoint_folder` by the settings of a call."""
     # one folder may serve many studies, whose trials have equal seeds
-    named = Path(settings.checkpoints) / settings.study_name if settings.checkpoints else None
+    named = place_of(settings.checkpoints) / settings.study_name if settings.checkpoints else None
     return checkpoint_folder(study, settings.folder, named)
 
 
-def settle_checkpoint_folder(study: optuna.Study, settings: SearchSettings) -> Path:
+def settle_checkpoint_folder(study: optuna.Study, settings: SearchSettings) -> Place:
     """The folder of the study's checkpoints, made and recorded where nothing depends on another.
 
     Raises:
-        StudyError: trials of the study have their checkpoints in a folder that this machine does not see.
+        StudyError: trials of the study have their checkpoints in a folder that this machine does not see, or its store
+            cannot be used.
     """
     with exclusive(study):
         held, folder = study.user_attrs.get(CHECKPOINT_FOLDER), checkpoint_folder_of(study, settings)
@@ -81,28 +97,55 @@ def settle_checkpoint_folder(study: optuna.Study, settings: SearchSettings) -> P
                 remedy="Mount it on this machine and name it with --checkpoints, or start another study with --study",
             )
         mark = _mark(folder) or secrets.token_hex(8)
-        write_json(folder / MARK, {"id": mark})
-        study.set_user_attr(CHECKPOINT_FOLDER, {"folder": str(folder.resolve()), "id": mark})
+        if isinstance(folder, RemotePath):
+            folder.make_folder()
+        with written_to(folder / MARK) as file:
+            write_json(file, {"id": mark})
+        stored = str(folder.resolve() if isinstance(folder, Path) else folder)
+        study.set_user_attr(CHECKPOINT_FOLDER, {"folder": stored, "id": mark})
     return folder
 
 
-def belongs_to(study: optuna.Study, folder: Path) -> bool:
-    """Whether a folder of checkpoints is marked as the study's."""
-    mark = _mark(folder)
-    return mark is not None and mark == study.user_attrs.get(CHECKPOINT_FOLDER, {}).get("id")
+def bytes_of_checkpoints(study: optuna.Study, folder: Path) -> int | None:
+    """The size of the study's checkpoints, as far as this machine sees them; None where their store cannot be asked.
+
+    Args:
+        study: the study.
+        folder: the study's folder.
+    """
+    with suppress(StoreError):
+        place = checkpoint_folder(study, folder)
+        if isinstance(place, RemotePath):
+            return sum(size for name, size in place.sizes().items() if name.endswith(".pt"))
+        return sum(path.stat().st_size for path in place.glob("*.pt"))
+    return None
 
 
-def _places(held: dict[str, str], folder: Path, named: Path | None) -> Iterator[Path]:
+def mark_of(study: optuna.Study) -> str | None:
+    """What the folder of the study's checkpoints is marked with; None where none is settled."""
+    mark: str | None = study.user_attrs.get(CHECKPOINT_FOLDER, {}).get("id")
+    return mark
+
+
+def belongs_to(mark: str | None, folder: Place) -> bool:
+    """Whether a folder of checkpoints has the mark of a study."""
+    return mark is not None and mark == _mark(folder)
+
+
+def _places(held: dict[str, str], folder: Path, named: Place | None) -> Iterator[Place]:
     if named:
         yield named
         return
     yield folder / CHECKPOINTS
     if held:
-        yield Path(held["folder"])
+        yield place_of(held["folder"])
 
 
-def _mark(folder: Path) -> str | None:
+def _mark(folder: Place) -> str | None:
     path = folder / MARK
+    if isinstance(path, RemotePath):
+        text = path.read_text()
+        return None if text is None else str(json.loads(text)["id"])
     return str(read_json(path)["id"]) if path.exists() else None
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 from cifar.files import write_text
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import IDENTITY
+from search.study.exclusion import exclusive
 from search.study.storage import DATABASE, shown_url
 
 OWNER = ".owner"
@@ -44,18 +45,18 @@ def claim_folder(settings: SearchSettings, study: optuna.Study | Callable[[], op
         if found is None or found.user_attrs.get(IDENTITY) != owner.read_text(encoding="utf-8").strip():
             raise _taken(settings, "a study of another storage", f"Give another --study, or remove {owner}")
     elif found is not None and not inside:
-        write_text(owner, f"{_identity(found)}\n")
+        write_text(owner, f"{settle_identity(found)}\n")
 
 
-def new_identity() -> str:
-    """A name that no other study has."""
-    return uuid.uuid4().hex
+def settle_identity(study: optuna.Study) -> str:
+    """The study's identity, a name that no other study has. One without gets it, once, whichever call is first.
 
-
-def _identity(study: optuna.Study) -> str:
-    """The study's identity; one made before there were any gets one."""
+    Without are studies that are just being made, and those made before there were identities.
+    """
     if IDENTITY not in study.user_attrs:
-        study.set_user_attr(IDENTITY, new_identity())
+        with exclusive(study):
+            if IDENTITY not in study.user_attrs:
+                study.set_user_attr(IDENTITY, uuid.uuid4().hex)
     return str(study.user_attrs[IDENTITY])
 
 

@@ -20,6 +20,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 
 MARGIN = 0.1
 """Distance of the reference point from the worst point, as a share of the range."""
@@ -91,30 +92,42 @@ def _reference(points: Sequence[Point]) -> Point:
 def _kept_longest(points: Sequence[Point], members: Sequence[int], reference: Point, leader: int) -> list[int]:
     """Members of one rank, the last to be dropped first.
 
+    What a member adds is the area that it alone dominates, which only a neighbour's drop changes.
+
     Args:
         points: all of them.
         members: indices of the rank's, cheapest first.
         reference: the reference point.
         leader: index of the point that is dropped after all others of its rank.
     """
-    left, dropped = list(members), list[int]()
-    while left:
-        areas = contributions([points[index] for index in left], reference)
-        place = min(range(len(left)), key=lambda i: (left[i] == leader, areas[i], -left[i]))
-        dropped.append(left.pop(place))
+    last = len(members)
+    costs = [*(points[index].cost for index in members), reference.cost]
+    values = [*(points[index].value for index in members), reference.value]  # the last one's place is -1 too
+    before, after = list(range(-1, last)), list(range(1, last + 2))  # neighbours that are left
+
+    def area(place: int) -> float:
+        return (costs[after[place]] - costs[place]) * (values[place] - values[before[place]])
+
+    def entry(place: int) -> tuple[bool, float, int]:
+        return members[place] == leader, areas[place], -members[place]
+
+    areas = [area(place) for place in range(last)]
+    heap, place_of = [entry(place) for place in range(last)], {index: place for place, index in enumerate(members)}
+    heapify(heap)
+    dropped: list[int] = []
+    while heap:
+        _, size, negated = heappop(heap)
+        place = place_of.get(-negated)
+        if place is None or size != areas[place]:
+            continue  # dropped, or pushed again since
+        del place_of[-negated]
+        dropped.append(-negated)
+        before[after[place]], after[before[place]] = before[place], after[place]
+        for neighbour in (before[place], after[place]):
+            if 0 <= neighbour < last and area(neighbour) != areas[neighbour]:
+                areas[neighbour] = area(neighbour)
+                heappush(heap, entry(neighbour))
     return dropped[::-1]
-
-
-def contributions(front: Sequence[Point], reference: Point) -> list[float]:
-    """The area that each point of a front alone dominates; of equal points none does.
-
-    Args:
-        front: points that do not dominate one another, cheapest first.
-        reference: a point that all of them dominate.
-    """
-    costs = [*(point.cost for point in front), reference.cost]
-    values = [reference.value, *(point.value for point in front)]
-    return [(costs[i + 1] - costs[i]) * (values[i + 1] - values[i]) for i in range(len(front))]
 
 
 def knee(front: Sequence[Point]) -> int | None:

@@ -60,6 +60,7 @@ class Lease:
         self.id = secrets.token_hex(8)
         self.renewals = 0
         self.seen: dict[str, tuple[object, int]] = {}  # renewals of others, with our own when they were seen first
+        self.past: set[str] | None = None  # others when `undisturbed` was asked last; None if one of them lived
         self.ending = threading.Event()
         self.thread = threading.Thread(target=self._keep, name="lease", daemon=True)
         self.lock = FileLock(self._lock_file(self.id))
@@ -93,6 +94,20 @@ class Lease:
     def alone(self) -> bool:
         """Whether no other driver has a lease that has not expired, as far as is known."""
         return all(driver == self.id or self._expired(driver, lease) for driver, lease in self._all().items())
+
+    def undisturbed(self) -> bool:
+        """Whether no other driver can have written to the study since this was asked last; to be asked within the lock.
+
+        One that lives may write at any time. One that has ended may have written before that, so that what this
+        process remembers is the whole study only if there was no other when it was asked last, and none since.
+        """
+        held = self._all()
+        if held[self.id]["renewals"] is None:  # it slept, and others took it for gone
+            self._renew()
+        others = held.keys() - {self.id}
+        alone = all(self._expired(driver, held[driver]) for driver in others)
+        known, self.past = self.past, set(others) if alone else None
+        return alone and others == known
 
     def without_driver(self, running: Iterable[FrozenTrial]) -> list[FrozenTrial]:
         """Those of the running trials whose driver's lease has expired.
@@ -163,8 +178,11 @@ class Lease:
             with suppress(
                 SQLAlchemyError, StorageInternalError, StudyError, OSError
             ):  # the main thread says so, if it lasts
-                self._write(self.id, self.renewals + 1)
-                self.renewals += 1
+                self._renew()
+
+    def _renew(self) -> None:
+        self._write(self.id, self.renewals + 1)
+        self.renewals += 1
 
     def _write(self, driver: str, renewals: int | None) -> None:
         """Stores a lease; None says that it has ended."""

@@ -76,7 +76,7 @@ def live_trial(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
 
 
 def report_value(trial: optuna.Trial, value: float, step: int) -> None:
-    """Reports a value, which Optuna 5 refuses where a study has two objectives; what stores it has no objection."""
+    """Reports a value, also where Optuna 5 refuses: in a study of two objectives, and in place of an earlier value."""
     trial.study._storage.set_trial_intermediate_value(trial._trial_id, step, value)
 
 

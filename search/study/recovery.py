@@ -13,7 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.format import format_epochs
-from search.study.attributes import CONTINUES, LAST_JOB, PAUSED, REASON, RETRY_OF, WORKER, given, record
+from search.study.attributes import CONTINUES, LAST_JOB, PAUSED, REASON, RETRY_OF, TRY_AGAIN, WORKER, given, record
 from search.study.cached_storage import refresh, refreshed_trial
 from search.study.exclusion import exclusive
 from search.study.leases import Lease
@@ -45,22 +45,29 @@ def recover_stale_trials(study: optuna.Study, lease: Lease, *, close_paused: boo
 
 
 def _stale(study: optuna.Study, lease: Lease, close_paused: bool) -> list[FrozenTrial]:
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return lease.without_driver(t for t in running if close_paused or not is_paused(t))
+    """Running trials without a driver, and failed ones whose driver was gone before it had queued them again."""
+    trials = study.get_trials(deepcopy=False)
+    retried = {t.user_attrs[RETRY_OF] for t in trials if RETRY_OF in t.user_attrs}
+    failed = [t for t in trials if t.user_attrs.get(TRY_AGAIN) and t.state is TrialState.FAIL]
+    running = [t for t in trials if t.state is TrialState.RUNNING and (close_paused or not is_paused(t))]
+    return lease.without_driver([*running, *(t for t in failed if t.number not in retried)])
 
 
 def _recovered(study: optuna.Study, trial: FrozenTrial) -> bool:
     """Closes a stale trial; whether it must be trained again from the start."""
-    start = record(trial).start
-    if is_paused(trial):
+    kept = record(trial).kept
+    if trial.state is TrialState.FAIL:
+        requeue(study, trial)
+    elif is_paused(trial):
         _tell(study, trial, TrialState.PRUNED, f"waited at {format_epochs(record(trial).paused)} for promotion")
-    elif start:  # its process ended after the trial was resumed from a checkpoint
-        set_attribute(study, trial, PAUSED, start)
+    elif kept:  # its process ended after the trial had written a checkpoint
+        set_attribute(study, trial, PAUSED, kept)
         _tell(study, trial, TrialState.PRUNED, KILLED)
     else:
+        set_attribute(study, trial, TRY_AGAIN, True)
         _tell(study, trial, TrialState.FAIL, KILLED)
         requeue(study, trial)
-    return not (is_paused(trial) or start)
+    return not (is_paused(trial) or kept)
 
 
 def requeue(study: optuna.Study, trial: FrozenTrial) -> None:

@@ -51,7 +51,10 @@ class Retrying:
 
 
 def retried(
-    call: Callable[[], T], clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+    call: Callable[[], T],
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+    passes: Callable[[Exception], bool] | None = None,
 ) -> T:
     """What the call gives, tried again for as long as an outage may take.
 
@@ -59,13 +62,14 @@ def retried(
         call: may be made twice.
         clock: tells the time in seconds, which only grow.
         sleep: waits so many seconds.
+        passes: whether what is raised may be that of an outage; None knows those of databases.
     """
     deadline, delay = clock() + OUTAGE_SECONDS, FIRST_DELAY
     while True:
         try:
             return call()
-        except (StorageInternalError, OperationalError, InterfaceError) as error:
-            if not is_outage(error) or clock() + delay > deadline:
+        except Exception as error:
+            if not (passes or is_outage)(error) or clock() + delay > deadline:
                 raise
         sleep(delay)
         delay = min(2 * delay, LONGEST_DELAY)

@@ -11,7 +11,7 @@ from cifar.config import from_dict, to_dict
 from search.planning.forecast import Forecast, disk, trials_reaching
 from search.planning.plan import Plan
 from search.settings import SearchSettings
-from search.study.attributes import FORECAST, PARAMETERS
+from search.study.attributes import FORECAST, PARAMETERS, PRIOR
 from search.study.trials import distinct, mean_epoch_seconds
 
 
@@ -53,11 +53,13 @@ class Call:
 
 
 def changes(study: optuna.Study, settings: SearchSettings) -> list[str]:
-    """What is another sampler or pruner than in the call before: both may change, and values stay comparable."""
+    """What is another sampler, pruner or prior than before: they may change, and values stay comparable."""
     earlier = [call.asked for call in calls(study) if call.asked]
     if not earlier:
         return []
     pairs = {key: (getattr(earlier[-1], key), getattr(settings, key)) for key in ("sampler", "pruner")}
+    held = study.user_attrs.get(PRIOR, {}).get("name")
+    pairs["prior"] = (held, settings.prior or held)
     return [
         f"{key:<12}{now} from now on; it was {before}. Earlier trials count as before"
         for key, (before, now) in pairs.items()

@@ -1,11 +1,13 @@
 """Which trial of a study is best: the baseline, until another one beats it by more than chance.
 
 The leader is the complete trial with the best value. Chosen among many by that same value, it looks better than it is,
-so it replaces the baseline only where the 95 % interval of its lead is above 0. The interval counts both trials'
-right answers on the validation images as independent samples (`cifar.stats.intervals.difference_interval`), which is
-too wide, since the images are the same. It leaves out how far another seed of training would move either value, and
-that the leader was chosen among several, for which it is too narrow. Where values are no accuracies, or there are no
-validation images, there is no interval, and the leader is best as soon as its value is.
+so it replaces the baseline only where the 95 % interval of its lead is above 0. The interval counts the validation
+images that one of the two trials alone got right (`cifar.stats.paired_tests.paired_interval`). It leaves out how far
+another seed of training would move either value, and that the leader was chosen among several, for which it is too
+narrow. In studies made before trials kept which images they got right, it takes both trials' counts as independent
+samples (`cifar.stats.intervals.difference_interval`), which is too wide, since the images are the same. Where values
+are no accuracies, or there are no validation images, there is no interval, and the leader is best as soon as its value
+is.
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from cifar.stats.intervals import difference_interval
+from cifar.stats.paired_tests import paired_interval
 from search.settings import StudyError
-from search.study.attributes import BASELINE, CANDIDATE
+from search.study.attributes import BASELINE, CANDIDATE, RIGHT
 from search.study.objectives import front_trials, second_objective
+from search.study.right_images import only_one_right
 from search.study.study import stored_plan
 from search.study.trials import maximizes, ranked, value_of
 
@@ -31,6 +35,8 @@ class Lead:
     """Value of the trial less that of the other; its sign is turned where smaller is better."""
     interval: tuple[float, float] | None
     """95 % interval of the difference of two accuracies; None where values are no accuracies."""
+    paired: bool = False
+    """Whether the interval compares image by image."""
 
     @property
     def shown(self) -> bool:
@@ -83,20 +89,24 @@ def standing(study: optuna.Study) -> Standing | None:
     maximize, images = maximizes(study), stored_plan(study).val_limit
 
     def lead_over(other: FrozenTrial) -> Lead:
-        sign = 1.0 if maximize else -1.0
-        interval = _interval(_value(other), _value(leader), images) if maximize else None
-        return Lead(sign * (_value(leader) - _value(other)), interval)
+        difference = _value(leader) - _value(other)
+        return _lead(other, leader, difference, images) if maximize else Lead(-difference, None)
 
     baseline = next((t for t in complete or trials if BASELINE in t.user_attrs), None)
     lead = None if baseline is None or baseline is leader or not complete else lead_over(baseline)
     return Standing(leader, baseline, lead, tuple(t for t in complete if t is not leader and not lead_over(t).shown))
 
 
-def _interval(first: float, second: float, images: int) -> tuple[float, float] | None:
-    """95 % interval of the second value less the first; None unless both are accuracies on so many images."""
-    if not images or not all(0 <= value <= 1 for value in (first, second)):
-        return None
-    return difference_interval(round(first * images), round(second * images), images, images)
+def _lead(other: FrozenTrial, leader: FrozenTrial, difference: float, images: int) -> Lead:
+    """A lead with its interval; without, unless both values are accuracies on so many images."""
+    values = (_value(other), _value(leader))
+    if not images or not all(0 <= value <= 1 for value in values):
+        return Lead(difference, None)
+    if RIGHT in other.user_attrs and RIGHT in leader.user_attrs:
+        counts = only_one_right(other.user_attrs[RIGHT], leader.user_attrs[RIGHT])
+        return Lead(difference, paired_interval(*counts, images), paired=True)
+    first, second = (round(value * images) for value in values)
+    return Lead(difference, difference_interval(first, second, images, images))
 
 
 def _value(trial: FrozenTrial) -> float:

@@ -30,6 +30,17 @@ from search.study.retrying import reason_of
 
 DATABASE = "study.db"
 LOCK_SECONDS = 60.0
+DRIVERS = {
+    "postgresql": "psycopg2-binary",
+    "psycopg2": "psycopg2-binary",
+    "psycopg": "'psycopg[binary]'",
+    "mysql": "mysqlclient",
+    "mysqldb": "mysqlclient",
+    "pymysql": "pymysql",
+}
+"""Packages of the drivers that a URL may name, after its `+`; a database's own name stands for its usual one
+(https://docs.sqlalchemy.org/en/20/core/engines.html#database-urls)."""
+MYSQL_TABLE_EXISTS = 1050  # https://mariadb.com/kb/en/mariadb-error-code-reference/
 SCHEMA_WAITS = (0.2, 1.0, 3.0)  # seconds until a server's tables are looked for again
 
 
@@ -83,6 +94,8 @@ def _told(settings: SearchSettings) -> Iterator[None]:
         RuntimeError,
     ) as error:
         reason = reason_of(error)
+        if isinstance(error, ImportError):
+            raise _without_driver(settings, error) from None
         database, newest = settings.folder / DATABASE, settings.folder / COPIES / NEWEST
         if settings.storage is None and newest.exists():
             raise damaged(database, newest, reason) from None
@@ -91,6 +104,18 @@ def _told(settings: SearchSettings) -> Iterator[None]:
             got=f"{shown_url(settings)} ({reason})",
             remedy="Give a URL such as sqlite:///study.db or postgresql://user@host/db, or leave it out",
         ) from None  # its text may hold the password
+
+
+def _without_driver(settings: SearchSettings, error: ImportError) -> StudyError:
+    """What a user is told whose environment cannot speak with the database."""
+    scheme = storage_url(settings).partition("://")[0]
+    named = scheme.partition("+")[2] or scheme
+    remedy = f"pip install {DRIVERS[named]}" if named in DRIVERS else "Install it"
+    return StudyError(
+        "--storage needs its database's driver for Python",
+        got=f"{shown_url(settings)} ({error.__cause__ or error})",
+        remedy=remedy,
+    )
 
 
 def _sqlite(url: str) -> RDBStorage:
@@ -125,6 +150,10 @@ def _server(url: str) -> BaseStorage:
         try:
             return optuna.storages.get_storage(url)
         except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):  # they exist by now
+            time.sleep(wait)
+        except sqlalchemy.exc.OperationalError as error:
+            if error.orig is None or error.orig.args[0] != MYSQL_TABLE_EXISTS:
+                raise
             time.sleep(wait)
     return optuna.storages.get_storage(url)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any, Literal
 
 import optuna
@@ -22,10 +22,10 @@ from search.settings import STUDIES_FOLDER, SearchSettings, StudyError
 from search.study.attributes import (
     CANDIDATE,
     DATA,
-    IDENTITY,
     MAC_BUDGET_PROPOSED,
     OBJECTIVES,
     PLAN,
+    RIGHT,
     SEED,
     SOURCE,
     SPACE,
@@ -33,7 +33,7 @@ from search.study.attributes import (
     WORKER,
 )
 from search.study.exclusion import exclusive
-from search.study.folder import new_identity
+from search.study.folder import settle_identity
 from search.study.objectives import NAMES, check_objectives
 from search.study.storage import DATABASE, exists, open_storage, shown_url
 from search.study.trials import last_ones, reached, value_of
@@ -109,11 +109,18 @@ def stored_plan(study: optuna.Study) -> Plan:
     """The plan that the study's trials share.
 
     Raises:
-        StudyError: the study was not made by `search.run`.
+        StudyError: the study was not made by `search.run`, or by a later version of it.
     """
     plan = study.user_attrs.get(PLAN)
     if not isinstance(plan, dict):
         raise _foreign(study)
+    later = plan.keys() - {field.name for field in fields(Plan)}
+    if later:  # what they mean, trials here would not go by
+        raise StudyError(
+            f"the plan of study {study.study_name!r} must be of this version of the program, or of an earlier one",
+            got=f"unknown keys {', '.join(sorted(later))}",
+            remedy="Continue it with the version that made it, or start another study with --study NAME",
+        )
     return from_dict(Plan, plan, where=f"plan of study {study.study_name}")
 
 
@@ -148,6 +155,7 @@ def create_study(
         check_objectives(study, settings)
     if [held.name.lower() for held in study.directions] != directions:
         raise _foreign(study)
+    settle_identity(study)  # before anything else: another call may be claiming the study's folder
     with exclusive(study), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if PLAN not in study.user_attrs:
@@ -156,7 +164,6 @@ def create_study(
             if second:
                 study.set_user_attr(OBJECTIVES, list(settings.objective))
             for key, value in (
-                (IDENTITY, new_identity()),
                 (SPACE, settings.space),
                 (DATA, fingerprint),
                 (SOURCE, source),
@@ -220,6 +227,6 @@ def write_trials_csv(study: optuna.Study, settings: SearchSettings) -> None:
     table["epochs"] = [reached(t) for t in study.get_trials(deepcopy=False)]
     kept = {t.number for t in last_ones(study.get_trials(deepcopy=False))}
     table = table.loc[[t.number in kept for t in study.get_trials(deepcopy=False)]]
-    table = table.drop(columns=[name for name in (WORKER,) if name in table])
+    table = table.drop(columns=[name for name in (WORKER, RIGHT) if name in table])
     with atomic_write(settings.folder / "trials.csv") as file:
         table.to_csv(file, index=False)

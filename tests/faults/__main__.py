@@ -48,13 +48,15 @@ def run(row: Row, environment: dict[str, str]) -> Counter[str]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
         line = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-m", "not gpu", "--timeout", str(HANGS_SECONDS)]
-        line += [f"--junitxml={report}", *row.tests]
+        line += [f"--junitxml={report}", "-o", "junit_family=xunit1", *row.tests]  # which may hold properties
         for _ in range(row.times):
             report.unlink(missing_ok=True)
             result = subprocess.run(line, capture_output=True, text=True, env=environment)
             if result.returncode:
                 print(result.stdout, file=sys.stderr)
             suite = ElementTree.parse(report).getroot()[0]
+            for told in suite.iter("property"):
+                print(f"  {told.get('name')}: {told.get('value')}", file=sys.stderr)
             counts += Counter({name: int(suite.get(name, 0)) for name in ("tests", "skipped", "failures", "errors")})
     return counts
 

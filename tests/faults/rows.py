@@ -24,12 +24,20 @@ class Row:
 
 ROWS = {
     1: Row(
-        "SIGKILL in a search", ("tests/faults/test_kills.py::test_a_search_that_is_killed_loses_no_finished_trial",)
+        "SIGKILL in a search",
+        (
+            "tests/faults/test_kills.py::test_a_search_that_is_killed_loses_no_finished_trial",
+            "tests/faults/test_kills.py::test_a_search_that_is_killed_between_two_things_goes_on",
+            "tests/faults/test_kills.py::test_a_trial_that_was_to_be_queued_again_is",
+        ),
     ),
     2: Row("SIGINT, SIGTERM, once and twice", (f"{ENGINE}/test_stopping.py",), 7),
     3: Row(
         "SIGKILL while a checkpoint is written",
-        ("tests/faults/test_kills.py::test_every_checkpoint_that_is_there_can_be_read",),
+        (
+            "tests/faults/test_kills.py::test_every_checkpoint_that_is_there_can_be_read",
+            "tests/faults/test_kills.py::test_long_trials_are_saved_between_rungs",
+        ),
     ),
     4: Row(
         "resume after each epoch, to the last bit",
@@ -71,7 +79,14 @@ ROWS = {
         "trials that fail, hang or lose their worker",
         (f"{ENGINE}/test_failures.py", f"{ENGINE}/test_worker_losses.py"),
     ),
-    11: Row("what changes under an existing study", (f"{STUDY}/test_changes.py",)),
+    11: Row(
+        "what changes under an existing study",
+        (
+            f"{STUDY}/test_changes.py",
+            f"{SEARCH}/test_search.py::test_a_study_does_not_continue_under_other_rules",
+            f"{SEARCH}/test_search.py::test_a_study_does_not_continue_with_other_images",
+        ),
+    ),
     12: Row("random configurations of every space", ("tests/faults/test_configurations.py",)),
     13: Row(
         "flipped bits in images, cache and weights",
@@ -84,11 +99,12 @@ ROWS = {
     ),
     14: Row("requests to the dashboard from elsewhere", (f"{SEARCH}/test_dashboard.py",)),
     15: Row(
-        "passwords in storage URLs",
+        "passwords in storage URLs, tokens in the environment",
         (
             f"{STUDY}/test_storage.py::test_no_storage_is_told_in_one_line_without_its_password",
             f"{STUDY}/test_storage.py::test_a_password_is_in_nothing_that_a_search_prints_or_writes",
             f"{STUDY}/test_storage.py::test_misplaced_urls_are_told_without_their_password",
+            f"{STUDY}/test_storage.py::test_a_token_in_the_environment_is_in_nothing_that_commands_print_or_write",
         ),
     ),
     16: Row("trainers without checkpoints, folders out of sight", (f"{STUDY}/test_checkpoints.py",)),

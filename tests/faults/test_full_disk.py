@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
 
+import search.report
 import search.run
 from cifar.checkpoint import load
+from cifar.data.prepare import prepare
+from cifar.data.toy import toy_npz
+from cifar.errors import DataError
+from cifar.networks.kernels import load_kernel
 from search.cli import run_command
 from search.settings import SearchSettings
 from search.study.study import require_study
 from search.study.trials import counted
 from tests.faults.processes import ended, forking
 
+Main = Callable[[Sequence[str] | None], None]
 PLACES = 20
 DISK_BYTES = 16 * 2**20
 """Size of the disk, most of which is taken at first."""
@@ -65,25 +73,73 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def call(folder: Path, line: list[str], told: Connection[tuple[int, str], object]) -> None:
-    """`search.run` in a folder, as a command."""
+def call(folder: Path, line: list[str], main: Main, told: Connection[tuple[int, str], object]) -> None:
+    """A command in a folder."""
     os.chdir(folder)
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     errors = folder.parent / "errors"
     with errors.open("w") as file, contextlib.redirect_stderr(file):
-        status = run_command(search.run.main, line)
+        status = run_command(main, line)
     told.send((status, errors.read_text()))
 
 
-def called(folder: Path, line: list[str]) -> tuple[int, str]:
+def called(folder: Path, line: list[str], main: Main = search.run.main) -> tuple[int, str]:
     """Exit status and error messages."""
     ours, theirs = Pipe(duplex=False)
-    process = forking().Process(target=call, args=(folder, line, theirs))
+    process = forking().Process(target=call, args=(folder, line, main, theirs))
     process.start()
     theirs.close()
     assert ended(process) == 0
     answer: tuple[int, str] = ours.recv()
     return answer
+
+
+def fill(disk: Path) -> Path:
+    """Takes all room of the disk; the file that does."""
+    with (disk / "ballast").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    return disk / "ballast"
+
+
+def files(disk: Path) -> list[Path]:
+    return [path for path in disk.rglob("*") if path.is_file() and path.name != "ballast"]
+
+
+def test_images_are_decoded_once_there_is_room(disk: Path) -> None:
+    source = str(toy_npz(disk.parent / "toy.npz", train=200, test=50, size=16))
+    ballast = fill(disk)
+    with pytest.raises(DataError, match="No space left on device"):
+        prepare(source, cache=disk / "cache")
+    assert not files(disk)
+    ballast.unlink()
+    assert prepare(source, cache=disk / "cache").train_count == 200
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux") or shutil.which("cc") is None, reason="needs a C compiler")
+def test_kernels_are_compiled_once_there_is_room(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = disk.parent / "small.c"
+    source.write_text("int answer(void) { return 42; }")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(disk / "cache"))
+    ballast = fill(disk)
+    assert load_kernel(source, ()) is None
+    assert not files(disk)
+    ballast.unlink()
+    kernel = load_kernel(source, ())
+    assert kernel is not None
+    assert kernel.answer() == 42
+
+
+@pytest.mark.slow
+def test_a_report_is_written_once_there_is_room(disk: Path) -> None:
+    (disk / "saved.py").write_text(SPACE)
+    assert called(disk, ["--space", "saved.py", "--trials", "6", "--quiet"]) == (0, "")
+    before, ballast = files(disk), fill(disk)
+    status, errors = called(disk, ["--study", "saved"], search.report.main)
+    assert (status, errors[:7], errors.count("\n")) == (2, "error: ", 1)
+    assert set(files(disk)) - set(before) <= {disk / "studies/saved/study.db-shm", disk / "studies/saved/study.db-wal"}
+    ballast.unlink()
+    assert called(disk, ["--study", "saved"], search.report.main)[0] == 0
 
 
 @pytest.mark.parametrize("place", [n if n == 7 else pytest.param(n, marks=pytest.mark.slow) for n in range(PLACES)])

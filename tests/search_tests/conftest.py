@@ -218,7 +218,7 @@ def command(workplace: Path) -> Command:
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     """A running PostgreSQL; without one the test is skipped."""
-    pytest.importorskip("psycopg")
+    pytest.importorskip("psycopg", reason="no driver for PostgreSQL: pip install 'psycopg[binary]'")
     if not PROGRAMS:
         pytest.skip("no PostgreSQL to start: install the package postgresql")
     folder = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))  # short enough for a socket, and postgres may enter

@@ -127,6 +127,24 @@ def test_the_dashboard_s_own_page_may_change_the_study(name: str) -> None:
     assert asked("GET", name, read_only=True) == "200 OK"
 
 
+def test_no_path_leads_out_of_the_dashboard(address: str, workplace: Path) -> None:
+    (workplace / "secret.txt").write_text("s3cret")
+    (workplace / "studies/secret.txt").write_text("s3cret")
+    study, up = address.rsplit("/", 1)[1], ("../", "..%2f", "%2e%2e/", "..\\", "....//")
+    for base in ("/", "/static/", "/dashboard/", "/api/", f"/artifacts/{study}/", f"/artifacts/{study}/1/"):
+        for path in (
+            *(f"{base}{step * depth}secret.txt" for step in up for depth in range(1, 7)),
+            f"{base}/etc/passwd",
+        ):
+            status, body = request(address, "GET", path)
+            assert status < 500, path
+            assert b"s3cret" not in body, path
+            assert b"root:" not in body, path
+    upload = json.dumps({"file": "data:text/plain;base64,bWluZQ==", "filename": "../../../outside.txt"})
+    assert request(address, "POST", f"/api/artifacts/{study}", upload)[0] == 201
+    assert not list(workplace.rglob("outside*"))
+
+
 def in_wsgi(headers: dict[str, str]) -> dict[str, str]:
     return {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
 

@@ -22,8 +22,9 @@ from search.reporting.screen.terminal import LineDisplay
 from search.run import main
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
-from search.study.attributes import BASELINE, FINALIST
+from search.study.attributes import BASELINE, FINALIST, RIGHT
 from search.study.progress import progress_of
+from search.study.right_images import packed
 from search.study.standing import standing
 from search.study.study import require_study, stored_plan
 
@@ -148,6 +149,8 @@ def test_the_weights_of_baseline_and_leader_predict_as_they_did(settings: Search
             autocast=device.autocast,
         )
         assert evaluate(predicted, split.val.labels, model.class_names).accuracy == pytest.approx(trial.value)
+        right = (predicted.argmax(1) == split.val.labels).tolist()
+        assert trial.user_attrs[RIGHT] == packed(right)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import search.run
+from cifar.data.toy import toy_npz
 from search.cli import run_command
 
 DIGITS = "9" * 400
@@ -40,6 +41,27 @@ LINES = [
     ("--prior", f"study:{'x' * 300}"),
     ("--prior", "study:"),
 ]
+
+
+VARIABLES = [
+    *(("CIFAR_DATA", value) for value in ("none.npz", " ", "x" * 300, "~no-such-user/a", "/dev/null", "broken.py")),
+    *(("XDG_CACHE_HOME", value) for value in ("/dev/null", "broken.py", "x" * 300)),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), VARIABLES, ids=lambda text: text[:40])
+def test_environment_variables_are_told_likewise(
+    name: str, value: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workplace / "broken.py").write_text("1 / 0\n")
+    monkeypatch.setenv("CIFAR_DATA", str(toy_npz(workplace / "toy.npz", train=20, test=20, size=16)))
+    monkeypatch.setenv(name, value)
+    assert run_command(search.run.main, ["--space", "resnet_budget30k", "--trials", "1", "--device", "cpu"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert told.count("\n") == 1
+    assert value.strip() in told
+    assert not (workplace / "studies").exists()
 
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: " ".join(line)[:40].encode("unicode_escape").decode())

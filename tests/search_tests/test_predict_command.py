@@ -114,7 +114,7 @@ def test_the_table_shows_the_most_probable_classes_first(model: str, capsys: pyt
         ranked = sorted(row["probabilities"].items(), key=lambda pair: -pair[1])
         places = [line.index(name, len(row["file"])) for name, _ in ranked[:3]]
         assert places == sorted(places)
-        assert f"{100 * row['confidence']:.1f}%" in line
+        assert f"{100 * row['confidence']:.1f} %" in line
         assert ranked[3][0] not in line[len(row["file"]) :]
     predict.main(["--model", model, "pictures/01.png", "--device", "cpu", "--top", "1"])
     assert capsys.readouterr().out.splitlines()[0].split() == ["picture", "predicted", "confidence"]

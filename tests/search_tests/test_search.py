@@ -96,6 +96,7 @@ def test_the_same_call_continues_and_draws_anew(curves: str) -> None:
         ({"max_epochs": 9}, "--max-epochs"),
         ({"space": "resnet_budget300k"}, "--space"),
         ({"mac_budget": 2_900_000}, "--mac-budget"),
+        ({"val_size": 59}, "--val-size"),
     ],
 )
 def test_a_study_does_not_continue_under_other_rules(

@@ -20,9 +20,17 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "160")
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    """All files but those that SQLite keeps beside a database that is open."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path: path.read_bytes() for path in files if not path.name.endswith(("-wal", "-shm"))}
+
+
 def test_a_study_and_its_trials(curves: str, wide: None, capsys: pytest.CaptureFixture[str]) -> None:
     study = run_search(SearchSettings(space=curves, max_trials=4, sampler="random"))
+    before = contents(Path())
     main(["--study", "curves"])
+    assert contents(Path()) == before
     shown = capsys.readouterr().out
     assert f"trials      {counts_of(study.trials)}" in shown
     assert "Row(index=" in shown

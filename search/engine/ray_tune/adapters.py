@@ -44,6 +44,10 @@ class JobSearcher(Searcher):
     def save(self, checkpoint_path: str) -> None:
         """Saves nothing: a later call reads the study."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: all but the desk, whose study stays with this process."""
+        return {name: value for name, value in self.__dict__.items() if name != "desk"}
+
 
 class VerdictScheduler(FIFOScheduler):
     """Brings each epoch's result to the desk, and the verdict to the actor; Tune itself always goes on."""

@@ -52,7 +52,7 @@ def connect(settings: SearchSettings) -> None:
         raise ClusterError(
             "--address must be that of a cluster with the same Ray and Python",
             got=got,
-            remedy=f"Start one by ray start --head, or install the same versions: {INSTALL}",
+            remedy=f"Start one by ray start --head, set RAY_AUTH_MODE as it has it, or install its versions: {INSTALL}",
         ) from None
 
 

@@ -10,7 +10,7 @@ from search.engine.driver import Driver
 from search.engine.engine import QUIET_SECONDS, WAITING_SECONDS
 from search.engine.promotion import Done, Wait
 from search.engine.stopping import Stop
-from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, TrialJob, Verdict
+from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, Saved, TrialJob, Verdict
 
 LOST = "its worker was lost: its process ended or its node is gone"
 
@@ -56,10 +56,10 @@ class Desk:
             return Wait()
         return job
 
-    def answer(self, result: EpochResult) -> Verdict:
-        """The verdict on an epoch."""
+    def answer(self, message: EpochResult | Saved) -> Verdict:
+        """The verdict on an epoch, or on going on after a checkpoint."""
         with self._keeping_errors():
-            return self.driver.answer(result)
+            return self.driver.answer(message)
         return Verdict.STOP
 
     def end(self, tune_id: str, end: JobEnd | None = None) -> None:

@@ -18,6 +18,7 @@ from search.engine.ray_tune.cluster import connect, device_of_each, gpus_of_each
 from search.engine.ray_tune.desk import Desk, Stopped
 from search.engine.ray_tune.trainable import ActorSetup, TrialTrainable
 from search.signals import ignored
+from search.study.checkpoints import mark_of
 from search.study.study import require_study
 from spaces.multi_limit import space_for
 
@@ -44,16 +45,17 @@ class RayEngine:
         desk = Desk(driver, lambda: room(settings))
         try:
             with desk.stop.by_signals(), suppress(Stopped):
-                run_jobs(desk, _actor_setup(request), settings.cpus_per_trial, gpus_of_each(settings))
+                run_jobs(desk, _actor_setup(request, mark_of(study)), settings.cpus_per_trial, gpus_of_each(settings))
         except BaseException:
             with ignored():  # one more signal must not lose a trial
                 driver.interrupt()
             raise
 
 
-def _actor_setup(request: SearchRequest) -> ActorSetup:
+def _actor_setup(request: SearchRequest, mark: str | None) -> ActorSetup:
     setup = replace(request.worker_setup, device=device_of_each(request.settings))
-    return ActorSetup(setup, Path.cwd(), threads_of_trial(request.settings))
+    checkpoints = request.checkpoints if mark else None
+    return ActorSetup(setup, Path.cwd(), threads_of_trial(request.settings), checkpoints, mark)
 
 
 def run_jobs(desk: Desk, setup: ActorSetup, cpus: float, gpus: float) -> None:

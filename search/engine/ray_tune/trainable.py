@@ -16,6 +16,8 @@ from cifar.data.prepare import prepared_here
 from search.engine.trial_job import JobEnd, Message, TrialJob, Verdict, WorkerSetup
 from search.engine.workers import InlineWorker, could_not_begin
 from search.settings import StudyError
+from search.study.checkpoints import belongs_to
+from search.study.remote import Place, RemotePath
 
 SETUP, JOB, MESSAGE = "setup", "job", "message"  # keys of Tune's configurations and results
 
@@ -27,23 +29,36 @@ class ActorSetup:
     worker: WorkerSetup
     """What every worker needs."""
     folder: Path
-    """The driver's working folder, which every node sees: checkpoints and relative paths are in it."""
+    """The driver's working folder: relative paths are in it, and checkpoints too unless they are elsewhere."""
     threads: int
     """CPU threads that a trial may use."""
+    checkpoints: Place | None = None
+    """Folder of the study's checkpoints; None where the study settled on none."""
+    mark: str | None = None
+    """What that folder is marked with."""
 
     def enter_folder(self) -> None:
         """Changes to the driver's working folder; Tune has changed to one of its own.
 
+        Without that folder a node can only train where checkpoints are in a cloud.
+
         Raises:
-            StudyError: this node does not see the folder.
+            StudyError: this node does not see the folder, or that of the checkpoints.
         """
-        if not self.folder.is_dir():
+        if self.folder.is_dir():
+            os.chdir(self.folder)
+        elif not isinstance(self.checkpoints, RemotePath):
             raise StudyError(
                 "every node must see the folder that the command was started in, under the same path",
                 got=f"no {self.folder} on {platform.node()}",
-                remedy="Start the command in a folder on a shared file system",
+                remedy="Start the command in a folder on a shared file system, or give --checkpoints a cloud folder",
             )
-        os.chdir(self.folder)
+        if self.checkpoints is not None and not belongs_to(self.mark, self.checkpoints):
+            raise StudyError(
+                "every node must see the folder of the study's checkpoints: trials go on from them on any node",
+                got=f"none of this study in {self.checkpoints} on {platform.node()}",
+                remedy="Give --checkpoints a folder on a shared file system, or one in a cloud",
+            )
 
     def worker_here(self) -> InlineWorker:
         """A worker in this process; the images are decoded first, where this node has not done so.

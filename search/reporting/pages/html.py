@@ -112,15 +112,16 @@ def tiles(figures: Iterable[tuple[str, str, str]]) -> str:
 
 def _tile(label: str, value: str, note: str) -> str:
     small = f"<dd class=note>{escape(note)}</dd>" if note else ""
-    return f"<div><dt>{escape(label)}</dt><dd class=value>{escape(value)}</dd>{small}</div>"
+    shown = re.sub(r"^([+-]?[\d.,]+) (\w+)$", r"\1 <small>\2</small>", escape(value))  # a unit, such as points
+    return f"<div><dt>{escape(label)}</dt><dd class=value>{shown}</dd>{small}</div>"
 
 
 def figure(key: str, heading: str, caption: str, *, kind: str = "", height: int = 320) -> str:
     """The place of a figure, with its heading and caption; `height` in pixels."""
     return (
-        f'<figure class="{kind}"><h3>{escape(heading)}</h3>'
+        f'<figure class="{kind}"><h3>{_words(heading)}</h3>'
         f'<div class=plot id="{key}" role=img aria-label="{escape(heading)}. {escape(caption)}"'
-        f' style="--height:{height}px"></div><figcaption>{escape(caption)}</figcaption></figure>'
+        f' style="--height:{height}px"></div><figcaption>{_words(caption)}</figcaption></figure>'
     )
 
 
@@ -170,7 +171,13 @@ def report_parts(report: Section, caption: str) -> str:
 
 def paragraph(text: str) -> str:
     """A sentence or more."""
-    return f"<p>{escape(text)}</p>"
+    return f"<p>{_words(text)}</p>"
+
+
+def _words(text: str) -> str:
+    """The text, in which options such as `--seed` do not break after a hyphen, nor percentages before their sign."""
+    unbroken = re.sub(r"(?<=\d) %", "\u00a0%", escape(text))
+    return re.sub(r"(?<![\w-])--[a-z][a-z-]*", r"<span class=option>\g<0></span>", unbroken)
 
 
 def link(words: str, address: str) -> str:
@@ -179,8 +186,9 @@ def link(words: str, address: str) -> str:
 
 
 def block(text: str) -> str:
-    """Commands, each on a line of its own, which scrolls and never breaks."""
-    return f"<pre class=block tabindex=0>{escape(text)}</pre>"
+    """Commands, a line each; one that is too long goes on below, but is copied as one line."""
+    lines = "".join(f"<span>{_words(line)}</span>" for line in text.splitlines())
+    return f"<pre class=block>{lines}</pre>"
 
 
 def details(summary: str, content: str) -> str:
@@ -190,7 +198,7 @@ def details(summary: str, content: str) -> str:
 
 def note(text: str) -> str:
     """A paragraph in small print."""
-    return f"<p class=note>{escape(text)}</p>"
+    return f"<p class=note>{_words(text)}</p>"
 
 
 def percent(share: float, digits: int = 2) -> str:

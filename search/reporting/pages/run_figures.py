@@ -87,7 +87,8 @@ def _curves(history: Sequence[Epoch], quantity: str, title: str, form: str) -> g
             )
     figure.update_layout(hovermode="x unified", showlegend=True)
     figure.update_xaxes(title_text="epoch", hoverformat="~g")
-    figure.update_yaxes(title_text=title, tickformat=form)
+    shares = {"minallowed": -0.02, "maxallowed": 1.02} if "%" in form else {}  # a single epoch's axis ends there
+    figure.update_yaxes(title_text=title, tickformat=form, **shares)
     return figure
 
 

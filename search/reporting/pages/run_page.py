@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from html import escape
 from pathlib import Path
 
@@ -23,9 +22,9 @@ from search.reporting.pages.run_figures import Epoch, epoch_numbers, figures
 
 CELLS: dict[str, Callable[[float], str]] = {
     "train_loss": "{:.4f}".format,
-    "train_accuracy": partial(format_percent, unit="%"),
+    "train_accuracy": format_percent,
     "val_loss": "{:.4f}".format,
-    "val_accuracy": partial(format_percent, unit="%"),
+    "val_accuracy": format_percent,
     "lr": format_lr,
     "seconds": "{:.1f}".format,
 }

@@ -35,13 +35,19 @@ def classes(name: str, result: Evaluation, curves: Sequence[RocCurve]) -> str:
         rows, columns = [row[:-1] for row in rows], columns[:-1]  # type: ignore[misc, assignment]
     figure = html.figure(
         "classes",
-        "Accuracy per class",
+        _hardest(result),
         "Whiskers are 95 % intervals; the dotted line is the accuracy over all classes.",
         height=80 + 34 * len(rows),
     )
-    table = html.table(f"Per class: {name}.", columns, rows)
+    table = html.table(f"Each class of the {name} images.", columns, rows)
     note = html.note("The accuracy of a class is its recall. A class that is never predicted has precision 0.")
     return f'<div class="grid uneven">{figure}<div>{table}{note}</div></div>'
+
+
+def _hardest(result: Evaluation) -> str:
+    """The classes of the least and the greatest accuracy, as a title."""
+    worst, best = (one(result.classes, key=lambda row: row.accuracy) for one in (min, max))
+    return f"{worst.name} is hardest, {percent(worst.accuracy, 1)}; {best.name} easiest, {percent(best.accuracy, 1)}"
 
 
 def _area(curve: RocCurve) -> str:
@@ -52,24 +58,37 @@ def confusion(name: str, result: Evaluation) -> str:
     """The confusion matrix, and the most frequent confusions."""
     figure = html.figure(
         "confusion",
-        f"Confusion matrix: {name}",
-        "Counts of images. Colour is the square root of the share of the true class, so that errors show.",
+        _most_confused(result),
+        f"Counts of {name} images. Colour is the square root of the share of the true class, so that errors show.",
         height=140 + 40 * len(result.classes),
     )
     return f"<div class=grid>{figure}{_confused_pairs(result)}</div>"
 
 
-def _confused_pairs(result: Evaluation) -> str:
-    names = [row.name for row in result.classes]
+def _pairs(result: Evaluation) -> list[tuple[int, int, int]]:
+    """Number of images, true and predicted class of each confusion, the most frequent first."""
     pairs = [
-        (count, true, predicted)
+        (int(count), true, predicted)
         for true, row in enumerate(result.confusion)
         for predicted, count in enumerate(row)
         if count and true != predicted
     ]
+    return sorted(pairs, key=lambda pair: (-pair[0], *pair[1:]))
+
+
+def _most_confused(result: Evaluation) -> str:
+    """The most frequent confusion, as a title."""
+    for count, true, predicted in _pairs(result)[:1]:
+        row, other = result.classes[true], result.classes[predicted]
+        return f"{row.name} is taken for {other.name} most often, {count:,} of {row.support:,} times"
+    return "Every image is in its own class"
+
+
+def _confused_pairs(result: Evaluation) -> str:
+    names = [row.name for row in result.classes]
     rows = [
         (names[true], names[predicted], f"{count:,}", percent(count / result.classes[true].support, 1))
-        for count, true, predicted in sorted(pairs, key=lambda pair: (-pair[0], *pair[1:]))[:CONFUSED_PAIRS]
+        for count, true, predicted in _pairs(result)[:CONFUSED_PAIRS]
     ]
     columns = ("true", "predicted as", "images", "share")
     return (
@@ -102,13 +121,20 @@ def roc(name: str, curves: Sequence[RocCurve]) -> str:
     if not drawn:
         return ""
     which = "one class against the rest" + ("" if len(drawn) == known else f"; the {len(drawn)} of least area")
-    parts = [html.figure("roc", f"ROC curves: {name}", f"Each curve is {which}.", height=420)]
+    parts = [
+        html.figure(
+            "roc",
+            f"The mean area under the curves is {mean_auc(curves):.4f}",
+            f"Each curve is {which}, on the {name} images.",
+            height=420,
+        )
+    ]
     side = corner(curves)
     if side:
         caption = f"The same curves where they part: the first {percent(side, 0)} of each axis."
         parts.append(html.figure("roc-corner", "Upper left corner", caption, height=420))
     note = html.note(
-        f"Mean area under the curves (AUC): {mean_auc(curves):.4f}. It is the probability that an image of the class "
+        "The area under a curve (AUC) is the probability that an image of the class "
         "is given a higher probability of it than another image; chance is 0.5. Each class's area stands in the "
         "table of classes."
     )

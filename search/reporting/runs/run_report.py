@@ -107,7 +107,7 @@ def print_briefly(outcome: Outcome) -> None:
     """Prints the validation accuracy and where the report is."""
     if outcome.val_accuracy is not None:
         print(f"validation {format_percent(outcome.val_accuracy)}")
-    print(f"report  {outcome.folder / PAGE}", flush=True)
+    print(f"report      {outcome.folder / PAGE}", flush=True)
 
 
 def print_outcome(outcome: Outcome) -> None:
@@ -120,9 +120,9 @@ def print_outcome(outcome: Outcome) -> None:
             f"(95 % interval {format_range(evaluation.low, evaluation.high)}) of {evaluation.count:,} images",
             soft_wrap=True,
         )
-    console.print(f"report  {outcome.folder / PAGE}", soft_wrap=True)
+    console.print(f"report      {outcome.folder / PAGE}", soft_wrap=True)
     console.print(
-        f"submit  python -m search.submit --model {outcome.folder} --pkl FILE.pkl --out submission.csv",
+        f"submit      python -m search.submit --model {outcome.folder} --pkl FILE.pkl --out submission.csv",
         soft_wrap=True,
     )
 
@@ -138,8 +138,6 @@ def _class_table(evaluation: Evaluation) -> Table:
             f"{row.support:,}",
             format_percent(row.accuracy, 1),
             format_range(row.low, row.high, 1, between="\u2013"),
-            f"{row.precision:.3f}",
-            f"{row.recall:.3f}",
-            f"{row.f1:.3f}",
+            *(format_percent(share, 1) for share in (row.precision, row.recall, row.f1)),
         )
     return table

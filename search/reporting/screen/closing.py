@@ -27,18 +27,15 @@ from search.study.trials import reached, value_of
 NO_VALUE = "no trial has a value yet: give it more time with the same command"
 
 
-def best_line(study: optuna.Study, settings: SearchSettings) -> str:
+def best_line(study: optuna.Study) -> str:
     """The best trial, its value and its size."""
     stands, plan = standing(study), stored_plan(study)
     if stands is None:
         return NO_VALUE
     best, size = stands.best, record(stands.best).parameters
     value = format_value(value_of(best), percent=plan.train_size > 0)
-    part = "in the search, " if settings.retrain else ""
     parameters = "" if size is None else f", {size:,} parameters"
-    return (
-        f"{part}best trial {best.number}: {value} after {reached(best)} of {format_epochs(plan.max_epochs)}{parameters}"
-    )
+    return f"best trial {best.number}: {value} after {reached(best)} of {format_epochs(plan.max_epochs)}{parameters}"
 
 
 def closing_lines(study: optuna.Study, settings: SearchSettings, arguments: Sequence[str]) -> list[str]:
@@ -58,13 +55,13 @@ def closing_lines(study: optuna.Study, settings: SearchSettings, arguments: Sequ
     counted = counts_of(study.get_trials(deepcopy=False))
     return [
         "",
-        best_line(study, settings),
-        *(f"           {sentence}" for sentence in (verdict(stands), *level(stands), *_front(study))),
-        f"trials     {counted}",
-        f"files      {card_path(settings).parent / 'trials.csv'}, summary in {card_path(settings)}",
-        f"page       {settings.folder / PAGE}, which opens in a browser",
-        f"report     python -m search.report{option}",
-        f"look       python -m search.dashboard{option}   or: optuna-dashboard {shown_url(settings)}",
+        f"search      {best_line(study)}",
+        *(f"{'':<12}{sentence}" for sentence in (verdict(stands), *level(stands), *_front(study))),
+        f"trials      {counted}",
+        f"files       {card_path(settings).parent / 'trials.csv'}, summary in {card_path(settings)}",
+        f"page        {settings.folder / PAGE}, which opens in a browser",
+        f"report      python -m search.report{option}",
+        f"look        python -m search.dashboard{option}   or: optuna-dashboard {shown_url(settings)}",
         *_next(settings, best.number, option, arguments),
     ]
 
@@ -80,19 +77,19 @@ def _next(settings: SearchSettings, best: int, option: str, arguments: Sequence[
     """What to do with the best trial, and how the search goes on; nothing where all of it is done."""
     if settings.retrain:
         return
-    yield f"retrain    python -m search.retrain --trial best{option}"
+    yield f"retrain     python -m search.retrain --trial best{option}"
     model = model_folder(settings.folder, best)
     if model.exists():
-        yield f"submit     python -m search.submit --model {model} --pkl FILE.pkl --out submission.csv"
+        yield f"submit      python -m search.submit --model {model} --pkl FILE.pkl --out submission.csv"
     again = ["python", "-m", "search.run", *map(without_password, arguments)]
-    yield f"continue   the same command again: {shlex.join(again)}"
+    yield f"continue    the same command again: {shlex.join(again)}"
 
 
 def final_line(study: optuna.Study, outcome: Outcome) -> str:
     """The result of the final training, beside the baseline's in the search."""
     stands = standing(study)
     images = f"{format_percent(outcome.test.accuracy)} of the test images"
-    line = f"final      {outcome.record.title}, trained on all {outcome.record.train_images:,} images: {images}"
+    line = f"final       {outcome.record.title}, trained on all {outcome.record.train_images:,} images: {images}"
     if stands is None or stands.baseline is None:
         return line
     value, epochs = format_value(value_of(stands.baseline), percent=True), reached(stands.baseline)

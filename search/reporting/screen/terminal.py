@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import textwrap
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +30,11 @@ from search.settings import SearchSettings
 from search.study.attributes import record
 from search.study.trials import reached
 from spaces.base import SearchSpace
+
+COMMAND = re.compile(r"python -m |optuna-dashboard ")
+"""What a line has that is to be copied."""
+NAME = 12
+"""Columns of the name that a line of a search begins with."""
 
 
 class Display(ABC):
@@ -178,7 +185,7 @@ class QuietDisplay(Display):
         self, study: optuna.Study, settings: SearchSettings, arguments: Sequence[str], outcome: Outcome | None
     ) -> None:
         """Prints the result in one line."""
-        print(best_line(study, settings) if outcome is None else final_line(study, outcome))
+        print(best_line(study) if outcome is None else final_line(study, outcome))
 
 
 class LiveDisplay(Display):
@@ -188,8 +195,9 @@ class LiveDisplay(Display):
         self.console = console or Console()
 
     def say(self, line: str) -> None:
-        """Shows one line above the table; what is longer than the terminal is wide stays one line to copy."""
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        """Shows a line above the table; what is too long goes on below, but a command stays one line to copy."""
+        for part in folded(line, self.console.width):
+            self.console.print(part, markup=False, highlight=False, soft_wrap=True)
 
     def event(self, event: Event) -> None:
         """Takes the event into the table."""
@@ -201,6 +209,19 @@ class LiveDisplay(Display):
         return Live(
             get_renderable=lambda: render(self.board, self.console.width), console=self.console, refresh_per_second=4
         )
+
+
+def folded(line: str, width: int) -> list[str]:
+    """The line in parts of a width, those after the first indented as what it says is; a command is not parted."""
+    if len(line) <= width or COMMAND.search(line):
+        return [line]
+    return textwrap.wrap(
+        line,
+        max(width, 2 * NAME),
+        subsequent_indent=" " * NAME,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def choose_display(*, quiet: bool = False, verbose: bool = False, json: bool = False) -> Display:

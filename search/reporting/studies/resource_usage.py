@@ -74,8 +74,8 @@ class ResourceUsage:
     """Epochs of the reused results."""
     planned_disk: int | None
     """Expected size of checkpoints in bytes; None where unknown."""
-    disk: int
-    """Size of the checkpoints found, in bytes."""
+    disk: int | None
+    """Size of the checkpoints found, in bytes; None where their store could not be asked."""
 
     @property
     def epochs(self) -> int:
@@ -100,14 +100,14 @@ class ResourceUsage:
         return self.full_epochs * (self.epoch_seconds or 0.0)
 
 
-def resource_usage(trials: Sequence[FrozenTrial], plan: Plan, calls: Sequence[Call], disk: int) -> ResourceUsage:
+def resource_usage(trials: Sequence[FrozenTrial], plan: Plan, calls: Sequence[Call], disk: int | None) -> ResourceUsage:
     """The resource usage of a study.
 
     Args:
         trials: all trials of the study.
         plan: the study's plan.
         calls: what was expected of each call, and what it took.
-        disk: size of the checkpoints found, in bytes.
+        disk: size of the checkpoints found, in bytes; None where their store could not be asked.
     """
     by_number = {trial.number: trial for trial in trials}
     kept = distinct(trials)

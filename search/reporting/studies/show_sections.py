@@ -91,7 +91,7 @@ def _trial_section(trial: FrozenTrial, percent: bool) -> Section:
         "MACs": format_count(held.macs, missing=""),
         "latency": _latency(held),
         "trained": format_epochs(reached(trial)),
-        "an epoch": "" if held.epoch_seconds is None else format_duration(held.epoch_seconds),
+        "an epoch": "" if held.epoch_seconds is None else _seconds(held.epoch_seconds),
         "proposed by": held.warm_start or str(trial.user_attrs.get(PROPOSED_BY, "")),
         "goes on from": "" if held.resumes is None else f"trial {held.resumes}",
         "repeats": "" if held.repeats is None else f"trial {held.repeats}",
@@ -106,6 +106,10 @@ def _trial_section(trial: FrozenTrial, percent: bool) -> Section:
     parts += [Table(("epoch", "value"), values, words=())] if values else []
     parts += [Table(("setting", "chosen"), chosen, words=(0, 1))] if chosen else []
     return Section(f"Trial {trial.number}", tuple(parts))
+
+
+def _seconds(seconds: float) -> str:
+    return format_duration(seconds) if seconds >= 10 else f"{seconds:.2g} s"
 
 
 def _latency(held: TrialRecord) -> str:

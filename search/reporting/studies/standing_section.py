@@ -9,16 +9,21 @@ from search.reporting.tables import Section
 from search.study.attributes import FINALIST
 from search.study.standing import Lead, Standing
 
-NOTES = (
-    "The interval counts right answers on the validation images as if the two trials had seen different ones, which "
-    "makes it too wide. It leaves out what another seed would change, and that the leader was chosen among several.",
-)
-
 
 def standing_section(stands: Standing) -> Section:
     """The best trial against the baseline."""
-    notes = NOTES if stands.lead is not None and stands.lead.interval is not None else ()
-    return Section("Against the baseline", (verdict(stands), *level(stands)), notes)
+    return Section("Against the baseline", (verdict(stands), *level(stands)), _notes(stands.lead))
+
+
+def _notes(lead: Lead | None) -> tuple[str, ...]:
+    """What the interval means; none where there is none."""
+    if lead is None or lead.interval is None:
+        return ()
+    counts = "the validation images that one of the two trials alone got right"
+    if not lead.paired:
+        counts = "right answers on the validation images as if the trials had seen different ones, and is too wide"
+    left_out = "It leaves out what another seed would change, and that the leader was chosen among several."
+    return (f"The interval counts {counts}. {left_out}",)
 
 
 def verdict(stands: Standing) -> str:

@@ -22,7 +22,7 @@ from search.reporting.studies.rank_correlation import RankCorrelation, Values, r
 from search.reporting.studies.resource_usage import ResourceUsage, resource_usage
 from search.reporting.studies.trial_rows import TrialRow, trial_rows
 from search.settings import StudyError
-from search.study.checkpoints import checkpoint_folder
+from search.study.checkpoints import bytes_of_checkpoints
 from search.study.objectives import FrontTrial, front_trials, second_objective
 from search.study.session_log import calls
 from search.study.standing import Standing, standing
@@ -103,7 +103,7 @@ def study_report(study: optuna.Study, folder: Path) -> StudyReport:
         winner_history=tuple(winner_history(values, plan.rungs)),
         standing=standing(study),
         counts=counts_of(trials),
-        usage=resource_usage(trials, plan, calls(study), _bytes(checkpoint_folder(study, folder))),
+        usage=resource_usage(trials, plan, calls(study), bytes_of_checkpoints(study, folder)),
         costed=tuple(costed),
         second=second_objective(study),
         front=tuple(front_trials(study)),
@@ -128,7 +128,3 @@ def rung_values(trials: Iterable[FrozenTrial], plan: Plan, *, maximize: bool) ->
         }
         for t in kept
     }
-
-
-def _bytes(checkpoints: Path) -> int:
-    return sum(path.stat().st_size for path in checkpoints.glob("*.pt"))

@@ -86,7 +86,7 @@ def _cells(pair: RankCorrelation) -> tuple[str, ...]:
 def usage_section(report: StudyReport) -> Section:
     """Plan against actual."""
     usage, plan = report.usage, report.plan
-    planned_disk = "-" if usage.planned_disk is None else format_bytes(usage.planned_disk)
+    planned_disk, disk = ("-" if size is None else format_bytes(size) for size in (usage.planned_disk, usage.disk))
     rows = [("trials started", format_count(usage.planned_trials), format_count(usage.trials))]
     for stage in usage.stages:
         what = f"trials trained to {format_epochs(stage.rung)}"
@@ -98,7 +98,7 @@ def usage_section(report: StudyReport) -> Section:
         ("epochs trained in all", format_count(usage.planned_epochs), format_count(usage.epochs)),
         ("time", _duration(usage.planned_seconds), _duration(usage.seconds)),
         ("seconds an epoch", _seconds(usage.planned_epoch_seconds), _seconds(usage.epoch_seconds)),
-        ("checkpoints of paused trials", planned_disk, format_bytes(usage.disk)),
+        ("checkpoints of paused trials", planned_disk, disk),
     ]
     table = Table(("", "planned", "actual"), tuple(rows))
     return Section("Plan against actual", (f"{report.counts}.", table, *_savings(usage)), tuple(_usage_notes(usage)))

@@ -18,8 +18,10 @@ SHADES = 5
 """Shades of `page.css`, s0 to s4: from the shortest training to the longest, from the worst value to the best."""
 MANY = 300
 """Marks in a figure above which they are drawn smaller."""
-POWERS = 2.5
-"""Powers of ten from which an axis has no room for marks between them."""
+FEWEST_POWERS, POWERS = 0.5, 2.5
+"""Powers of ten up to which marks at 1, 2 and 5 of each are too few, and from which an axis has no room for them."""
+FEWEST_NUMBERS = 6
+"""Trials up to which plotly would put marks between their numbers."""
 WORDS_LENGTH = 70
 """Most characters of a candidate in a figure; the table of trials shows all of them."""
 
@@ -36,7 +38,8 @@ def show(report: StudyReport, value: float | None) -> str:
 
 def name_values(figure: go.Figure, report: StudyReport) -> None:
     """Makes the vertical axis that of the values."""
-    figure.update_yaxes(title_text=value_name(report), tickformat=".0%" if report.percent else "~g")
+    shares = {"tickformat": ".0%", "minallowed": -0.02, "maxallowed": 1.02}  # a single mark's axis ends there
+    figure.update_yaxes(title_text=value_name(report), **(shares if report.percent else {"tickformat": "~g"}))
 
 
 def mark_size(count: int) -> int:
@@ -45,9 +48,20 @@ def mark_size(count: int) -> int:
 
 
 def log_axis(values: Sequence[float]) -> dict[str, object]:
-    """An axis of logarithms: marks at 1, 2 and 5 of each power of ten, over many powers only at 1."""
+    """An axis of logarithms: marks at 1, 2 and 5 of each power of ten, over many powers only at 1.
+
+    Where the values fill less than a power, plotly finds the marks; a single value's axis is two powers long.
+    """
     powers = math.log10(max(values) / min(values))
+    if 0 < powers < FEWEST_POWERS:
+        return {"type": "log", "nticks": 6}
     return {"type": "log", "dtick": "D2" if powers < POWERS else 1}
+
+
+def number_axis(last: int) -> dict[str, object]:
+    """An axis of trials' numbers, 0 to the last, with marks at whole numbers only."""
+    few = {"dtick": 1} if last <= FEWEST_NUMBERS else {}
+    return {"range": [-0.02 * last - 0.5, 1.02 * last + 0.5], **few}
 
 
 def shade(place: int, count: int) -> str:

@@ -101,7 +101,7 @@ def _bars(found: Importance) -> go.Figure:
         hovertemplate="%{customdata}<extra></extra>",
     )
     figure.update_layout(showlegend=False, bargap=0.3)
-    figure.update_xaxes(title_text="share of the importance of all parameters", tickformat=".0%")
+    figure.update_xaxes(title_text="share of the importance", tickformat=".0%")
     names = [plot_text(name, 28) for name, _ in shown]
     figure.update_yaxes(
         tickvals=list(range(len(shown))), ticktext=names, autorange="reversed", showgrid=False, ticks=""

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from search.format import format_epochs
+from search.format import format_epochs, format_trials
 from search.reporting.pages import html
 from search.reporting.studies.study_report import StudyReport
 from search.reporting.studies.trial_rows import Fate, TrialRow
-from search.reporting.study_page.axes import hover, mark_size, name_values, rung_name, rung_shade, show
+from search.reporting.study_page.axes import hover, mark_size, name_values, number_axis, rung_name, rung_shade, show
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -24,6 +24,8 @@ SYMBOLS = {
     Fate.INFEASIBLE: "square-open",
 }
 """Marks by what became of a trial."""
+FEWEST_LARGE = 12
+"""Learning curves above which their marks are drawn smaller."""
 MOST_POINTS = 30_000
 """Points of all learning curves together, beyond which curves are thinned, so that a page stays small."""
 
@@ -33,7 +35,8 @@ def section(report: StudyReport) -> str:
     if not _valued(report):
         return ""
     count = sum(row.fate is Fate.COMPLETE for row in report.trials)
-    titles = f"{count} of {len(report.trials)} trials were trained in full, {format_epochs(report.plan.max_epochs)}"
+    of = f"of {format_trials(len(report.trials))} {'were' if count != 1 else 'was'}"
+    titles = f"{count or 'None'} {of} trained in full, {format_epochs(report.plan.max_epochs)}"
     history = html.figure(
         "history",
         _history_title(report),
@@ -91,7 +94,7 @@ def _history(report: StudyReport) -> go.Figure:
             hovertemplate="%{customdata}<extra></extra>",
         )
     _add_best(figure, report)
-    figure.update_xaxes(title_text="trial, in the order of proposal", range=[-0.02 * last - 0.5, 1.02 * last + 0.5])
+    figure.update_xaxes(title_text="trial, in the order of proposal", **number_axis(last))
     figure.update_layout(showlegend=True)
     name_values(figure, report)
     return figure
@@ -108,7 +111,8 @@ def _add_best(figure: go.Figure, report: StudyReport) -> None:
             best.append(row.value if not best else better(best[-1], row.value))
             if row.baseline:
                 line = {"color": "var(--muted)", "width": 1, "dash": "dot"}
-                figure.add_hline(y=row.value, line=line, annotation={"text": "baseline", "font_color": "var(--muted)"})
+                words = {"text": "baseline", "font_color": "var(--muted)"}
+                figure.add_hline(y=row.value, line=line, annotation=words, annotation_position="bottom right")
     if best:
         numbers, best = [*numbers, report.trials[-1].number], [*best, best[-1]]
         line = {"color": "var(--best)", "width": 2, "shape": "hv"}
@@ -135,12 +139,12 @@ def _curves(report: StudyReport) -> go.Figure:
                 "width": 2 if rung == rungs[-1] else 1.2,
                 "dash": "dash" if failed else "solid",
             },
-            marker={"size": 4},
+            marker={"size": 4 if len(rows) > FEWEST_LARGE else 6},
             hovertemplate="trial %{customdata}, epoch %{x}: %{y:" + (".2%" if report.percent else ".5~g") + "}"
             "<extra></extra>",
         )
     for rung in rungs[:-1]:
-        figure.add_vline(x=rung, line={"color": "var(--line)", "width": 1, "dash": "dot"}, layer="below")
+        figure.add_vline(x=rung, line={"color": "var(--muted)", "width": 1, "dash": "dot"}, layer="below")
     figure.update_layout(showlegend=True)
     figure.update_xaxes(title_text="epochs trained", range=[0, report.plan.max_epochs * 1.02])
     name_values(figure, report)

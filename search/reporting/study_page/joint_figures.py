@@ -7,6 +7,7 @@ are plain lines.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,17 @@ def _shown(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else plot_text(str(value), 14)
 
 
+def stacked(name: str, width: int = 12) -> str:
+    """A name in lines of about a width, broken at its underscores."""
+    lines: list[str] = []
+    for part in re.findall(r"[^_]*_*", name):
+        if lines and len(lines[-1]) + len(part) <= width:
+            lines[-1] += part
+        elif part:
+            lines.append(part)
+    return "<br>".join(lines)
+
+
 def parallel(report: StudyReport, found: Importance, names: Sequence[str]) -> go.Figure:
     """A line a trial across the axes of the parameters, shaded by the fifth of its value."""
     rows = [row for row in report.trials if row.number in found.values]
@@ -91,7 +103,8 @@ def parallel(report: StudyReport, found: Importance, names: Sequence[str]) -> go
     figure.update_layout(showlegend=True)
     figure.update_xaxes(
         tickvals=list(range(len(axes))),
-        ticktext=[plot_text(axis.name, 22) for axis in axes],
+        ticktext=[stacked(plot_text(axis.name, 32)) for axis in axes],
+        tickangle=0,
         range=[-0.4, len(axes) - 0.6],
         showgrid=False,
     )

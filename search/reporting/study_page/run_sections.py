@@ -24,6 +24,8 @@ FINALISTS = "finalists.csv"
 """Files and folders that retraining leaves in a study's folder."""
 CLASSES = 3
 """Classes of a run that are named as its weakest."""
+MANY = 20
+"""Classes above which their table is folded."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,27 @@ def runs(found: Sequence[RunHeadline], address: str) -> str:
     links = [f"{address}{run.folder}/{PAGE}" if run.has_page else "" for run in found]
     note = "A run's name leads to its own page: curves, every class, confusions, images."
     table = html.table("On the test images, which nothing is chosen by.", columns, rows, kind="runs", links=links)
-    return table + html.note(note)
+    return f"{table}{html.note(note)}<div class=after>{_classes(found)}</div>"
+
+
+def _classes(found: Sequence[RunHeadline]) -> str:
+    """The accuracy of each class in each run; a table for each set of classes, since runs may have other images."""
+    tables: dict[tuple[str, ...], list[RunHeadline]] = {}
+    for run in found:
+        tables.setdefault(tuple(row["name"] for row in run.metrics["classes"]), []).append(run)
+    return "".join(_class_table(names, runs) for names, runs in tables.items())
+
+
+def _class_table(names: Sequence[str], runs: Sequence[RunHeadline]) -> str:
+    columns = ("class", *(_short_name(run) for run in runs))
+    shares = [[percent(row["accuracy"], 1) for row in run.metrics["classes"]] for run in runs]
+    table = html.table("Accuracy of each class on the test images.", columns, list(zip(names, *shares, strict=True)))
+    return table if len(names) <= MANY else html.details("Every class", table)
+
+
+def _short_name(run: RunHeadline) -> str:
+    title, seed = run.record.title.partition(" of study ")[0], run.record.identity.settings.seed
+    return f"{title}, seed {seed}"
 
 
 def _cells(run: RunHeadline) -> tuple[str, ...]:

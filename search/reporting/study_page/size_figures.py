@@ -137,11 +137,11 @@ def _figure(report: StudyReport, size: Size) -> go.Figure:
         figure.add_scatter(
             x=[bulge.second], y=[bulge.value], name="knee", mode="markers", marker=mark, hoverinfo="skip"
         )
-    for limit in size.limits:
-        if _is_near(report, size, limit):
-            line = {"color": "var(--fail)", "width": 1.5, "dash": "dash"}
-            figure.add_vline(x=limit, line=line, name=f"limit {limit:,}", showlegend=True)
+    near = [limit for limit in size.limits if _is_near(report, size, limit)]
+    for limit in near:
+        line = {"color": "var(--fail)", "width": 1.5, "dash": "dash"}
+        figure.add_vline(x=limit, line=line, name=f"limit {limit:,}", showlegend=True)
     figure.update_layout(showlegend=True)
-    figure.update_xaxes(title_text=size.title, tickformat=".3~s", **log_axis([*map(size.of, rows)]))
+    figure.update_xaxes(title_text=size.title, tickformat=".3~s", **log_axis([*map(size.of, rows), *near]))
     name_values(figure, report)
     return figure

@@ -41,7 +41,7 @@ def section(report: StudyReport) -> str:
     length = max(start + job.ended - job.began for start, job in zip(starts, jobs, strict=True))
     count, busy = max(lanes(jobs)) + 1, sum(job.ended - job.began for job in jobs)
     title = (
-        f"{len(jobs)} jobs in {format_duration(length)}: {count} worker{'s' * (count > 1)} "
+        f"{len(jobs):,} job{'s' * (len(jobs) != 1)} in {format_duration(length)}: {count} worker{'s' * (count > 1)} "
         f"trained {100 * busy / (length * count or 1):.0f} % of the time"
     )
     left_out = " Dotted lines are pauses between searches, left out." if gaps else ""

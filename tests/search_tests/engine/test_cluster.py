@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -59,6 +60,15 @@ def test_a_missing_ray_is_one_line(workplace: Path, command: Command, monkeypatc
     result = command("run", "--space", logged_space(workplace), "--engine", "ray")
     assert result.returncode == 2
     assert result.stderr == NEEDS.format(got="No module named 'ray.tune'")
+
+
+@pytest.mark.slow
+def test_a_local_search_imports_no_ray(workplace: Path) -> None:
+    line = ["--space", logged_space(workplace), "--trials", "2", "--workers", "2", "--quiet"]
+    code = f"import sys; from search.run import main; main({line}); print([m for m in sys.modules if m[:4] == 'ray.'])"
+    done = subprocess.run([sys.executable, "-c", f"if __name__ == '__main__': {code}"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("version", ["2.9.3", "1.13.0"])

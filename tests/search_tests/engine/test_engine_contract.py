@@ -18,7 +18,7 @@ from search.engine.engine import Engine, LocalEngine
 from search.format import format_epochs
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
-from search.study.attributes import CONTINUES, LAST_JOB, PAUSED, REASON, RETRY_OF, WORKER
+from search.study.attributes import CONTINUES, LAST_JOB, PAUSED, REASON, REPEAT_OF, RETRY_OF, WORKER
 from search.study.cached_storage import refresh
 from search.study.recovery import KILLED, claim
 from search.study.study import require_study
@@ -62,7 +62,8 @@ def assert_jobs_join(folder: Path) -> None:
 def test_trials_are_as_many_as_wanted(engine: Callable[[], Engine], workers: int, pruner: str, workplace: Path) -> None:
     space = logged_space(workplace)
     study = run_search(SearchSettings(space=space, max_trials=12, workers=workers, pruner=pruner), engine=engine())
-    assert counted(study.trials) == len(study.trials) == 12
+    assert counted(study.trials) == 12
+    assert [t.number for t in study.trials] == list(range(12))
     assert_all_told(study)
     assert_jobs_join(workplace)
     assert sum(trained(workplace).values()) == sum(reached(t) for t in study.trials)
@@ -148,16 +149,41 @@ def test_no_epoch_starts_after_the_deadline(
     assert_jobs_join(workplace)
 
 
-def test_a_trial_cut_off_by_the_deadline_is_resumed_by_the_next_call(workplace: Path) -> None:
+@every_engine
+def test_trials_cut_off_by_the_deadline_are_resumed_by_the_next_call(
+    engine: Callable[[], Engine], workers: int, workplace: Path
+) -> None:
     space = logged_space(workplace, epochs=320)  # the first rung is at 10
-    study = search_until(7, SearchSettings(space=space, time_budget=1000), LocalEngine())
-    assert [reached(t) for t in study.trials] == [7]
-    study = run_search(SearchSettings(space=space, epoch_budget=5))
-    first, second = study.trials
-    assert second.user_attrs[CONTINUES] == 0
-    assert second.params == first.params
-    assert reached(second) == 10  # and two epochs are too few for a trial
+    study = search_until(7, SearchSettings(space=space, time_budget=1000, workers=workers), engine())
+    cut = study.trials
+    assert 1 <= len(cut) <= workers
+    left = 10 * len(cut) - trained(workplace).total()
+    settings = SearchSettings(space=space, epoch_budget=left + 2, workers=workers)
+    study = run_search(settings, engine=engine())
+    resumed = study.trials[len(cut) :]  # and two epochs are too few for another trial
+    assert sorted(t.user_attrs[CONTINUES] for t in resumed) == [t.number for t in cut]
+    assert all(t.params == cut[t.user_attrs[CONTINUES]].params for t in resumed)
+    assert {reached(t) for t in resumed} == {10}
     assert_jobs_join(workplace)
+
+
+@every_engine
+def test_each_trial_ends_as_its_training_does(engine: Callable[[], Engine], workers: int, workplace: Path) -> None:
+    body = (
+        "if candidate.x == 0.5 and epoch == 2: raise Diverged('nan')\n"
+        "            if candidate.x == 0.7: raise RuntimeError('no such layer')\n"
+        "            if candidate.x == 0.9 and epoch == 3: return"
+    )
+    space = logged_space(workplace, starts=(0.3, 0.5, 0.7, 0.3, 0.9), before=body)
+    settings = SearchSettings(space=space, max_trials=4, workers=workers, pruner="none")
+    study = run_search(settings, engine=engine())
+    full, diverged, raised, repeats, ended = study.trials[:5]
+    assert (full.state, full.value, reached(full)) == (TrialState.COMPLETE, 0.3 + 1 / 8, 8)
+    assert (diverged.state, diverged.user_attrs[REASON], reached(diverged)) == (TrialState.PRUNED, "diverged: nan", 1)
+    assert (raised.state, raised.user_attrs[REASON]) == (TrialState.FAIL, "RuntimeError: no such layer")
+    assert repeats.user_attrs[REPEAT_OF] == full.number
+    assert (ended.state, ended.user_attrs[REASON], reached(ended)) == (TrialState.COMPLETE, "train() ended", 2)
+    assert counted(study.trials) == 4
 
 
 @every_pruner

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from search.engine.events import Event, TrialOutcome
 from search.engine.ledger import Ledger
-from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, TrialJob, Verdict
+from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, Saved, TrialJob, Verdict
 from search.planning.plan import Plan
 from search.study.attributes import EPOCH_SECONDS, record
 from spaces.base import Problem
@@ -28,9 +28,9 @@ def ledger(workplace: Path) -> Ledger:
     return Ledger(study, space, PLAN, driver={}, seed=0, checkpoints=workplace, emit=events.append, pauses=True)
 
 
-def train(ledger: Ledger, job: TrialJob, *seconds: float) -> Verdict:
-    """Reports an epoch of each of these durations, from the job's start on; the last verdict."""
-    for epoch, taken in enumerate(seconds, start=job.start + 1):
+def train(ledger: Ledger, job: TrialJob, *seconds: float, after: int | None = None) -> Verdict:
+    """Reports an epoch of each of these durations, after the job's start or another epoch; the last verdict."""
+    for epoch, taken in enumerate(seconds, start=(job.start if after is None else after) + 1):
         verdict = ledger.report(job, EpochResult(job.number, epoch, 1 / epoch, taken, {}), ends="")
     return verdict
 
@@ -55,6 +55,21 @@ def test_seconds_an_epoch_are_the_median_of_warm_ones(ledger: Ledger) -> None:
     job = resumed(ledger, 8)
     assert train(ledger, job, 8.0, 3.0, 3.0) is Verdict.STOP
     assert ledger.study.trials[0].user_attrs[EPOCH_SECONDS] == 3.0
+
+
+def test_a_trial_is_saved_once_it_has_trained_for_long_and_goes_on_there(ledger: Ledger) -> None:
+    job = ledger.start(ledger.ask(), 8)
+    assert isinstance(job, TrialJob)
+    assert train(ledger, job, 200.0, 400.0) is Verdict.CHECKPOINT
+    assert record(ledger.study.trials[0]).kept == 0  # the worker has not said that it is written
+    assert ledger.saved(Saved(0, 2)) is Verdict.TRAIN_ON
+    assert record(ledger.study.trials[0]).kept == 2
+    assert train(ledger, job, 1.0, 1.0, 400.0, after=2) is Verdict.TRAIN_ON  # 402 seconds since then
+    ended = ledger.close(JobEnd(0, JobEndKind.WORKER_LOST, "lost"))
+    assert (ended.outcome, ended.epoch) == (TrialOutcome.PAUSED, 2)
+    job = resumed(ledger, 8)
+    assert job.start == 2
+    assert train(ledger, job, 1.0) is Verdict.TRAIN_ON  # the third epoch, a second time
 
 
 def test_a_trial_that_another_call_ended_is_let_go(ledger: Ledger) -> None:

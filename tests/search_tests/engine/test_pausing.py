@@ -157,7 +157,7 @@ def test_a_trial_whose_checkpoint_is_lost_is_trained_from_the_start(
     watched = Watched()
     study = run_search(replace(settings, epoch_budget=None), engine=watched)
     notes = [event.text for event in watched.events if isinstance(event, TrialNoted)]
-    assert [note.startswith("its checkpoint is lost: ") for note in notes] == [True] * (damage != "removed")
+    assert [note.startswith("its checkpoint is lost: ") for note in notes] == [True]
     first, again = (t for t in study.trials if t.state is not TrialState.WAITING)  # the other warm start is queued
     assert (reached(first), reached(again)) == (1, 2)
     assert again.intermediate_values[1] == first.intermediate_values[1]

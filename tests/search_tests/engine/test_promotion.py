@@ -17,6 +17,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.engine.promotion import FIRST_ROUND, Decision, Done, Promote, Promotion, Start, Status, TrialView, Wait
+from search.engine.scheduler import Limits, Scheduler
 from search.engine.views import Views
 from search.planning.plan import Plan
 from search.planning.rungs import rungs, rungs_from_top
@@ -424,3 +425,36 @@ def test_a_dear_trial_waits_where_the_rest_does_not_pay_for_it() -> None:
     assert policy.decide([paused], 5.9, 0) == Done()
     running = TrialView(1, Status.RUNNING, 1)
     assert policy.decide([replace(paused, cost=9.0), running], 5.9, 0) == Wait()
+
+
+def test_a_worker_without_work_promotes_the_best_of_the_highest_rung_that_it_can_finish() -> None:
+    policy = Promotion([1, 2, 4], 2)
+    low = [TrialView(number, Status.PAUSED, 1, {1: 0.5 - number / 10}) for number in range(2)]
+    high = TrialView(2, Status.PAUSED, 2, {1: 0.9, 2: 0.8})
+    ended = TrialView(3, Status.ENDED, 4, {1: 0.1, 2: 0.1, 4: 0.1})
+    assert policy.spare([*low, high, ended], 2.0) == Promote(2, 4)
+    assert policy.spare([*low, high, ended], 1.0) == Promote(1, 2)
+    assert policy.spare([*low, high, ended], 0.9) is None
+    assert policy.spare([ended], 9.0) is None
+    assert policy.spare([replace(high, cost=3.0), *low], 5.9) == Promote(1, 2)  # what it costs counts
+
+
+@pytest.mark.parametrize(("limit", "decision"), [(None, Promote(1, 2)), (4, Wait())])
+def test_only_where_time_alone_ends_a_search_is_more_promoted_than_is_due(
+    limit: int | None, decision: Decision
+) -> None:
+    study, plan = optuna.create_study(direction="minimize"), Plan(1, 4, 2, 0, 0, 0, None, None)
+    scheduler = Scheduler(study, plan, Limits(9.5, limit, workers=2), clock=lambda: 8.0, pauses=True)
+    for number, value in enumerate((0.2, 0.3)):
+        trial = study.ask()
+        trial.report(value, 1)
+        trial.set_user_attr(EPOCH_SECONDS, 1.0)
+        trial.set_user_attr(PAUSED, 1)
+        assert trial.number == number
+    first = study.ask()  # the better one is being promoted
+    first.set_user_attr(CONTINUES, 0)
+    first.set_user_attr(LAST_JOB, [1, 2])
+    first.set_user_attr(EPOCH_SECONDS, 1.0)
+    first.report(0.2, 1)
+    scheduler.begun(first.number, 1, 2)
+    assert scheduler.decide() == decision

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from optuna.trial import TrialState
 
+from cifar.files import write_json
 from search.engine.engine import LocalEngine
 from search.engine.events import TrialEnded, TrialOutcome
+from search.engine.ray_tune.adapters import JobSearcher
 from search.engine.ray_tune.desk import LOST
 from search.engine.ray_tune.trainable import ActorSetup
 from search.engine.trial_job import WorkerSetup
@@ -22,6 +27,8 @@ from search.planning.plan import Plan
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import CONTINUES, PAUSED, REASON, RETRY_OF
+from search.study.checkpoints import MARK
+from search.study.remote import RemotePath
 from search.study.study import require_study
 from search.study.trials import counted, reached
 from spaces.base import Problem, SpaceError
@@ -75,10 +82,54 @@ def test_a_worker_that_cannot_begin_says_why(workplace: Path) -> None:
     assert not require_study(settings).get_trials(states=(TrialState.RUNNING,))
 
 
+SETUP = WorkerSetup("resnet_budget30k", Problem(), Plan(1, 8, 2, 0, 0, 0, None, None), None, "cpu", False)
+
+
 def test_a_node_that_does_not_see_the_folder_says_so(workplace: Path) -> None:
-    setup = WorkerSetup("resnet_budget30k", Problem(), Plan(1, 8, 2, 0, 0, 0, None, None), None, "cpu", False)
-    with pytest.raises(StudyError, match="every node must see the folder"):
-        ActorSetup(setup, workplace / "shared", threads=1).enter_folder()
+    with pytest.raises(StudyError, match="every node must see the folder that the command was started in"):
+        ActorSetup(SETUP, workplace / "shared", threads=1).enter_folder()
+
+
+def test_a_node_that_does_not_see_the_checkpoints_says_so(workplace: Path) -> None:
+    (workplace / "bucket/toy").mkdir(parents=True)
+    write_json(workplace / "bucket/toy" / MARK, {"id": "ours"})
+    cloud, elsewhere = RemotePath(f"file://{workplace}/bucket/toy"), workplace / "elsewhere"
+    for place in (cloud, workplace / "bucket/toy"):
+        ActorSetup(SETUP, workplace, 1, place, "ours").enter_folder()
+        with pytest.raises(StudyError, match=r"every node must see the folder of the study's checkpoints.*toy on"):
+            ActorSetup(SETUP, workplace, 1, place, "of another study").enter_folder()
+    with pytest.raises(StudyError, match="every node must see the folder of the study's checkpoints"):
+        ActorSetup(SETUP, workplace, 1, elsewhere, "ours").enter_folder()
+    ActorSetup(SETUP, workplace / "shared", 1, cloud, "ours").enter_folder()  # all that it needs is in the cloud
+    assert not elsewhere.exists()
+
+
+def test_the_searcher_pickles_without_the_study(workplace: Path) -> None:
+    with (workplace / "held").open("w") as unpicklable:
+        desk: Any = SimpleNamespace(driver=unpicklable)
+        searcher = pickle.loads(pickle.dumps(JobSearcher(desk, ActorSetup(SETUP, workplace, threads=1))))
+    assert searcher.actor_setup == ActorSetup(SETUP, workplace, threads=1)
+    assert not hasattr(searcher, "desk")
+
+
+NO_STORE = """
+import os, sqlite3
+if os.getpid() != {driver}:
+    def refuse(*_, **__):
+        raise RuntimeError("a worker opens a store")
+    sqlite3.connect = sqlite3.dbapi2.connect = refuse
+"""
+
+
+@pytest.mark.slow
+def test_workers_need_no_store(workplace: Path) -> None:
+    space = Path(logged_space(workplace))
+    space.write_text(NO_STORE.format(driver=os.getpid()) + space.read_text())
+    store = workplace / "of the driver"
+    settings = SearchSettings(space=str(space), max_trials=4, storage=f"sqlite:///{store}/study.db", workers=2)
+    study = run_search(settings, engine=OnRay())
+    assert counted(study.trials) == 4
+    assert not study.get_trials(states=(TrialState.FAIL, TrialState.RUNNING))
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Searches on a Ray cluster whose driver is killed, or whose database is away for a while."""
+"""Searches on a Ray cluster whose worker or driver is killed, or whose database is away for a while."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
 
 OUTAGE_SECONDS = 20.0
 SLOWLY = "__import__('time').sleep(0.05)"
+ONCE = "if epoch == 3 and not Path('lost').exists(): Path('lost').touch(); os.kill(os.getpid(), signal.SIGKILL)"
 
 
 @pytest.fixture
@@ -47,6 +48,18 @@ def wait_for_epochs(folder: Path, epochs: int, driver: subprocess.Popen[str]) ->
     """Until so many epochs were trained; the test's timeout ends what hangs."""
     while trained(folder).total() < epochs and driver.poll() is None:
         time.sleep(0.05)
+
+
+def test_a_worker_that_is_killed_costs_no_trial(address: str, workplace: Path) -> None:
+    space = logged_space(workplace, before=ONCE)
+    with begin(space, address, "--trials", "6") as driver:
+        _, told = driver.communicate()
+    assert (driver.returncode, told) == (0, "")
+    assert (workplace / "lost").exists()
+    study = require_study(SearchSettings(space=space))
+    assert counted(study.trials) == 6
+    assert not study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING, TrialState.FAIL))
+    assert set(trained(workplace).values()) == {1}  # the epoch in which it was killed too, by another worker
 
 
 def test_the_command_goes_on_where_its_driver_was_killed(address: str, workplace: Path) -> None:

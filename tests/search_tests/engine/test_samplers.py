@@ -170,3 +170,13 @@ def test_a_wary_sampler_is_random_after_a_repeat(study_of: StudyOf) -> None:
 def test_one_that_is_not_wary_is_asked_at_once(study_of: StudyOf) -> None:
     study, _ = study_of(wary=False)
     assert [study.ask().suggest_float("x", 0, 1) for _ in range(8)] == [0.5] * 8
+
+
+def test_of_very_many_trials_the_best_and_the_newest_are_shown(study_of: StudyOf) -> None:
+    study, log = study_of(most=6)
+    for value in (0.9, 0.1, 0.8, 0.2, 0.7, 0.3, 0.6, 0.4, 0.5):
+        study.add_trial(stored(TrialState.PRUNED, value))
+    study.add_trial(stored(TrialState.COMPLETE, 5.0))  # the longest precedes all
+    study.ask().suggest_float("x", 0, 1)
+    assert [t.number for t in log[-1].shown] == [1, 3, 7, 8, 9, 10]
+    assert [t.value for t in log[-1].shown[:-1]] == [0.1, 0.2, 0.4, 0.5, 5.0]

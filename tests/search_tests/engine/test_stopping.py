@@ -29,6 +29,9 @@ from tests.search_tests.logged_space import logged_space, trained
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 
 worker_processes = pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+either_signal = pytest.mark.parametrize(
+    "sent", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)], ids=["SIGTERM", "SIGINT"]
+)
 
 SEND = "if epoch == 3 and not Path('sent').exists(): Path('sent').touch(); os.kill({driver}, {signal})"
 HANG = (
@@ -92,26 +95,28 @@ def test_the_first_signal_lets_the_epoch_end_and_nothing_is_trained_twice(
 
 
 @worker_processes
-def test_the_first_signal_lets_the_epochs_of_workers_end(workers: int, workplace: Path) -> None:
-    space = logged_space(workplace, before=SEND.format(driver="os.getppid()", signal=int(signal.SIGTERM)), epochs=320)
+@either_signal
+def test_the_first_signal_lets_the_epochs_of_workers_end(sent: signal.Signals, workers: int, workplace: Path) -> None:
+    space = logged_space(workplace, before=SEND.format(driver="os.getppid()", signal=int(sent)), epochs=320)
     with begun(space, workplace, workers, "--trials", "2") as driver:
         told = driver.communicate()
-    assert driver.returncode == 128 + signal.SIGTERM, told
+    assert driver.returncode == 128 + sent, told
     assert_nothing_is_lost(space, workplace, *told)
 
 
 @pytest.mark.slow
-def test_a_second_signal_ends_at_once_and_no_worker_stays(workplace: Path) -> None:
+@either_signal
+def test_a_second_signal_ends_at_once_and_no_worker_stays(sent: signal.Signals, workplace: Path) -> None:
     space = logged_space(workplace, before=HANG, epochs=320)
     with begun(space, workplace, 2, "--trials", "2") as driver:
         assert driver.stderr is not None
         while trained(workplace).total() < 4 and driver.poll() is None:
             time.sleep(0.05)
-        driver.send_signal(signal.SIGTERM)
+        driver.send_signal(sent)
         driver.stderr.readline()  # it has taken the first
-        driver.send_signal(signal.SIGTERM)
+        driver.send_signal(sent)
         driver.wait()
-    assert driver.returncode == 128 + signal.SIGTERM
+    assert driver.returncode == 128 + sent
     workers = [int(path.stem) for path in workplace.glob("*.pid")]
     assert len(workers) == 2
     assert not any(is_alive(worker) for worker in workers)

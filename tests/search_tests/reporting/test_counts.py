@@ -48,7 +48,7 @@ def test_a_continued_study_has_one_count_everywhere(curves: str) -> None:
     assert display.board.counts() == counted
     rows = [row for row in display.board.rows.values() if row.outcome is not TrialOutcome.REPEATED]
     assert [row for row in rows if not row.summary.startswith("Row(")] == []
-    assert f"trials     {counted}" in closing_lines(study, settings, [])
+    assert f"trials      {counted}" in closing_lines(study, settings, [])
     assert f"| trials | {counted} |" in (settings.folder / "README.md").read_text()
     assert study_report(study, settings.folder).counts == counted
     table = pd.read_csv(Path("studies/curves/trials.csv"))

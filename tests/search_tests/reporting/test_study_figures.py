@@ -14,7 +14,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.reporting.studies.importance import ENOUGH_TRIALS, FEWEST_TRIALS, FEWEST_WITH, importance
 from search.reporting.studies.job_log import Job, lanes, read_jobs
-from search.reporting.study_page.joint_figures import ABSENT, Axis, smoothed
+from search.reporting.study_page.axes import log_axis, number_axis
+from search.reporting.study_page.joint_figures import ABSENT, Axis, smoothed, stacked
 from search.reporting.study_page.timeline_figure import IDLE, shown_starts
 
 # ---- jobs
@@ -145,3 +146,34 @@ def test_places_on_an_axis_keep_the_order(values: list[float], scale: str) -> No
     assert places == sorted(places)
     assert all(0 <= place <= 1 for place in places)
     assert axis.place({}) == ABSENT
+
+
+@pytest.mark.parametrize(
+    ("values", "axis"),
+    [
+        ([5e4], {"type": "log", "dtick": "D2"}),  # alone on two powers
+        ([7.89e6, 8e6], {"type": "log", "nticks": 6}),  # no 1, 2 or 5 of a power lies between them
+        ([1e4, 2e5], {"type": "log", "dtick": "D2"}),
+        ([1e2, 1e6], {"type": "log", "dtick": 1}),
+    ],
+)
+def test_an_axis_of_logarithms_has_marks(values: list[float], axis: dict[str, object]) -> None:
+    assert log_axis(values) == axis
+
+
+def test_few_trials_have_whole_numbers() -> None:
+    assert number_axis(0) == {"range": [-0.5, 0.5], "dtick": 1}
+    assert "dtick" not in number_axis(50)
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("one_cycle_warmup_share", ["one_cycle_", "warmup_share"]),
+        ("muon_lr", ["muon_lr"]),
+        ("averylongnamewithoutany", ["averylongnamewithoutany"]),
+        ("_private__name", ["_private__", "name"]),
+    ],
+)
+def test_long_names_are_broken_at_their_underscores(name: str, lines: list[str]) -> None:
+    assert stacked(name).split("<br>") == lines

@@ -274,6 +274,7 @@ def test_finished_runs_are_told_and_linked(workplace: Path) -> None:
         assert [(path.parent / link.replace("%20", " ")).read_text() for link in links] == pages
         assert "Its test accuracy" in elements.text or "its test accuracy" in elements.text
         assert "cat 50\u00a0%" in elements.text
+        assert re.search("cat\\s*50.0\u00a0%\\s*dog\\s*75.0\u00a0%\\s*owl\\s*100.0\u00a0%", elements.text)
         assert "1 min 30 s" in elements.text
 
 

@@ -174,7 +174,7 @@ def test_the_report_of_a_search_on_images(toy_search: Settings, capsys: pytest.C
     for words in ("Is the short run trustworthy?", "Plan against actual", "Pareto front", "underestimate"):
         assert words in printed
         assert words in written
-    assert "wrote   studies/toy/report.md" in printed
+    assert "wrote       studies/toy/report.md" in printed
 
     planned, actual = usage_columns(Path("studies/toy/bill.csv"))
     assert planned["trials_started"] == actual["trials_started"] == "8"
@@ -338,7 +338,7 @@ def test_forecasts_of_calls_that_continue() -> None:
         (
             SearchSettings(max_trials=5),
             Forecast(2.0, 2.5, 5, 25.0),
-            ["few         5 trials do not fill 4 rungs, beyond each of which one of 2 is trained: that takes 8"],
+            ["few         5 trials cannot fill 4 rungs, beyond each of which one of 2 is trained: that takes 8"],
         ),
         (SearchSettings(max_trials=5, pruner="none"), Forecast(2.0, 8.0, 5, 80.0), []),
     ],
@@ -371,4 +371,4 @@ def test_the_plan_tells_the_disk_and_what_is_too_small(curves: str) -> None:
 
     shown = io.StringIO()
     run_search(SearchSettings(space=curves, max_trials=3), LineDisplay(shown))
-    assert "few         3 trials do not fill 5 rungs" in shown.getvalue()
+    assert "few         3 trials cannot fill 5 rungs" in shown.getvalue()

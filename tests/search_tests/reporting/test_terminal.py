@@ -12,7 +12,14 @@ from search.engine.events import EpochDone, Event, TrialEnded, TrialOutcome, Tri
 from search.planning.plan import Plan
 from search.reporting.screen.board import Board
 from search.reporting.screen.live import STYLES, render
-from search.reporting.screen.terminal import JsonDisplay, LineDisplay, LiveDisplay, QuietDisplay, choose_display
+from search.reporting.screen.terminal import (
+    JsonDisplay,
+    LineDisplay,
+    LiveDisplay,
+    QuietDisplay,
+    choose_display,
+    folded,
+)
 
 PLAN = Plan(1, 4, 2, 1000, 100, 100, 300_000, None, from_top=True)
 
@@ -165,6 +172,17 @@ def test_a_printed_command_stays_on_one_line() -> None:
     command = "continue   the same command again: python -m search.run --data 'my images' " + "--study a-long-name " * 6
     LiveDisplay(Console(file=stream, width=60, force_terminal=True)).say(command)
     assert stream.getvalue() == f"{command}\n"
+
+
+def test_a_sentence_goes_on_below_its_beginning() -> None:
+    said = "short       a full trial sees 4,096 images only, too few to tell networks apart; give it more time"
+    assert folded(said, 60) == [
+        "short       a full trial sees 4,096 images only, too few to",
+        "            tell networks apart; give it more time",
+    ]
+    assert folded(f"            {'word ' * 12}end", 40)[0].startswith("            word")
+    assert folded(said, len(said)) == [said]
+    assert folded("", 60) == [""]
 
 
 def test_the_live_table_stays_on_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,7 @@ def test_retrain_writes_a_whole_report(toy_study: SearchSettings, capsys: pytest
     best = choose_trials(require_study(toy_study), "best")[0]
     assert f"{100 * (best.value or 0):.2f} % of its validation images, after 3 of 3 epochs" in page
     assert json.loads((RUN / "run.json").read_text())["ended"] in page
-    assert "page    studies/toy/report.html" in printed
+    assert "page        studies/toy/report.html" in printed
     assert f"{RUN.relative_to('studies/toy')}/report.html" in Path("studies/toy/report.html").read_text()
     assert not (RUN / "checkpoint.pt").exists()
     model = load_model(RUN)

@@ -10,9 +10,9 @@ import pytest
 from search.reporting.screen.terminal import LineDisplay
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
-from search.study.attributes import SEED
+from search.study.attributes import PLAN, SEED
 from search.study.study import require_study
-from search.study.trials import counted
+from search.study.trials import counted, reached
 from tests.search_tests.logged_space import logged_space, trained
 
 
@@ -49,12 +49,13 @@ def test_a_study_goes_on_with_its_own_seed(workplace: Path) -> None:
 
 EDITS = [
     ('direction = "minimize"', 'direction = "maximize"', "got direction 'maximize', which was 'minimize'"),
+    ("max_epochs = 8", "max_epochs = 4", "got at most 4 epochs, where the study's trials have 8"),
     ("suggest_float('x', 0, 1)", "suggest_float('y', 0, 1)", "of another candidate: ValueError: .*parameter 'y'"),
     ("suggest_float('x', 0, 1)", "suggest_float('x', 0, 1) * 2", r"of another candidate: x was 0\.\d+ and is \d\.\d+"),
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "told"), EDITS, ids=["direction", "renamed", "meaning"])
+@pytest.mark.parametrize(("old", "new", "told"), EDITS, ids=["direction", "epochs", "renamed", "meaning"])
 def test_an_edited_space_is_refused(old: str, new: str, told: str, workplace: Path) -> None:
     settings = begun(workplace)
     before = trained(workplace)
@@ -67,6 +68,18 @@ def test_an_edited_space_is_refused(old: str, new: str, told: str, workplace: Pa
     assert counted(run_search(settings).trials) == 4
 
 
+def test_a_space_that_can_train_longer_now_is_told_how_long_trials_are(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = begun(workplace)
+    space = Path(settings.space)
+    space.write_text(space.read_text().replace("max_epochs = 8", "max_epochs = 16"))
+    study = run_search(settings, LineDisplay())
+    assert "epochs      8 in full, as the study began; the space can train 16" in capsys.readouterr().out
+    assert counted(study.trials) == 4
+    assert max(reached(t) for t in study.trials) == 8
+
+
 @pytest.mark.parametrize("old", ["suggest_float('x', 0, 1)", "yield EpochReport"])
 def test_edits_that_leave_earlier_trials_what_they_are_are_allowed(old: str, workplace: Path) -> None:
     settings = begun(workplace)
@@ -75,8 +88,19 @@ def test_edits_that_leave_earlier_trials_what_they_are_are_allowed(old: str, wor
     assert counted(run_search(settings).trials) == 4  # a narrower range, too
 
 
-@pytest.mark.parametrize(("option", "now", "was"), [("sampler", "random", "tpe"), ("pruner", "median", "promotion")])
-def test_another_sampler_or_pruner_is_told(
+def test_a_study_of_a_later_version_is_refused(workplace: Path) -> None:
+    settings = begun(workplace)
+    study = require_study(settings)
+    study.set_user_attr(PLAN, {**study.user_attrs[PLAN], "of_tomorrow": 1})
+    with pytest.raises(StudyError, match=r"of this version.*unknown keys of_tomorrow.*version that made it"):
+        run_search(settings)
+
+
+@pytest.mark.parametrize(
+    ("option", "now", "was"),
+    [("sampler", "random", "tpe"), ("pruner", "median", "promotion"), ("prior", "none", "space")],
+)
+def test_another_sampler_pruner_or_prior_is_told(
     option: str, now: str, was: str, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = begun(workplace)

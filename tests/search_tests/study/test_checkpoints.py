@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from search.engine.events import TrialNoted
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import CONTINUES, PAUSED, SEED
@@ -19,6 +21,7 @@ from search.study.checkpoints import (
 )
 from search.study.study import require_study
 from search.study.trials import is_paused, reached
+from tests.search_tests.logged_space import Watched
 
 Settings = Callable[..., SearchSettings]
 
@@ -79,6 +82,18 @@ def test_a_machine_without_the_folder_is_told_so(toy_search: Settings, workplace
     assert any(reached(t) == 2 for t in study.trials)
 
 
+@pytest.mark.slow
+def test_a_trial_whose_checkpoint_is_gone_begins_again_and_says_so(toy_search: Settings) -> None:
+    settings = paused_search(toy_search)
+    (path,) = (settings.folder / "checkpoints").glob("*.pt")
+    path.unlink()
+    watched = Watched()
+    study = run_search(replace(settings, epoch_budget=None), engine=watched)
+    (note,) = (e for e in watched.events if isinstance(e, TrialNoted))
+    assert note.text == "its checkpoint is not in studies/toy/checkpoints: it begins again"
+    assert any(reached(t) == 2 for t in study.trials)
+
+
 def test_a_folder_that_nothing_depends_on_is_made_anew(toy_search: Settings, workplace: Path) -> None:
     settings = toy_search(max_trials=1, max_epochs=1, train_size=64)
     run_search(settings)
@@ -117,3 +132,23 @@ def test_a_space_of_your_own_saves_to_a_folder_that_is_there(workplace: Path) ->
     (trial,) = (t for t in study.trials if is_paused(t))
     (path,) = (workplace / "studies/own/checkpoints").glob("*.pt")
     assert path.name == f"{trial.user_attrs[SEED]:016x}-{trial.user_attrs[PAUSED]}.pt"
+
+
+@pytest.mark.parametrize("saves", [True, False])
+def test_what_was_saved_and_is_gone_is_trained_again_and_said(saves: bool, workplace: Path) -> None:
+    text = OWN_SPACE.replace("max_epochs", "resumable = True\n    max_epochs").replace(
+        "candidate.x,", "context.epochs_done,"
+    )
+    (workplace / "numbers.py").write_text(text if saves else re.sub(r", save=.*", ")", text))
+    settings = SearchSettings(space="numbers.py", max_trials=1, epoch_budget=1, study="own")
+    run_search(settings)
+    for path in (workplace / "studies/own/checkpoints").glob("*.pt"):  # as on a host that does not see the folder
+        path.unlink()
+    watched = Watched()
+    study = run_search(replace(settings, epoch_budget=1 + saves), engine=watched)
+    notes = [event.text for event in watched.events if isinstance(event, TrialNoted)]
+    assert [note.startswith("its checkpoint is lost: there is no studies/own/checkpoints/") for note in notes] == (
+        [True] * saves
+    )
+    (resumed,) = (t for t in study.trials if CONTINUES in t.user_attrs)
+    assert resumed.intermediate_values == {1: 0.0, 2: 0.0 if saves else 1.0}  # what the job began after

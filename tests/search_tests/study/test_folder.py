@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import optuna
 import pytest
 
 from search.report import report_study
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import IDENTITY
-from search.study.folder import OWNER
+from search.study.exclusion import exclusive
+from search.study.folder import OWNER, claim_folder, settle_identity
+from search.study.storage import open_storage
+from search.study.study import find_study
 
 ELSEWHERE = "sqlite:///elsewhere.db"
 
@@ -58,6 +64,33 @@ def test_a_study_made_before_folders_had_owners_keeps_its_folder(curves: str) ->
         assert connection.execute("DELETE FROM study_user_attributes WHERE key = ?", [IDENTITY]).rowcount == 1
     study = run_search(settings)
     assert owner.read_text().strip() == study.user_attrs[IDENTITY]
+
+
+def test_the_folder_may_be_claimed_for_a_study_that_another_call_is_making(curves: str) -> None:
+    settings = SearchSettings(space=curves, max_trials=1, storage="shared.journal")
+    optuna.create_study(study_name="curves", storage=open_storage(settings), direction="minimize")
+    claim_folder(settings, lambda: find_study(settings))  # by the one call
+    study = run_search(settings)  # by the other, which makes the rest of the study
+    assert (settings.folder / OWNER).read_text().strip() == study.user_attrs[IDENTITY]
+
+
+def test_of_two_calls_that_give_a_study_its_identity_one_does(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = SearchSettings(study="shared", storage="shared.journal")
+    study = optuna.create_study(study_name="shared", storage=open_storage(settings))
+    given = []
+
+    @contextmanager
+    def late(study: optuna.Study) -> Iterator[None]:
+        """The lock, which another call has had since this one has looked."""
+        monkeypatch.setattr("search.study.folder.exclusive", exclusive)
+        other = find_study(settings)
+        assert other is not None
+        given.append(settle_identity(other))
+        with exclusive(study):
+            yield
+
+    monkeypatch.setattr("search.study.folder.exclusive", late)
+    assert [settle_identity(study)] == given
 
 
 def test_a_report_is_written_elsewhere_if_asked(curves: str, workplace: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.study.fronts import Point, best_first, contributions, knee, non_dominated, ranks
+from search.study.fronts import LEAST_COST, Point, best_first, knee, non_dominated, ranks
 
 POINTS = st.lists(st.builds(Point, st.integers(0, 9), st.integers(0, 9)), max_size=40)
 FEW = st.lists(st.builds(Point, st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=9)
@@ -68,6 +69,16 @@ def test_a_front_by_hand() -> None:
     assert ranks(points) == [0, 0, 1, 1, 0, 0]
 
 
+def contributions(front: Sequence[Point], reference: Point) -> list[float]:
+    """The area that each point of a front alone dominates; of equal points none does.
+
+    The front is cheapest first; all of its points dominate the reference.
+    """
+    costs = [*(point.cost for point in front), reference.cost]
+    values = [reference.value, *(point.value for point in front)]
+    return [(costs[i + 1] - costs[i]) * (values[i + 1] - values[i]) for i in range(len(front))]
+
+
 @given(FEW)
 def test_contributions_are_what_the_hypervolume_loses(points: list[Point]) -> None:
     front, reference = [points[i] for i in non_dominated(points)], Point(10, 0)
@@ -100,6 +111,23 @@ def test_the_last_of_a_front_is_the_one_whose_loss_is_least(points: list[Point])
     assert areas[front.index(last)] == pytest.approx(
         min(a for i, a in zip(front, areas, strict=True) if i != order[0]), abs=1e-9
     )
+
+
+@given(POINTS)
+def test_a_front_is_in_the_order_of_dropping_one_after_the_other(points: list[Point]) -> None:
+    front = non_dominated(points)
+    order = [i for i in best_first(points) if i in front]
+    if not front:
+        return
+    costs, values = [math.log(max(p.cost, LEAST_COST)) for p in points], [p.value for p in points]
+    reference = Point(
+        max(costs) + 0.1 * ((max(costs) - min(costs)) or 1), min(values) - 0.1 * ((max(values) - min(values)) or 1)
+    )
+    left = list(front)
+    while left:
+        areas = contributions([Point(costs[i], values[i]) for i in left], reference)
+        place = min(range(len(left)), key=lambda i: (left[i] == order[0], areas[i], -left[i]))
+        assert left.pop(place) == order.pop()
 
 
 def test_an_order_by_hand() -> None:

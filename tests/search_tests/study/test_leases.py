@@ -61,6 +61,31 @@ def test_trials_of_a_driver_that_lives_stay_and_of_one_that_ended_go(study: optu
     assert not list((FOLDER / LOCKS).iterdir())
 
 
+def test_another_driver_disturbs_once_more_after_it_has_ended(study: optuna.Study, mine: Lease) -> None:
+    assert not mine.undisturbed()  # nothing was read yet
+    assert mine.undisturbed()
+    with Lease(study, FOLDER):
+        assert not mine.undisturbed()
+        assert not mine.undisturbed()
+    assert not mine.undisturbed()  # it may have written between the last answer and its end
+    assert mine.undisturbed()
+    with Lease(study, FOLDER):
+        pass
+    assert not mine.undisturbed()  # it came and went
+    assert mine.undisturbed()
+
+
+def test_a_driver_that_was_taken_for_gone_has_a_lease_again_before_it_begins_a_trial(
+    study: optuna.Study, mine: Lease
+) -> None:
+    with Lease(study, FOLDER) as other:
+        assert not other.undisturbed()
+        mine._write(other.id, None)  # as where it slept for longer than a lease
+        assert mine.alone
+        assert not other.undisturbed()
+        assert not mine.alone
+
+
 def test_a_trial_of_a_version_without_leases_has_lost_its_driver(study: optuna.Study, mine: Lease) -> None:
     trial = running_trial(study, {"host": "here", "pid": os.getpid()})
     assert mine.without_driver([trial]) == [trial]

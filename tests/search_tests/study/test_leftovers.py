@@ -56,6 +56,12 @@ def test_only_what_nobody_needs_is_removed(folder: Path, capsys: pytest.CaptureF
     assert "freed 0 B: 0 checkpoints" in capsys.readouterr().out
 
 
+def test_the_next_search_removes_what_a_killed_one_left(folder: Path) -> None:
+    run_search(SearchSettings(space="logged.py", max_trials=4, epoch_budget=1))
+    assert not [path for path in folder.iterdir() if path.name.endswith("-99.pt") or path.name == f"{7:016x}-3.pt"]
+    assert (folder / "notes.txt").exists()
+
+
 def test_a_folder_of_another_study_is_left_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_json(folder / MARK, {"id": "another's"})
     before = set(folder.iterdir())

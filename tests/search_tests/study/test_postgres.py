@@ -21,10 +21,11 @@ from tests.search_tests.postgres import Server
 from tests.search_tests.study.conftest import Together
 from tests.search_tests.study.test_several_calls import TOGETHER, assert_sound
 
-pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.postgres, pytest.mark.timeout(300)]
 KILLED = "if epoch == 2 and not Path('killed').exists(): Path('killed').touch(); os.kill(os.getpid(), signal.SIGKILL)"
 
 
+@pytest.mark.slow
 def test_calls_that_start_together_share_the_trials_wanted(server: Server, workplace: Path, together: Together) -> None:
     space = logged_space(workplace, starts=(0.5, 0.25), before=TOGETHER.format(calls=3))
     settings = SearchSettings(space=space, storage=server.empty_database("three"), max_trials=14)
@@ -35,6 +36,7 @@ def test_calls_that_start_together_share_the_trials_wanted(server: Server, workp
     assert len({t.user_attrs[WORKER]["id"] for t in study.trials}) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attempt", range(10))
 def test_eight_calls_at_once_bear_that_one_is_killed(
     attempt: int, server: Server, workplace: Path, together: Together

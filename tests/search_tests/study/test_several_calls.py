@@ -12,6 +12,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from search.engine.events import EpochDone, Event
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import BASELINE, FORECAST, PLAN, WORKER
@@ -19,7 +20,7 @@ from search.study.storage import open_storage
 from search.study.study import require_study
 from search.study.trials import counted, distinct, reached
 from tests.search_tests.logged_space import Watched, logged_space, trained
-from tests.search_tests.study.conftest import Call
+from tests.search_tests.study.conftest import Call, Together
 
 STORAGES = [
     pytest.param(None, id="sqlite"),
@@ -56,6 +57,29 @@ def test_calls_that_start_together_share_the_trials_wanted(storage: str | None, 
     assert_sound(study, workplace)
     assert len([key for key in study.user_attrs if key.startswith(FORECAST)]) == 2
     assert len(list(workplace.glob("here.*"))) == 2  # both have trained; a trial names the last that trained it
+
+
+def test_a_call_knows_the_trials_of_one_that_came_and_went(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.study.cached_storage.STALE_SECONDS", 1e6)  # as if all took no time
+    settings = SearchSettings(space=logged_space(workplace), max_trials=3, pruner="none")
+    others: list[optuna.Study] = []
+
+    def other(event: Event) -> None:
+        if isinstance(event, EpochDone) and not others:
+            others.append(run_search(settings))
+
+    assert counted(run_search(settings, callbacks=(other,)).trials) == 3
+    assert counted(others[0].trials) == 3
+
+
+@pytest.mark.slow
+def test_eight_calls_share_the_trials_wanted(workplace: Path, together: Together) -> None:
+    settings = SearchSettings(space=logged_space(workplace, starts=(0.5, 0.25)), max_trials=8 * 15)
+    assert together(settings, 8) == [0] * 8
+    study = require_study(settings)
+    assert counted(study.trials) == 8 * 15
+    assert [t.number for t in study.trials] == list(range(len(study.trials)))
+    assert_sound(study, workplace)
 
 
 @pytest.mark.slow

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import optuna
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
+from cifar.stats.paired_tests import paired_interval
 from search.planning.plan import Plan
-from search.reporting.studies.standing_section import level, verdict
-from search.study.attributes import BASELINE, CANDIDATE, PLAN
+from search.reporting.studies.standing_section import level, standing_section, verdict
+from search.study.attributes import BASELINE, CANDIDATE, PLAN, RIGHT
+from search.study.right_images import only_one_right, packed
 from search.study.standing import Standing, choose_trials, standing
 
 IMAGES = 1000
 accuracies = st.integers(0, IMAGES).map(lambda right: right / IMAGES)
 
 
-def stands(values: list[float], *, baseline: int | None = 0, images: int = IMAGES, sign: int = 1) -> Standing:
-    """Where complete trials of these values stand."""
+def stands(
+    values: list[float],
+    *,
+    baseline: int | None = 0,
+    images: int = IMAGES,
+    sign: int = 1,
+    right: list[list[bool]] | None = None,
+) -> Standing:
+    """Where complete trials of these values stand; `right` are the images that each got right."""
     study = optuna.create_study(direction="maximize" if sign > 0 else "minimize")
     study.set_user_attr(PLAN, asdict(Plan(1, 4, 2, images, images, images, None, None)))
     for number, value in enumerate(values):
         marks: dict[str, object] = {CANDIDATE: {}} | ({BASELINE: True} if number == baseline else {})
+        marks |= {RIGHT: packed(right[number])} if right else {}
         study.add_trial(create_trial(value=value, intermediate_values={4: value}, user_attrs=marks))
     found = standing(study)
     assert found is not None
@@ -68,6 +79,25 @@ def test_one_point_of_a_thousand_images_is_chance_and_ten_are_not() -> None:
 def test_more_images_tell_smaller_differences() -> None:
     assert stands([0.60, 0.63], images=1000).best.number == 0
     assert stands([0.60, 0.63], images=10_000).best.number == 1
+
+
+def test_what_two_trials_both_get_right_does_not_widen_the_interval_of_a_lead() -> None:
+    """Seven points of a hundred images: by counts alone the interval holds 0."""
+    behind = [image < 50 for image in range(100)]
+    ahead = [image < 57 for image in range(100)]
+    unpaired, paired = stands([0.50, 0.57], images=100), stands([0.50, 0.57], images=100, right=[behind, ahead])
+    assert (unpaired.best.number, paired.best.number) == (0, 1)
+    assert paired.lead is not None
+    assert paired.lead.interval == paired_interval(0, 7, 100)
+    assert "that one of the two trials alone got right" in standing_section(paired).notes[0]
+    assert "too wide" in standing_section(unpaired).notes[0]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40))
+def test_images_that_one_of_two_trials_got_right_are_counted_from_their_packed_form(images: list[Any]) -> None:
+    first, second = zip(*images, strict=True)
+    counts = sum(a and not b for a, b in images), sum(b and not a for a, b in images)
+    assert only_one_right(packed(first), packed(second)) == counts
 
 
 def test_losses_have_no_interval_and_the_better_value_is_best() -> None:

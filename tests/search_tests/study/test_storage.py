@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import sqlite3
+import sys
 from pathlib import Path
 
 import optuna
@@ -11,7 +13,9 @@ import pytest
 import sqlalchemy
 from optuna.trial import TrialState
 
+import search.report
 import search.run
+import search.show
 from search.cli import run_command
 from search.settings import SearchSettings, StudyError
 from search.study.mounts import network_filesystem
@@ -78,6 +82,23 @@ def test_a_damaged_database_is_refused_in_one_line(workplace: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("scheme", "module", "package"),
+    [
+        ("postgresql+psycopg", "psycopg", r"'psycopg\[binary\]'"),
+        ("mysql+pymysql", "pymysql", "pymysql"),
+        ("mysql", "MySQLdb", "mysqlclient"),
+    ],
+)
+def test_a_missing_driver_is_told_with_its_package(
+    scheme: str, module: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    shown = re.escape(f"got {scheme}://me:***@nowhere.invalid/db (")
+    with pytest.raises(StudyError, match=rf"driver for Python; {shown}.*{module}.*\)\. pip install {package}\."):
+        open_storage(SearchSettings(storage=f"{scheme}://me:s3cret@nowhere.invalid/db"))
+
+
 @pytest.mark.parametrize("url", ["nonsense://x", "sqlite://", "redis://localhost"])
 def test_unusable_urls_are_refused(url: str) -> None:
     with pytest.raises(StudyError, match="--storage"):
@@ -141,7 +162,8 @@ def test_no_storage_is_told_in_one_line_without_its_password(url: str, capfd: py
     arguments = ["--storage", url, "--study", "s", "--trials", "1", "--device", "cpu"]
     assert run_command(search.run.main, arguments) == 2
     out, told = capfd.readouterr()
-    assert told.startswith("error: --storage must be a reachable, undamaged Optuna storage; got ")
+    rules = ("must be a reachable, undamaged Optuna storage", "needs its database's driver for Python")
+    assert told.startswith(tuple(f"error: --storage {rule}; got " for rule in rules))
     assert told.count("\n") == 1
     assert "s3cret" not in (out + told).replace("sqlite:s3cret", "")
 
@@ -158,6 +180,22 @@ def test_a_password_is_in_nothing_that_a_search_prints_or_writes(
     assert "s3cret" not in out + err
     for path in workplace.rglob("*"):
         assert not path.is_file() or b"s3cret" not in path.read_bytes(), path
+
+
+def test_a_token_in_the_environment_is_in_nothing_that_commands_print_or_write(
+    curves: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("WANDB_API_KEY", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY", "PGPASSWORD", "MY_TOKEN"):
+        monkeypatch.setenv(name, "t0ken")
+    Path("bad.py").write_text("1 / 0\n")
+    assert run_command(search.run.main, ["--space", curves, "--study", "s", "--trials", "3"]) == 0
+    assert run_command(search.report.main, ["--study", "s"]) == 0
+    assert run_command(search.show.main, ["--study", "s"]) == 0
+    assert run_command(search.run.main, ["--space", "bad.py", "--trials", "3"]) == 2
+    out, err = capfd.readouterr()
+    assert "t0ken" not in out + err
+    for path in workplace.rglob("*"):
+        assert not path.is_file() or b"t0ken" not in path.read_bytes(), path
 
 
 def test_misplaced_urls_are_told_without_their_password(capfd: pytest.CaptureFixture[str]) -> None:
