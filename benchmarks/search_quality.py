@@ -39,7 +39,7 @@ from benchmarks.resumable import append, read
 from cifar.networks.complexity import Cost
 from search.engine.driver import SearchRequest
 from search.engine.engine import run_inline
-from search.engine.scheduler import MOST_REPEATS
+from search.engine.scheduler import MOST_REPEATED_SHARE, MOST_REPEATS
 from search.planning.planner import plan_without_images
 from search.settings import SearchSettings
 from search.study.leases import Lease
@@ -195,20 +195,20 @@ def plain_optuna(
         rows = np.random.default_rng(seed)
         left, row_of, reached = budget * table.epochs, {}, {}
         trained: Counter[int] = Counter()  # epochs, by row
-        unpaid = 0  # trials in a row that only repeated what was trained
-        while left > 0 and unpaid < MOST_REPEATS:
+        repeats: list[bool] = []  # whether each of the last trials only repeated what was trained
+        while left > 0 and sum(repeats) < MOST_REPEATED_SHARE * MOST_REPEATS:  # as our scheduler ends new trials
             trial = study.ask()
             row = int(rows.integers(len(table.losses))) if by_row else TableSpace(table).suggest(trial).index
             if not table.feasible[row]:
                 study.tell(trial, state=TrialState.FAIL)
                 continue
-            row_of[trial.number], state, unpaid = row, TrialState.COMPLETE, unpaid + 1
+            row_of[trial.number], state, before = row, TrialState.COMPLETE, left
             for epoch in range(1, table.epochs + 1):
                 if epoch > trained[row]:
                     if left == 0:
                         state = TrialState.PRUNED
                         break
-                    left, trained[row], unpaid = left - 1, epoch, 0
+                    left, trained[row] = left - 1, epoch
                 loss = table.losses[row, epoch - 1]
                 if not math.isfinite(loss):
                     state = TrialState.PRUNED
@@ -219,6 +219,7 @@ def plain_optuna(
                     state = TrialState.PRUNED
                     break
             study.tell(trial, loss if state is TrialState.COMPLETE else None, state=state)
+            repeats = [*repeats, left == before][-MOST_REPEATS:]
         return row_of[min(reached, key=lambda number: reached[number])] if reached else None
 
     return run
