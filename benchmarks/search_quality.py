@@ -5,6 +5,8 @@ where it diverged. The engine searches them as users' trainings are searched, th
 random search and Optuna's TPE in full length, and both with Optuna's HyperbandPruner. Each is given the same number of
 epochs, counted in full trials of E epochs, and recommends one configuration. Its normalised regret is
 (loss_E(recommended) - min) / (median - min) over the table's final losses; a diverged recommendation counts as 1.5.
+Epochs of a configuration that a method has trained before cost nothing, for any method. `--out FILE` keeps each run's
+result as it comes, and a repetition does what is missing.
 
 A table may cap the size of networks: with arrays `parameters` (N,) and `param_budget` (), configurations above the
 cap are infeasible: they cost no method anything, and none may recommend them.
@@ -18,8 +20,9 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,9 +35,11 @@ from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import BaseTrial, TrialState
 
+from benchmarks.resumable import append, read
 from cifar.networks.complexity import Cost
 from search.engine.driver import SearchRequest
 from search.engine.engine import run_inline
+from search.engine.scheduler import MOST_REPEATED_SHARE, MOST_REPEATS
 from search.planning.planner import plan_without_images
 from search.settings import SearchSettings
 from search.study.leases import Lease
@@ -189,25 +194,32 @@ def plain_optuna(
         study = optuna.create_study(direction="minimize", sampler=sampler(seed), pruner=pruner)
         rows = np.random.default_rng(seed)
         left, row_of, reached = budget * table.epochs, {}, {}
-        while left > 0:
+        trained: Counter[int] = Counter()  # epochs, by row
+        repeats: list[bool] = []  # whether each of the last trials only repeated what was trained
+        while left > 0 and sum(repeats) < MOST_REPEATED_SHARE * MOST_REPEATS:  # as our scheduler ends new trials
             trial = study.ask()
             row = int(rows.integers(len(table.losses))) if by_row else TableSpace(table).suggest(trial).index
             if not table.feasible[row]:
                 study.tell(trial, state=TrialState.FAIL)
                 continue
-            row_of[trial.number], state = row, TrialState.COMPLETE
-            for epoch in range(1, min(left, table.epochs) + 1):
+            row_of[trial.number], state, before = row, TrialState.COMPLETE, left
+            for epoch in range(1, table.epochs + 1):
+                if epoch > trained[row]:
+                    if left == 0:
+                        state = TrialState.PRUNED
+                        break
+                    left, trained[row] = left - 1, epoch
                 loss = table.losses[row, epoch - 1]
-                left -= 1
                 if not math.isfinite(loss):
                     state = TrialState.PRUNED
                     break
                 trial.report(loss, epoch)
                 reached[trial.number] = (-epoch, loss)
-                if epoch < table.epochs and (left == 0 or trial.should_prune()):
+                if epoch < table.epochs and trial.should_prune():
                     state = TrialState.PRUNED
                     break
             study.tell(trial, loss if state is TrialState.COMPLETE else None, state=state)
+            repeats = [*repeats, left == before][-MOST_REPEATS:]
         return row_of[min(reached, key=lambda number: reached[number])] if reached else None
 
     return run
@@ -222,14 +234,35 @@ RUN: dict[str, Callable[[Table, int, int], int | None]] = {
 }
 
 
-def regret(path: Path, method: str, budget: int, seed: int) -> float:
+Run = tuple[Path, str, int, int]
+"""A table, a method, full trials and a seed."""
+
+
+def regret(run: Run) -> float:
     """Normalised regret of what one run of a method recommends."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     torch.set_num_threads(1)
+    path, method, budget, seed = run
     table = Table(path)
     row = RUN[method](table, budget, seed)
     assert row is None or table.feasible[row], "an infeasible configuration was recommended"
     return table.regret(row)
+
+
+def regrets(runs: Sequence[Run], jobs: int | None, out: Path | None) -> dict[Run, float]:
+    """The regret of each run; those that the file `out` has are not done again, the others are added to it."""
+    keys = {run: {"table": Table(run[0]).name, "method": run[1], "full_trials": run[2], "seed": run[3]} for run in runs}
+    held = {tuple(list(row.values())[:-1]): row["regret"] for row in (read(out) if out else [])}
+    found = {run: held[tuple(key.values())] for run, key in keys.items() if tuple(key.values()) in held}
+    with ProcessPoolExecutor(jobs) as pool:
+        pending = {pool.submit(regret, run): run for run in runs if run not in found}
+        for future in as_completed(pending):
+            run = pending[future]
+            found[run] = future.result()
+            if out:
+                append(out, {**keys[run], "regret": round(found[run], 6)})
+            print(f"{len(found)} of {len(runs)}", end="\r", file=sys.stderr, flush=True)
+    return found
 
 
 def seeds_of(budget: int, seeds: int | None) -> int:
@@ -247,28 +280,19 @@ def main() -> int:
     parser.add_argument("--budgets", default=",".join(map(str, BUDGETS)), help="in full trials, such as 4,8,16")
     parser.add_argument("--methods", default=",".join(METHODS), help="which to run")
     parser.add_argument("--jobs", type=int, help="processes (default: one a core)")
+    parser.add_argument("--out", type=Path, help="file of results, one a line; delete what has to be done again")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
     budgets, methods = [int(part) for part in args.budgets.split(",")], args.methods.split(",")
+    cells = [(path, method, budget) for path in args.table for method in methods for budget in budgets]
+    runs = [(*cell, seed) for cell in cells for seed in range(seeds_of(cell[2], args.seeds))]
+    found = regrets(runs, args.jobs, args.out)
     result: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
-    with ProcessPoolExecutor(args.jobs) as pool:
-        pending = [
-            (
-                path,
-                method,
-                budget,
-                [pool.submit(regret, path, method, budget, seed) for seed in range(seeds_of(budget, args.seeds))],
-            )
-            for path in args.table
-            for method in methods
-            for budget in budgets
-        ]
-        for path, method, budget, futures in pending:
-            regrets = [future.result() for future in futures]
-            error = statistics.stdev(regrets) / math.sqrt(len(regrets)) if len(regrets) > 1 else math.nan
-            cell = {"mean": statistics.fmean(regrets), "stderr": error}
-            result.setdefault(Table(path).name, {}).setdefault(method, {})[str(budget)] = cell
-            print(f"{Table(path).name} {method} {budget}: {cell['mean']:.4f}", file=sys.stderr, flush=True)
+    for path, method, budget in cells:
+        values = [found[path, method, budget, seed] for seed in range(seeds_of(budget, args.seeds))]
+        error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+        cell = {"mean": statistics.fmean(values), "stderr": error, "seeds": len(values)}
+        result.setdefault(Table(path).name, {}).setdefault(method, {})[str(budget)] = cell
     print(json.dumps({"tables": result}, indent=2) if args.json else markdown(result))
     return 0
 

@@ -24,7 +24,8 @@ MOST_FAILURES = 3  # of one kind in a row: the cause is not the candidate
 FEWEST_TOLD = 10  # trials that fail before their share of all is looked at
 MOST_FAILED_SHARE = 0.5  # of the trials of a call
 MOST_INFEASIBLE = 1000  # in a row: the space does not know the limit
-MOST_REPEATS = 100  # in a row: the space has no more candidates
+MOST_REPEATS = 100  # proposals of which so many repeat others
+MOST_REPEATED_SHARE = 0.9  # as to tell that the space has hardly any others: the last ones would take hundreds
 RESERVE = 0.05  # share of the time left that is kept for what is not training
 
 Clock = Callable[[], float]
@@ -80,7 +81,8 @@ class Scheduler:
         self.tried: set[int] = set()  # numbers of the trials that this call has trained or tried to
         self.failed: set[int] = set()  # numbers of those that failed
         self.shortest: float | None = None  # seconds of the shortest job that trained
-        self.exhausted = False  # whether every candidate of the space seems to have been tried
+        self.repeats: list[bool] = []  # of the last proposals, whether each repeated an earlier one
+        self.exhausted = False  # whether nearly every candidate of the space seems to have been tried
 
     def decide(self) -> Decision:
         """What a free worker should do now; a study's first trial begins however late it is, so that it has a value."""
@@ -195,8 +197,9 @@ class Scheduler:
         self.endings = [*self.endings, ended][-MOST_INFEASIBLE:]
         if ended.outcome.trained and not failed:
             self.shortest = min(seconds, self.shortest or seconds)
-        last = self.endings[-MOST_REPEATS:]
-        self.exhausted |= len(last) == MOST_REPEATS and all(e.outcome is TrialOutcome.REPEATED for e in last)
+        if start == 0 and ended.outcome is not TrialOutcome.INFEASIBLE:
+            self.repeats = [*self.repeats, ended.outcome is TrialOutcome.REPEATED][-MOST_REPEATS:]
+            self.exhausted |= sum(self.repeats) >= MOST_REPEATED_SHARE * MOST_REPEATS
         self._end_if_failing(ended, failed=failed or ended.outcome is TrialOutcome.FAILED)
         if len(self.endings) == MOST_INFEASIBLE and all(e.outcome is TrialOutcome.INFEASIBLE for e in self.endings):
             raise StudyError(

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 
+from search.engine.events import TrialEnded, TrialOutcome
+from search.engine.scheduler import MOST_REPEATS, Limits, Scheduler
+from search.planning.plan import Plan
 from search.session import run_search
 from search.settings import SearchSettings
 from search.study.attributes import PAUSED, REASON, REPEAT_OF
@@ -72,3 +76,19 @@ def test_a_space_of_few_candidates_ends(
         assert all(t.user_attrs.get(PAUSED) for t in tried if t.state is TrialState.PRUNED)
     else:
         assert len(complete) == 3
+
+
+def test_no_trials_start_once_nine_of_ten_proposals_repeat_others() -> None:
+    plan = Plan(1, 8, 2, 0, 0, 0, None, None)
+    scheduler = Scheduler(optuna.create_study(), plan, Limits(), lambda: 0.0, pauses=True)
+
+    def note(outcome: TrialOutcome) -> None:
+        scheduler.note(TrialEnded(0, outcome, None, 1, "reason"), 0.1)
+
+    for number in range(MOST_REPEATS):
+        assert not scheduler.exhausted
+        note(TrialOutcome.PAUSED if number % 10 == 0 else TrialOutcome.REPEATED)
+        note(TrialOutcome.INFEASIBLE)  # tells nothing of how many candidates there are
+        scheduler.begun(0, 1, 2)  # a promotion, which is no proposal
+        note(TrialOutcome.PAUSED)
+    assert scheduler.exhausted
