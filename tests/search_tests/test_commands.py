@@ -143,6 +143,7 @@ def test_a_study_knows_its_space(curves: str, capsys: pytest.CaptureFixture[str]
 NAMED_OPTION = re.compile(r"(?<![\w(-])--[a-z]+(?:-[a-z]+)*")
 FOREIGN = {
     "--upgrade",
+    "--generate",
     "--backend-store-uri",
     "--logdir",
     "--dereference",
