@@ -12,18 +12,18 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from cifar.candidate import fingerprint
 from cifar.errors import UserError
 from cifar.runtime.seeds import derive_seed
+from search.engine.candidate_record import cost_of, record_candidate
 from search.engine.events import EpochDone, Event, TrialEnded, TrialNoted, TrialOutcome, TrialStarted
 from search.engine.kept_models import trains_on_images
+from search.engine.open_trial import OpenTrial
 from search.engine.trial_job import (
     PUT_BACK,
     EpochResult,
@@ -37,18 +37,14 @@ from search.engine.trial_job import (
 )
 from search.format import format_epochs
 from search.planning.plan import Plan
-from search.settings import StudyError
 from search.study.attributes import (
     BASELINE,
     BATCH_LATENCY,
-    CANDIDATE,
     CONTINUES,
     EPOCH_SECONDS,
     FINGERPRINT,
     LAST_JOB,
     LATENCY,
-    MACS,
-    PARAMETERS,
     PAUSED,
     REASON,
     REPEAT_OF,
@@ -56,7 +52,6 @@ from search.study.attributes import (
     RIGHT,
     SAVED,
     SEED,
-    SUMMARY,
     TRY_AGAIN,
     WORKER,
     given,
@@ -76,30 +71,6 @@ EPOCH_TOLERANCE = 0.1  # relative change of a trial's seconds an epoch below whi
 OUT_OF_TIME, STOPPED = "time budget spent", "the search was stopped"  # why no other epoch may begin
 UNSAVED_SECONDS = 600.0  # of training since the last checkpoint, after which a trial is saved between rungs
 LOSSES_OF_A_CANDIDATE = 2  # workers lost, or out of memory, in training one candidate, after which it fails for good
-
-
-@dataclass
-class OpenTrial:
-    """A trial that a worker trains, or is about to."""
-
-    trial: Trial
-    """The trial, which reports to the study."""
-    kept: int
-    """Epochs that are not lost where its worker ends: those at which its job began, or of a checkpoint since then."""
-    reported: int = 0
-    """Epochs whose values earlier jobs reported, more than are kept where a process ended."""
-    value: float | None = None
-    """The last value reported by this job."""
-    epoch: int = 0
-    """The epoch of that value."""
-    seconds: list[float] = field(default_factory=list)
-    """Seconds of each epoch that this job reported."""
-    unsaved: float = 0.0
-    """Seconds of those since the last checkpoint."""
-    pausing: str = ""
-    """Why its checkpoint is being written; empty while it trains."""
-    ended: TrialEnded | None = None
-    """How it ended, once it has."""
 
 
 class Ledger:
@@ -188,7 +159,7 @@ class Ledger:
     def _job(self, trial: Trial, attributes: Mapping[str, Any], candidate: Proposal, start: int, end: int) -> TrialJob:
         seed = trial.user_attrs[SEED]
         replaces = trial.user_attrs.get(CONTINUES, trial.user_attrs.get(RETRY_OF))
-        self.emit(TrialStarted(trial.number, candidate.summary, *_cost(candidate), start, replaces, trial.params))
+        self.emit(TrialStarted(trial.number, candidate.summary, *cost_of(candidate), start, replaces, trial.params))
         read_from = saved_checkpoint(self.checkpoints, seed, start) if start and self.resumable else None
         saves = self.space.uses_images or SAVED in trial.user_attrs
         if start and self.resumable and saves and read_from is None:
@@ -212,28 +183,9 @@ class Ledger:
 
     def _recorded(self, trial: Trial, candidate: Proposal) -> TrialEnded | None:
         """Records what the candidate is and costs; ends the trial untrained if it breaks a limit."""
-        described = candidate.to_dict()
-        trial.set_user_attr(CANDIDATE, described)
-        trial.set_user_attr(SUMMARY, candidate.summary)
-        trial.set_user_attr(FINGERPRINT, fingerprint(described))
         trial.set_user_attr(SEED, derive_seed(self.seed, "trial", trial.number))
-        if candidate.cost is None and self.second in ("parameters", "macs"):
-            raise StudyError(
-                f"--objective {self.second} needs candidates with a cost",
-                got=f"{type(candidate).__name__} without one",
-                remedy="Give them a cost (spaces.base.OwnCandidate.cost), or leave --objective out",
-            )
-        broken = []
-        limits = {PARAMETERS: self.plan.param_budget, MACS: self.plan.mac_budget}
-        for (name, limit), value in zip(limits.items(), _cost(candidate), strict=True):
-            if value is None:
-                continue
-            trial.set_user_attr(name, value)
-            if limit is not None:
-                trial.set_constraint(name, value - limit)
-                if value > limit:
-                    broken.append(f"{value:,} {name} exceed the limit of {limit:,}")
-        return self._end(trial, TrialState.PRUNED, TrialOutcome.INFEASIBLE, "; ".join(broken)) if broken else None
+        broken = record_candidate(trial, candidate, self.plan, self.second)
+        return self._end(trial, TrialState.PRUNED, TrialOutcome.INFEASIBLE, broken) if broken else None
 
     def _repeated(self, trial: Trial) -> TrialEnded | None:
         """Reuses the result of an earlier trial of the same candidate; training it again would tell nothing new."""
@@ -435,9 +387,3 @@ class Ledger:
             self.open[ended.number].ended = ended
         self.emit(ended)
         return ended
-
-
-def _cost(candidate: Proposal) -> tuple[int | None, int | None]:
-    """Parameters and multiply-accumulates; None where the candidate has no cost."""
-    cost = candidate.cost
-    return (None, None) if cost is None else (cost.parameters, cost.macs)
