@@ -19,6 +19,7 @@ from cifar.runtime.device import choose_device
 from cifar.runtime.seeds import use_deterministic_algorithms
 from search.engine.engine import Engine
 from search.engine.scheduler import Clock
+from search.planning.division import MOST_TIMES
 from search.planning.finals import FINALISTS, finals_plan
 from search.planning.plan import Plan
 from search.reporting.runs.run_report import write_run_report
@@ -108,9 +109,24 @@ def _winner(
         stands = standing(study)
         assert stands is not None  # there is a best trial
         display.say(f"winner      {verdict(stands)}")
-        return best.number
+        return _trusted(study, settings, stands, display).number
     display.say(f"winner      in the finals: {verdict(stands)}")
     return int(stands.best.user_attrs.get(FINALIST, best.number))  # else it stood in for one that failed
+
+
+def _trusted(study: optuna.Study, settings: SearchSettings, stands: Standing, display: Display) -> FrozenTrial:
+    """The best trial; the baseline where the final training is too long for what short trials tell."""
+    baseline, seconds = stands.baseline, mean_epoch_seconds([stands.baseline] if stands.baseline else [])
+    if baseline is None or baseline is stands.best or not seconds:
+        return stands.best
+    times = progress_of(study, settings).left / (seconds * stored_plan(study).max_epochs)
+    if times <= MOST_TIMES:
+        return stands.best
+    display.say(
+        f"            the baseline is trained: a lead in trials that short says too little of a training {times:.0f} "
+        f"times as long (search.retrain --trial {stands.best.number} trains the other)"
+    )
+    return baseline
 
 
 def _begun_baseline(study: optuna.Study) -> FrozenTrial | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from cifar.checkpoint import load_model
 from cifar.data.prepare import prepare
@@ -17,12 +18,13 @@ from cifar.evaluate import evaluate
 from cifar.prediction import predict_probabilities
 from cifar.runtime.device import choose_device
 from search.cli import run_command
-from search.finish import finish_search
-from search.reporting.screen.terminal import LineDisplay
+from search.finish import _trusted, finish_search
+from search.planning.plan import Plan
+from search.reporting.screen.terminal import LineDisplay, QuietDisplay
 from search.run import main
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
-from search.study.attributes import BASELINE, FINALIST, RIGHT
+from search.study.attributes import BASELINE, EPOCH_SECONDS, FINALIST, PLAN, RIGHT
 from search.study.progress import progress_of
 from search.study.right_images import packed
 from search.study.standing import standing
@@ -151,6 +153,23 @@ def test_the_weights_of_baseline_and_leader_predict_as_they_did(settings: Search
         assert evaluate(predicted, split.val.labels, model.class_names).accuracy == pytest.approx(trial.value)
         right = (predicted.argmax(1) == split.val.labels).tolist()
         assert trial.user_attrs[RIGHT] == packed(right)
+
+
+@pytest.mark.parametrize(("minutes", "trained"), [(1, 1), (2, 0)])  # 15 and 30 times a full trial of four seconds
+def test_a_lead_in_short_trials_does_not_decide_a_training_many_times_as_long(minutes: int, trained: int) -> None:
+    study = optuna.create_study(direction="maximize")
+    study.set_user_attr(PLAN, asdict(Plan(1, 4, 2, 1000, 1000, 1000, None, None)))
+    for value, marks in ((0.6, {BASELINE: True, EPOCH_SECONDS: 1.0}), (0.9, {EPOCH_SECONDS: 1.0})):
+        study.add_trial(create_trial(value=value, intermediate_values={4: value}, user_attrs=marks))
+    stands = standing(study)
+    assert stands is not None
+    assert stands.best.number == 1
+    said: list[str] = []
+    display = QuietDisplay()
+    display.say = said.append  # type: ignore[method-assign]
+    settings = SearchSettings(time_budget=60.0 * minutes, retrain=True)
+    assert _trusted(study, settings, stands, display).number == trained
+    assert ["the baseline is trained" in line for line in said] == [True] * (trained == 0)
 
 
 @pytest.mark.parametrize(
