@@ -80,6 +80,17 @@ class Stopping(LineDisplay):
             raise KeyboardInterrupt
 
 
+class Hearing(QuietDisplay):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+
+
 def test_a_stop_in_any_part_loses_nothing(
     options: list[str], settings: SearchSettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,12 +175,10 @@ def test_a_lead_in_short_trials_does_not_decide_a_training_many_times_as_long(mi
     stands = standing(study)
     assert stands is not None
     assert stands.best.number == 1
-    said: list[str] = []
-    display = QuietDisplay()
-    display.say = said.append  # type: ignore[method-assign]
+    display = Hearing()
     settings = SearchSettings(time_budget=60.0 * minutes, retrain=True)
     assert _trusted(study, settings, stands, display).number == trained
-    assert ["the baseline is trained" in line for line in said] == [True] * (trained == 0)
+    assert ["the baseline is trained" in line for line in display.said] == [True] * (trained == 0)
 
 
 @pytest.mark.parametrize(
