@@ -30,7 +30,8 @@ MOST_TIMES = 20.0
 What wins a short training need not win a long one. In trials of 13 s on two cores, one pass over the images, Muon with
 three convolutions a stage led `cpu_fast` by 4.4 points of the validation images; Muon alone was level with it after 5
 minutes, 23 times as long (88.4 and 88.6 %, validation). Batches of 128 images led those of 512 by 9 points after 1.2
-passes, and by 0.1 after 4. These are single runs, whose files were not kept. Finals are longer than trials, so that their winner is trained in any case."""
+passes, and by 0.1 after 4. These are single runs, whose files were not kept. Finals are longer than trials, so that
+their winner is trained in any case."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ limited in multiply-accumulates, so that the time still pays for several full tr
 
 Where networks are limited, four times the time of a full trial makes it twice as long, and its networks twice as
 costly. The default recipe's own lengths and sizes go together about like that: on two cores 3.2 passes over the images
-with 33 million multiply-accumulates in 1.5 minutes, 8.8 passes with 118 million in 15 (benchmarks/README.md). A trial of
-large networks and a single pass would rank candidates by what hardly matters later: batches of 128 instead of 512
+with 33 million multiply-accumulates in 1.5 minutes, 8.8 passes with 118 million in 15 (benchmarks/README.md). A trial
+of large networks and a single pass would rank candidates by what hardly matters later: batches of 128 instead of 512
 images, 9 points ahead after 1.2 passes, were level after 4 (single runs, whose files were not kept).
 """
 
