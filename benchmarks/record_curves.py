@@ -46,6 +46,7 @@ from cifar.runtime.seeds import derive_seed
 from search.engine.neighbourhood import Around
 from search.engine.samplers import make_sampler
 from search.planning.rungs import rungs_from_top
+from search.study.projection import Point, projected
 from spaces.base import Problem, SearchSpace, TrialContext, propose
 from spaces.registry import load_space
 
@@ -214,6 +215,34 @@ def correlations(curves: Curves) -> str:
     return "\n".join(lines)
 
 
+def projections(curves: Curves) -> str:
+    """How well a longer training is told by the values of a full trial, and by the errors at its rungs, extended."""
+    arrays = curves.arrays
+    long = ~np.isnan(arrays["longer"]) & ~np.isnan(arrays["annealed"][:, -1])
+    values, longer = arrays["annealed"][long], arrays["longer"][long]
+    told = {"the value of a full trial": values[:, -1], "its errors at the rungs, extended": _projected(values)}
+    best = values[:, -1] >= np.median(values[:, -1])
+    lines = [
+        f"| what tells the value after {LONGER} times the images | rank correlation | among the better half "
+        "| right about being ahead of the baseline | mean error, points |",
+        "|---|---|---|---|---|",
+    ]
+    for name, by in told.items():
+        found = [correlation(pd.Series(by[rows]), pd.Series(longer[rows])) for rows in (np.ones_like(best), best)]
+        cells = (f"{cell['rho']:.2f} ± {cell['stderr']:.2f}" for cell in found)
+        right = (by[1:] > by[0]) == (longer[1:] > longer[0])
+        lines.append(
+            f"| {name} | {' | '.join(cells)} | {right.sum()} of {len(right)} | {100 * np.mean(by - longer):+.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def _projected(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Accuracies after the longer training, as `search.study.projection` has them."""
+    trained = ([Point(rung * TRAIN_SIZE, row[rung - 1]) for rung in RUNGS] for row in values.tolist())
+    return np.array([projected(points, LONGER * EPOCHS * TRAIN_SIZE) for points in trained])
+
+
 def main() -> int:
     """Records what is missing."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.record_curves", description=__doc__.splitlines()[0])
@@ -234,7 +263,7 @@ def main() -> int:
         print(f"candidate {row['number']}: {ends}", file=sys.stderr, flush=True)
     if args.npz:
         save(args.npz, merged(read(args.out)), EPOCHS)
-        print(correlations(Curves(args.npz)))
+        print(correlations(Curves(args.npz)), projections(Curves(args.npz)), sep="\n\n")
     return 0
 
 
