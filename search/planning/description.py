@@ -16,9 +16,9 @@ from search.settings import SearchSettings
 ENOUGH_TRIALS = 16
 """Full trials' worth of training below which a search is not expected to beat its default."""
 TELLING_IMAGES = 200_000
-"""Training images of a full trial below which it says little of a training many times as long. In ten minutes on
-two cores, with 49,600 images a full trial, the default stayed 7.5 points ahead of the best of 21 other trials
-(docs/example_study/README.md)."""
+"""Training images of a full trial below which it says little of a training many times as long. In quarters of an hour
+on two cores, with 24,000 to 48,000 images a full trial, the best trials led the default by 4.4 to 5.7 points, and were
+not ahead of it in trainings for the rest of the time (benchmarks/README.md)."""
 
 
 def describe(plan: Plan, outlook: Forecast, settings: SearchSettings, device: Device) -> list[str]:

@@ -28,7 +28,7 @@ def headline(report: StudyReport, runs: Sequence[RunHeadline]) -> str:
 
     Args:
         report: the figures of the study.
-        runs: the study's finished runs; the first of the best trial is among the numbers.
+        runs: the study's finished runs; the first of the best trial, or else of any, is among the numbers.
     """
     stands = report.standing
     tiles = []
@@ -66,13 +66,15 @@ def _lead(report: StudyReport) -> tuple[str, str, str]:
 
 
 def _test(best: FrozenTrial, runs: Sequence[RunHeadline]) -> list[tuple[str, str, str]]:
-    """What the test images say of the best trial, trained in full; nothing where it was not."""
-    run = next((run for run in runs if run.trial == best.number), None)
+    """What the test images say of the best trial, trained in full, or else of another one; nothing where none was."""
+    trained = [run for run in runs if run.trial is not None]
+    run = next((run for run in trained if run.trial == best.number), next(iter(trained), None))
     if run is None:
         return []
-    low, high = run.metrics["low"], run.metrics["high"]
-    note = f"trained in full; 95\u00a0% interval {interval(low, high)}"
-    return [("its test accuracy", percent(run.metrics["accuracy"]), note)]
+    own = run.trial == best.number
+    note = f"trained in full; 95\u00a0% interval {interval(run.metrics['low'], run.metrics['high'])}"
+    name = "its test accuracy" if own else "test accuracy"
+    return [(name, percent(run.metrics["accuracy"]), note if own else f"trial {run.trial}, {note}")]
 
 
 def _size(report: StudyReport, best: FrozenTrial) -> list[tuple[str, str, str]]:

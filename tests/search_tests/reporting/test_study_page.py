@@ -278,6 +278,18 @@ def test_finished_runs_are_told_and_linked(workplace: Path) -> None:
         assert "1 min 30 s" in elements.text
 
 
+def test_the_headline_has_the_trial_that_was_trained_where_it_is_not_the_best(workplace: Path) -> None:
+    study, folder = a_study(many_trials(10)), workplace / "studies/built"
+    stands = study_report(study, folder).standing
+    assert stands is not None
+    other = stands.best.number + 1
+    a_run(folder / "runs/final", f"trial {other} of study built")
+    a_run(folder / "runs/a recipe", "recipe cpu_fast")
+    text = Elements(write_study_page(study, folder).read_text()).text.lower()
+    assert f"trial {other}, trained in full" in text
+    assert "its test accuracy" not in text
+
+
 def test_finalists_are_as_their_table_has_them(workplace: Path) -> None:
     row = {"finalist": "trial 7", "seeds": "0 1", "val_mean": 0.8, "val_low": 0.7, "val_high": 0.9, "test_mean": 0.79}
     none = dict.fromkeys(("leader_less_this", "difference_low", "difference_high"))
