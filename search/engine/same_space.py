@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from search.engine.trial_job import candidate_of, described
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import CANDIDATE, given
+from search.study.cached_storage import refreshed_trial
 from search.study.study import stored_plan
 from search.study.trials import last_ones
 from spaces.base import SearchSpace
@@ -37,7 +38,10 @@ def check_space(study: optuna.Study, space: SearchSpace) -> None:
         raise _edited(study, f"at most {space.max_epochs} epochs, where the study's trials have {longest}")
     proposed = [t for t in last_ones(study.get_trials(deepcopy=False)) if CANDIDATE in t.user_attrs]
     for trial in {t.number: t for t in (*proposed[:COMPARED], *proposed[-COMPARED:])}.values():
-        if differs := _difference(space, trial):
+        differs = _difference(space, trial)
+        if differs and trial.state is TrialState.RUNNING:  # its call may have written it while it was read, in parts
+            differs = _difference(space, refreshed_trial(study, trial))
+        if differs:
             raise _edited(study, f"a trial {trial.number} of another candidate: {differs}")
 
 

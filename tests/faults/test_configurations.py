@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import optuna
 import pytest
@@ -23,7 +24,7 @@ BUILT = 100
 @pytest.mark.slow
 @pytest.mark.timeout(24 * 3600)
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_none_is_over_the_limit_and_the_counts_agree(name: str) -> None:
+def test_none_is_over_the_limit_and_the_counts_agree(name: str, record_property: Callable[[str, object], None]) -> None:
     space = load_space(name, Problem())
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     for number in range(CONFIGURATIONS):
@@ -35,3 +36,6 @@ def test_none_is_over_the_limit_and_the_counts_agree(name: str) -> None:
             with torch.device("cpu" if number < BUILT else "meta"):
                 network = candidate.network.build()  # type: ignore[attr-defined]
             assert cost.parameters == sum(p.numel() for p in network.parameters()) == thop_parameters(network)
+    record_property("configurations", CONFIGURATIONS)
+    record_property("counted by PyTorch and thop too", min(CONFIGURATIONS, COUNTED))
+    record_property("built with weights", min(CONFIGURATIONS, COUNTED, BUILT))

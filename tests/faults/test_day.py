@@ -10,7 +10,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
-import resource
 import signal
 import sqlite3
 import threading
@@ -82,7 +81,7 @@ def drive(settings: SearchSettings, ends: int, told: Connection[int, int]) -> No
 
     def watch(event: Event) -> None:
         if isinstance(event, TrialEnded):
-            memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+            memory.append(resident())
             if len(memory) == ends:  # at any moment from now on
                 threading.Timer(random.random() / 10, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
@@ -91,6 +90,11 @@ def drive(settings: SearchSettings, ends: int, told: Connection[int, int]) -> No
     with running, patch.object(multiprocessing, "get_context", lambda _: context):
         run_search(settings, callbacks=(watch,))
     told.send(memory[-1] - memory[min(100, len(memory) - 1)] if memory else 0)
+
+
+def resident() -> int:
+    """Memory of this process, in bytes; its peak would be that of the process that it was forked from."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def outages(database: Path, over: threading.Event, count: Counter[str]) -> None:

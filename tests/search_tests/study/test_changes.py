@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from optuna.trial import TrialState, create_trial
 
+from search.engine.same_space import check_space
 from search.reporting.screen.terminal import LineDisplay
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
-from search.study.attributes import PLAN, SEED
+from search.study.attributes import CANDIDATE, PLAN, SEED
+from search.study.cached_storage import CachedStorage
+from search.study.optuna_internals import id_of_study, storage_of
 from search.study.study import require_study
 from search.study.trials import counted, reached
+from spaces.base import Problem
+from spaces.registry import load_space
 from tests.search_tests.logged_space import logged_space, trained
 
 
@@ -53,6 +61,29 @@ EDITS = [
     ("suggest_float('x', 0, 1)", "suggest_float('y', 0, 1)", "of another candidate: ValueError: .*parameter 'y'"),
     ("suggest_float('x', 0, 1)", "suggest_float('x', 0, 1) * 2", r"of another candidate: x was 0\.\d+ and is \d\.\d+"),
 ]
+
+
+def test_a_trial_that_was_read_while_it_was_written_is_no_edit(workplace: Path) -> None:
+    settings = begun(workplace)
+    study, space = require_study(settings), load_space(settings.space, Problem())
+    first = study.trials[0]
+    running = create_trial(
+        state=TrialState.RUNNING,
+        params=first.params,
+        distributions=first.distributions,
+        user_attrs={CANDIDATE: first.user_attrs[CANDIDATE]},
+    )
+    study.add_trial(running)
+    storage, number = storage_of(study), id_of_study(study)
+    assert isinstance(storage, CachedStorage)
+    storage.refresh(number)
+    storage.refresh_at[number] = math.inf
+    last = list(storage.studies[number])[-1]
+    half = copy.copy(storage.studies[number][last])
+    half.params, half.distributions = {}, {}  # a database's tables are read one after the other
+    storage.studies[number][last] = half
+    check_space(study, space)
+    assert storage.get_trial(last).params == first.params
 
 
 @pytest.mark.parametrize(("old", "new", "told"), EDITS, ids=["direction", "epochs", "renamed", "meaning"])
