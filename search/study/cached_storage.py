@@ -15,16 +15,18 @@ from pathlib import Path
 from typing import Any, cast
 
 import optuna
+import sqlalchemy
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.study.optuna_internals import FrozenStudy, engine_of, id_of_study, id_of_trial, storage_of
-from search.study.retrying import Retrying
+from search.study.retrying import Retrying, retried
 
 STALE_SECONDS = 1.0  # between two refreshes, at least; so long may a call wait for what others have reported
 REFRESH_SHARE = 0.05  # share of the time that refreshing may take, at most
+NUMBER_OF_TRIALS = sqlalchemy.text("SELECT COUNT(*) FROM trials WHERE study_id = :study")
 
 
 class ForwardingStorage(BaseStorage):
@@ -120,6 +122,15 @@ class CachedStorage(ForwardingStorage):
         now = self.clock()
         self.refresh_at[study_id] = now + max(STALE_SECONDS, (now - started) / REFRESH_SHARE)
 
+    def refresh_if_grown(self, study_id: int) -> None:
+        """Reads what other processes wrote if they began trials; all that run would be read again, and may be many."""
+        engine = engine_of(self.durable)
+        if engine is not None and study_id in self.studies:
+            held = retried(lambda: _number_of_trials(engine, study_id))
+            if held == len(self.studies[study_id]):
+                return
+        self.refresh(study_id)
+
     def read_again(self, trial_id: int) -> None:
         """Reads what other processes wrote of one trial."""
         if trial_id in self.study_of:
@@ -195,6 +206,11 @@ class CachedStorage(ForwardingStorage):
         self.studies[study_id][trial_id] = trial
 
 
+def _number_of_trials(engine: sqlalchemy.Engine, study_id: int) -> int:
+    with engine.connect() as connection:
+        return int(connection.execute(NUMBER_OF_TRIALS, {"study": study_id}).scalar_one())
+
+
 def _as_stored(value: Any) -> Any:
     """The value as a database gives it back, from JSON: tuples become lists, and later changes do not show."""
     return json.loads(json.dumps(value))
@@ -228,6 +244,13 @@ def refresh(study: optuna.Study) -> None:
     storage = storage_of(study)
     if isinstance(storage, CachedStorage):
         storage.refresh(id_of_study(study))
+
+
+def refresh_if_grown(study: optuna.Study) -> None:
+    """`refresh`, unless no trial has begun that this process does not know."""
+    storage = storage_of(study)
+    if isinstance(storage, CachedStorage):
+        storage.refresh_if_grown(id_of_study(study))
 
 
 def refreshed_trial(study: optuna.Study, trial: FrozenTrial) -> FrozenTrial:

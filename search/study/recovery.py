@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.format import format_epochs
 from search.study.attributes import CONTINUES, LAST_JOB, PAUSED, REASON, RETRY_OF, TRY_AGAIN, WORKER, given, record
-from search.study.cached_storage import refresh, refreshed_trial
+from search.study.cached_storage import refresh, refresh_if_grown, refreshed_trial
 from search.study.exclusion import exclusive
 from search.study.leases import Lease
 from search.study.optuna_internals import live_trial, set_attribute
@@ -120,8 +120,8 @@ def _reopened(study: optuna.Study, trial: FrozenTrial, taken: Mapping[str, Any])
 
 def _is_claimed(study: optuna.Study, trial: FrozenTrial) -> bool:
     """Whether another call has claimed a paused trial since this one read it."""
-    if trial.state is TrialState.PRUNED:
-        refresh(study)
+    if trial.state is TrialState.PRUNED:  # a trial that resumes it is a new one
+        refresh_if_grown(study)
         return any(record(t).resumes == trial.number for t in study.get_trials(deepcopy=False))
     now = refreshed_trial(study, trial)
     return now.state is not TrialState.RUNNING or record(now).paused != record(trial).paused

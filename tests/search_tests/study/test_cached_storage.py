@@ -226,3 +226,19 @@ def test_a_deleted_study_is_forgotten(connections: tuple[RDBStorage, RDBStorage]
         storage.get_trial(trial_id)
     again = storage.create_new_study([StudyDirection.MINIMIZE])
     assert storage.get_all_trials(again) == []
+
+
+def test_all_is_read_again_once_others_have_begun_trials(
+    connections: tuple[RDBStorage, RDBStorage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = connections
+    study_id = one.create_new_study([StudyDirection.MINIMIZE])
+    storage = CachedStorage(one, Clock())
+    storage.create_new_trial(study_id)
+    refreshed: list[int] = []
+    monkeypatch.setattr(storage, "refresh", refreshed.append)
+    storage.refresh_if_grown(study_id)
+    assert not refreshed
+    other.create_new_trial(study_id)
+    storage.refresh_if_grown(study_id)
+    assert refreshed == [study_id]
