@@ -4,7 +4,7 @@ Candidates of `resnet_budget5m` are trained as README's search of a quarter of a
 drawn around the space's prior, a third anywhere, a third proposed by TPE from what is recorded so far. Each is trained
 twice, by either rung scheme: with schedules that come to their end at each rung (`search.planning.rungs`), and with
 schedules stretched over the whole. Every fourth is also trained on four times the images, by one schedule, since that
-is what rungs should predict.
+is what rungs should predict; and so are the best in the end, since they are the ones that a search chooses among.
 
 Values are validation accuracies; test images are never read. Seconds are CPU time of one thread, so that `--jobs` runs
 train side by side, a core each, and other work on the machine changes nothing. Each candidate is written to `--out`
@@ -20,8 +20,9 @@ import random
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
 from dataclasses import dataclass, replace
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ from cifar.runtime.seeds import derive_seed
 from search.engine.neighbourhood import Around
 from search.engine.samplers import make_sampler
 from search.planning.rungs import rungs_from_top
+from search.study.projection import Point, projected
 from spaces.base import Problem, SearchSpace, TrialContext, propose
 from spaces.registry import load_space
 
@@ -55,6 +57,7 @@ RUNGS = rungs_from_top(1, EPOCHS, 2)
 LONGER = 4  # times the images of a full trial
 EVERY = 4  # one of so many candidates is trained for longer
 STARTUP = 10  # recorded candidates before TPE learns
+BEST = 12  # as many of the best after a full trial are trained for longer too
 CHANCE = 0.1  # accuracy
 SOURCES = ("prior", "uniform", "sampler")  # in turn
 
@@ -69,6 +72,8 @@ class Job:
     """Optuna parameters."""
     data: str | None
     """Source of the images."""
+    only_longer: bool = False
+    """Whether only the longer training is wanted."""
 
 
 def space_of() -> SearchSpace:
@@ -100,13 +105,15 @@ def run_job(job: Job) -> dict[str, Any]:
     assert isinstance(candidate, Candidate)
     split = load_training_split(data, val_size=VAL_SIZE, train_size=TRAIN_SIZE, val_limit=VAL_LIMIT)
     annealed = TrialContext(EPOCHS, job.number, device, split, schedule_ends=RUNGS)
-    row = {
-        "parameters": candidate.cost.parameters,
-        "macs": candidate.cost.macs,
-        "annealed": curve(candidate, space, annealed),
-        "stretched": curve(candidate, space, replace(annealed, schedule_ends=())),
-    }
-    if job.number % EVERY == 0:
+    row: dict[str, Any] = {}
+    if not job.only_longer:
+        row = {
+            "parameters": candidate.cost.parameters,
+            "macs": candidate.cost.macs,
+            "annealed": curve(candidate, space, annealed),
+            "stretched": curve(candidate, space, replace(annealed, schedule_ends=())),
+        }
+    if job.only_longer or job.number % EVERY == 0:
         long = load_training_split(data, val_size=VAL_SIZE, train_size=LONGER * TRAIN_SIZE)
         row["longer"] = curve(candidate, space, replace(annealed, split=long, schedule_ends=()))
     return row
@@ -145,14 +152,12 @@ def stored(space: SearchSpace, row: Mapping[str, Any]) -> FrozenTrial:
     """A recorded candidate as a complete trial; one that diverged has the value of chance."""
     fixed = FixedTrial(row["params"])
     space.suggest(fixed)
-    values = row["annealed"]["values"]
-    value = values[-1] if len(values) == EPOCHS else CHANCE
-    return create_trial(params=row["params"], distributions=fixed.distributions, value=value)
+    return create_trial(params=row["params"], distributions=fixed.distributions, value=value_of(row))
 
 
 def recorded(path: Path, count: int, data: str | None, jobs: int) -> Iterator[dict[str, Any]]:
     """Trains what is missing, so many at once; rows as they come."""
-    space, done = space_of(), read(path)
+    space, done = space_of(), merged(read(path))
     missing = [number for number in range(count) if number not in {row["number"] for row in done}]
     running: dict[Future[dict[str, Any]], tuple[int, dict[str, Any]]] = {}
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
@@ -167,6 +172,30 @@ def recorded(path: Path, count: int, data: str | None, jobs: int) -> Iterator[di
                 row: dict[str, Any] = {"number": number, "source": source, "params": params, **future.result()}
                 done.append(row)
                 yield row
+
+
+def of_the_best(path: Path, data: str | None, jobs: int) -> Iterator[dict[str, Any]]:
+    """Trains the best ones for longer that were not yet, so many at once; what to add to their rows as it comes."""
+    best = sorted(merged(read(path)), key=value_of, reverse=True)[:BEST]
+    wanted = [Job(row["number"], row["params"], data, only_longer=True) for row in best if "longer" not in row]
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        running = {pool.submit(run_job, job): job.number for job in wanted}
+        for future in as_completed(running):
+            yield {"number": running[future], **future.result()}
+
+
+def value_of(row: Mapping[str, Any]) -> float:
+    """A candidate's value after a full trial; that of chance if it diverged."""
+    values = row["annealed"]["values"]
+    return float(values[-1]) if len(values) == EPOCHS else CHANCE
+
+
+def merged(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row a candidate, of all lines about it."""
+    rows: dict[int, dict[str, Any]] = {}
+    for line in lines:
+        rows.setdefault(line["number"], {}).update(line)
+    return list(rows.values())
 
 
 def correlations(curves: Curves) -> str:
@@ -186,6 +215,34 @@ def correlations(curves: Curves) -> str:
     return "\n".join(lines)
 
 
+def projections(curves: Curves) -> str:
+    """How well a longer training is told by the values of a full trial, and by the errors at its rungs, extended."""
+    arrays = curves.arrays
+    long = ~np.isnan(arrays["longer"]) & ~np.isnan(arrays["annealed"][:, -1])
+    values, longer = arrays["annealed"][long], arrays["longer"][long]
+    told = {"the value of a full trial": values[:, -1], "its errors at the rungs, extended": _projected(values)}
+    best = values[:, -1] >= np.median(values[:, -1])
+    lines = [
+        f"| what tells the value after {LONGER} times the images | rank correlation | among the better half "
+        "| right about being ahead of the baseline | mean error, points |",
+        "|---|---|---|---|---|",
+    ]
+    for name, by in told.items():
+        found = [correlation(pd.Series(by[rows]), pd.Series(longer[rows])) for rows in (np.ones_like(best), best)]
+        cells = (f"{cell['rho']:.2f} ± {cell['stderr']:.2f}" for cell in found)
+        right = (by[1:] > by[0]) == (longer[1:] > longer[0])
+        lines.append(
+            f"| {name} | {' | '.join(cells)} | {right.sum()} of {len(right)} | {100 * np.mean(by - longer):+.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def _projected(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Accuracies after the longer training, as `search.study.projection` has them."""
+    trained = ([Point(rung * TRAIN_SIZE, row[rung - 1]) for rung in RUNGS] for row in values.tolist())
+    return np.array([projected(points, LONGER * EPOCHS * TRAIN_SIZE) for points in trained])
+
+
 def main() -> int:
     """Records what is missing."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.record_curves", description=__doc__.splitlines()[0])
@@ -196,15 +253,17 @@ def main() -> int:
     parser.add_argument("--npz", type=Path, help="where to pack all results, for benchmarks.replay")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    for row in recorded(args.out, args.candidates, args.data, args.jobs):
+    for row in chain(
+        recorded(args.out, args.candidates, args.data, args.jobs), of_the_best(args.out, args.data, args.jobs)
+    ):
         append(args.out, row)
         ends = ", ".join(
             f"{scheme} {row[scheme]['values'][-1:]}" for scheme in ("annealed", "stretched", "longer") if scheme in row
         )
-        print(f"candidate {row['number']} ({row['source']}): {ends}", file=sys.stderr, flush=True)
+        print(f"candidate {row['number']}: {ends}", file=sys.stderr, flush=True)
     if args.npz:
-        save(args.npz, read(args.out), EPOCHS)
-        print(correlations(Curves(args.npz)))
+        save(args.npz, merged(read(args.out)), EPOCHS)
+        print(correlations(Curves(args.npz)), projections(Curves(args.npz)), sep="\n\n")
     return 0
 
 

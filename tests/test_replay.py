@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import optuna
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 from optuna.trial import FixedTrial, TrialState
 
 from benchmarks import record_curves, recorded, replay
+from benchmarks.resumable import append
 from benchmarks.simulation import Clock, Simulation
 from cifar.data.toy import toy_npz
 from search.engine.driver import SearchRequest
@@ -95,6 +99,26 @@ def test_rungs_of_the_better_scheme_rank_better(curves: recorded.Curves) -> None
     assert first_rung[0] == first_rung[1] == 1.0 > first_rung[2]
 
 
+def test_later_lines_add_to_a_candidate() -> None:
+    lines = [{"number": 3, "macs": 1}, {"number": 0, "macs": 2}, {"number": 3, "longer": 4}]
+    assert record_curves.merged(lines) == [{"number": 3, "macs": 1, "longer": 4}, {"number": 0, "macs": 2}]
+
+
+def test_the_best_are_trained_for_longer_unless_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_curves, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
+    monkeypatch.setattr(record_curves, "run_job", lambda job: {"longer": (job.number, job.only_longer)})
+    monkeypatch.setattr(record_curves, "BEST", 2)
+    out = tmp_path / "curves.jsonl"
+    for number, values, more in (
+        (0, [0.5] * 8, {}),
+        (1, [0.9] * 3, {}),
+        (2, [0.7] * 8, {"longer": 1}),
+        (3, [0.6] * 8, {}),
+    ):
+        append(out, {"number": number, "params": {}, "annealed": {"values": values}, **more})
+    assert list(record_curves.of_the_best(out, None, 1)) == [{"number": 3, "longer": (3, True)}]
+
+
 @pytest.mark.parametrize("method", replay.METHODS)
 def test_every_method_recommends_something(method: str, curves: recorded.Curves) -> None:
     run = replay.Run(curves.path, method, full_trials=2, workers=2, seed=1)
@@ -131,6 +155,7 @@ def test_curves_are_recorded_resumed_and_packed(
     job = record_curves.Job(0, record_curves.proposed(record_curves.space_of(), 0, []).params, str(data))
     trained = record_curves.run_job(job)
     assert [len(trained[scheme]["values"]) for scheme in ("annealed", "stretched", "longer")] == [8, 8, 8]
+    assert record_curves.run_job(replace(job, only_longer=True)) == {"longer": {**trained["longer"], "seconds": ANY}}
     out.write_text("")
     monkeypatch.setattr("sys.argv", ["record_curves", "--candidates", "0", "--out", str(out)])
     assert record_curves.main() == 0

@@ -2,10 +2,11 @@
 
 The search must not lose to training the default for the whole time. The final training can be somewhat shorter, since
 accuracy grows with the logarithm of the time: the recipe `cpu_fast` reached 83.6 % of the test images after 1.5 minutes
-on two cores, 87.7 % after 5 and 89.7 % after 15 (benchmarks/README.md). From 5 to 15 minutes that is 1.3 points a
-doubling, so four fifths of the time cost 0.4 points. A search of a few minutes seldom finds more than that. The longer
-the whole, the less another doubling gives, the more a search can find, and the better it pays to train the best ones
-longer before one of them is chosen.
+on two cores, 87.7 % after 5 and 89.5 % after 15 (benchmarks/README.md). From 5 to 15 minutes that is 1.1 points a
+doubling, so a quarter of an hour that leaves 78 % to the final training costs 0.4 points, and one that leaves 88 %
+costs 0.2. In so short a time a search cannot decide anything (`MOST_TIMES`): it is a first look, and is kept short. The
+longer the whole, the more a search can find, and the better it pays to train the best ones longer before one of them is
+chosen; but two fifths of an hour would cost 0.9 points, more than a search was ever seen to win.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import numpy as np
 
 MINUTES = (10, 15, 60, 120)
 """Lengths of the whole for which the shares are set; between them they change with the logarithm of the time."""
-SEARCH = (0.20, 0.22, 0.25, 0.30)
+SEARCH = (0.12, 0.12, 0.17, 0.25)
 """Share of the search."""
-FINALS = (0.00, 0.00, 0.17, 0.20)
-"""Share of the finals. The final training gets the rest: 80 % of ten minutes or less, 78 % of a quarter of an hour,
-58 % of an hour, half of two hours or more."""
+FINALS = (0.00, 0.00, 0.12, 0.20)
+"""Share of the finals. The final training gets the rest: 88 % of a quarter of an hour or less, 71 % of an hour, 55 % of
+two hours or more."""
 
 
 MOST_TIMES = 20.0
