@@ -131,14 +131,16 @@ class Ledger:
         attributes = given(trial.user_attrs)
         if BASELINE in attributes:
             epochs = min(epochs, self.plan.rungs[0])
-        trial.set_user_attr(WORKER, self.driver)
-        trial.set_user_attr(LAST_JOB, [0, epochs])
         try:
+            trial.set_user_attr(WORKER, self.driver)
+            trial.set_user_attr(LAST_JOB, [0, epochs])
             candidate = propose(self.space, trial)
             ended = self._recorded(trial, candidate) or self._repeated(trial)
         except UserError as error:
             self._end(trial, TrialState.FAIL, TrialOutcome.FAILED, str(error))
             raise
+        except UpdateFinishedTrialError:
+            ended = self._lost(trial.number)
         except Exception as error:  # a bug in a space: the study continues without this trial
             ended = self._end(trial, TrialState.FAIL, TrialOutcome.FAILED, described(error))
         if ended:
