@@ -20,21 +20,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from cifar.errors import UserError
 from cifar.runtime.seeds import derive_seed
-from search.engine.candidate_record import cost_of, record_candidate
+from search.engine.candidate_record import candidate_of, cost_of, record_candidate
 from search.engine.events import EpochDone, Event, TrialEnded, TrialNoted, TrialOutcome, TrialStarted
+from search.engine.exceptions import described
 from search.engine.kept_models import trains_on_images
 from search.engine.open_trial import OpenTrial
-from search.engine.trial_job import (
-    PUT_BACK,
-    EpochResult,
-    JobEnd,
-    JobEndKind,
-    Saved,
-    TrialJob,
-    Verdict,
-    candidate_of,
-    described,
-)
+from search.engine.trial_job import PUT_BACK, EpochResult, JobEnd, JobEndKind, Saved, TrialJob, Verdict
 from search.format import format_epochs
 from search.planning.plan import Plan
 from search.study.attributes import (
