@@ -8,7 +8,6 @@ Every step is kept in the study as it ends (`search.study.progress`); called aga
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import replace
 
@@ -21,8 +20,6 @@ from cifar.runtime.seeds import use_deterministic_algorithms
 from search.engine.engine import Engine
 from search.engine.scheduler import Clock
 from search.finals import run_finals
-from search.format import format_percent
-from search.planning.division import MOST_TIMES
 from search.reporting.runs.run_report import write_run_report
 from search.reporting.screen.terminal import Display, QuietDisplay
 from search.reporting.studies.standing_section import verdict
@@ -32,12 +29,10 @@ from search.retraining.final_evaluation import Outcome
 from search.retraining.retrainer import retrain
 from search.retraining.settings import RetrainSettings
 from search.settings import SearchSettings
-from search.study.attributes import BASELINE, CANDIDATE, FINALIST, MAC_BUDGET_PROPOSED
+from search.study.attributes import BASELINE, CANDIDATE, FINALIST
+from search.study.lasting_lead import images_to_come, why_not_trained
 from search.study.progress import Progress, progress_of, store_progress
-from search.study.projection import value_after
-from search.study.standing import Standing, choose_trials, standing
-from search.study.study import stored_plan
-from search.study.trials import mean_epoch_seconds
+from search.study.standing import choose_trials, standing
 
 
 def finish_search(
@@ -101,63 +96,17 @@ def _winner(
     if standing(study) is None and (begun := _begun_baseline(study)) is not None:
         display.say("winner      the baseline, since the time was too short for any trial's value")
         return begun.number
-    best, images = choose_trials(study, "best")[0], _images_to_come(study, settings)
+    best, images = choose_trials(study, "best")[0], images_to_come(study, settings)
     finals = run_finals(study, settings, data, images, display, engine, clock) if images else None
     stands = standing(study if finals is None else finals)
     assert stands is not None  # there is a best trial
     display.say(f"winner      {'' if finals is None else 'in the finals: '}{verdict(stands)}")
-    doubt = _doubt(study, finals, stands, settings)
+    doubt = why_not_trained(study, finals, stands, settings)
     if doubt is None or stands.baseline is None:
         return int(stands.best.user_attrs.get(FINALIST, best.number))  # else it stood in for one that failed
     other = stands.best.user_attrs.get(FINALIST, stands.best.number)
     display.say(f"            the baseline is trained: {doubt} (search.retrain --trial {other} trains the other)")
     return int(stands.baseline.user_attrs.get(FINALIST, stands.baseline.number))
-
-
-def _doubt(study: optuna.Study, finals: optuna.Study | None, stands: Standing, settings: SearchSettings) -> str | None:
-    """Why the lead of the best trial is not expected to last through the final training; None if it is, or has none."""
-    times, images = _times_as_long(study, settings), _images_to_come(study, settings)
-    if stands.baseline is None or stands.best is stands.baseline or not times or not images:
-        return None
-    if finals is None and times > MOST_TIMES:
-        return f"a lead in trials that short says too little of a training {times:.0f} times as long"
-    its, baselines = (_projected(study, finals, trial, images) for trial in (stands.best, stands.baseline))
-    if its is None or baselines is None or its > baselines:
-        return None
-    return (
-        f"after some {images:,.0f} images it is expected to have {format_percent(baselines, 1)}, and trial "
-        f"{stands.best.user_attrs.get(FINALIST, stands.best.number)} {format_percent(its, 1)}, as errors fell so far"
-    )
-
-
-def _projected(study: optuna.Study, finals: optuna.Study | None, trial: FrozenTrial, images: float) -> float | None:
-    """The accuracy of a trial of the search or the finals after so many images, projected from both."""
-    trained = [(trial, stored_plan(study if finals is None else finals))]
-    if finals is not None:
-        earlier = trial.user_attrs.get(FINALIST)
-        trained += [(t, stored_plan(study)) for t in study.get_trials(deepcopy=False) if t.number == earlier]
-    return value_after(images, trained)
-
-
-def _times_as_long(study: optuna.Study, settings: SearchSettings) -> float | None:
-    """How many times as long as a full trial the time is that is left; None where no epoch was timed."""
-    stands, plan = standing(study), stored_plan(study)
-    baseline = stands.baseline if stands is not None else None
-    seconds = mean_epoch_seconds([baseline] if baseline is not None else [])
-    return progress_of(study, settings).left / (seconds * plan.max_epochs) if seconds else None
-
-
-def _images_to_come(study: optuna.Study, settings: SearchSettings) -> float | None:
-    """About how many training images the final training will see; None where no epoch was timed.
-
-    Where the final network will be larger than the search's, its training is longer and dearer in equal parts.
-    """
-    times, plan = _times_as_long(study, settings), stored_plan(study)
-    if times is None:
-        return None
-    return (
-        plan.max_epochs * plan.train_size * (math.sqrt(times) if study.user_attrs.get(MAC_BUDGET_PROPOSED) else times)
-    )
 
 
 def _begun_baseline(study: optuna.Study) -> FrozenTrial | None:

@@ -5,8 +5,9 @@ trend. The error of a network falls about as a power of what it is trained on (a
 of the error is a line over the logarithm of the images. Near chance it falls less at first, which is why only the last
 rungs count.
 
-In two searches of a quarter of an hour the best trial led the baseline by 4.6 and 5.6 points after one pass, and by 7 to
-14 points before; this line has them level after seven passes. The line serves decisions; it is not shown as a result.
+In two searches of a quarter of an hour the best trial led the baseline by 4.6 and 5.6 points after one pass, and by 7
+to 14 points before; this line has them level after seven passes. The line serves decisions; it is not shown as a
+result.
 `benchmarks.record_curves` tells how well it foresees trainings four times as long.
 """
 

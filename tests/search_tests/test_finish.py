@@ -18,13 +18,14 @@ from cifar.evaluate import evaluate
 from cifar.prediction import predict_probabilities
 from cifar.runtime.device import choose_device
 from search.cli import run_command
-from search.finish import _doubt, finish_search
+from search.finish import finish_search
 from search.planning.plan import Plan
 from search.reporting.screen.terminal import LineDisplay
 from search.run import main
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import BASELINE, EPOCH_SECONDS, FINALIST, PLAN, RIGHT
+from search.study.lasting_lead import why_not_trained
 from search.study.progress import progress_of
 from search.study.right_images import packed
 from search.study.standing import standing
@@ -184,7 +185,7 @@ def test_the_baseline_is_trained_where_a_lead_is_not_expected_to_last(
     stands = standing(study)
     assert stands is not None
     assert stands.best.number == int(fast[-1] > slow[-1])
-    found = _doubt(study, None, stands, SearchSettings(time_budget=60.0 * minutes, retrain=True))
+    found = why_not_trained(study, None, stands, SearchSettings(time_budget=60.0 * minutes, retrain=True))
     assert found is None if doubt is None else doubt in str(found)
 
 
