@@ -15,9 +15,10 @@ import optuna
 
 from cifar.errors import Diverged
 from cifar.runtime.device import choose_device
+from search.engine.candidate_record import candidate_of
 from search.engine.driver import Driver, Emit, SearchRequest
 from search.engine.promotion import Done, Wait
-from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, Message, TrialJob, Verdict, candidate_of
+from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, Message, TrialJob, Verdict
 from spaces.base import SearchSpace, TrialContext
 
 

@@ -1,14 +1,17 @@
-"""What a trial's candidate is and costs, as the study keeps it, and which limits it breaks."""
+"""What a trial's candidate is and costs, as the study keeps it, and which limits it breaks; and the way back."""
 
 from __future__ import annotations
 
-from optuna.trial import Trial
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.trial import FixedTrial, Trial
 
 from cifar.candidate import fingerprint
 from search.planning.plan import Plan
 from search.settings import StudyError
 from search.study.attributes import CANDIDATE, FINGERPRINT, MACS, PARAMETERS, SUMMARY
-from spaces.base import Proposal
+from spaces.base import Proposal, SearchSpace, propose
 
 
 def record_candidate(trial: Trial, candidate: Proposal, plan: Plan, second: str | None) -> str:
@@ -53,3 +56,13 @@ def cost_of(candidate: Proposal) -> tuple[int | None, int | None]:
     """Parameters and multiply-accumulates; None where the candidate has no cost."""
     cost = candidate.cost
     return (None, None) if cost is None else (cost.parameters, cost.macs)
+
+
+def candidate_of(
+    space: SearchSpace, parameters: Mapping[str, Any], attributes: Mapping[str, Any], number: int
+) -> Proposal:
+    """The candidate that a trial's parameters stand for, without its study."""
+    trial = FixedTrial({**space.added, **parameters}, number)
+    for key, value in attributes.items():
+        trial.set_user_attr(key, value)
+    return propose(space, trial)

@@ -13,12 +13,13 @@ import optuna
 
 from cifar.data.prepare import PreparedData
 from search.engine.events import Event, TrialEnded
+from search.engine.job_runner import WorkerSetup
 from search.engine.ledger import OUT_OF_TIME, STOPPED, Ledger
 from search.engine.promotion import Done, Promote, Start, Wait
 from search.engine.pruners import make_pruner
 from search.engine.samplers import use_sampler
 from search.engine.scheduler import Clock, Limits, Scheduler
-from search.engine.trial_job import PUT_BACK, EpochResult, JobEnd, Saved, TrialJob, Verdict, WorkerSetup
+from search.engine.trial_job import PUT_BACK, EpochResult, JobEnd, Saved, TrialJob, Verdict
 from search.planning.plan import Plan
 from search.settings import SearchSettings
 from search.study.cached_storage import refresh

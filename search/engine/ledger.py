@@ -20,21 +20,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from cifar.errors import UserError
 from cifar.runtime.seeds import derive_seed
-from search.engine.candidate_record import cost_of, record_candidate
+from search.engine.candidate_record import candidate_of, cost_of, record_candidate
 from search.engine.events import EpochDone, Event, TrialEnded, TrialNoted, TrialOutcome, TrialStarted
+from search.engine.exceptions import described
 from search.engine.kept_models import trains_on_images
 from search.engine.open_trial import OpenTrial
-from search.engine.trial_job import (
-    PUT_BACK,
-    EpochResult,
-    JobEnd,
-    JobEndKind,
-    Saved,
-    TrialJob,
-    Verdict,
-    candidate_of,
-    described,
-)
+from search.engine.trial_job import PUT_BACK, EpochResult, JobEnd, JobEndKind, Saved, TrialJob, Verdict
 from search.format import format_epochs
 from search.planning.plan import Plan
 from search.study.attributes import (
@@ -131,14 +122,16 @@ class Ledger:
         attributes = given(trial.user_attrs)
         if BASELINE in attributes:
             epochs = min(epochs, self.plan.rungs[0])
-        trial.set_user_attr(WORKER, self.driver)
-        trial.set_user_attr(LAST_JOB, [0, epochs])
         try:
+            trial.set_user_attr(WORKER, self.driver)
+            trial.set_user_attr(LAST_JOB, [0, epochs])
             candidate = propose(self.space, trial)
             ended = self._recorded(trial, candidate) or self._repeated(trial)
         except UserError as error:
             self._end(trial, TrialState.FAIL, TrialOutcome.FAILED, str(error))
             raise
+        except UpdateFinishedTrialError:
+            ended = self._lost(trial.number)
         except Exception as error:  # a bug in a space: the study continues without this trial
             ended = self._end(trial, TrialState.FAIL, TrialOutcome.FAILED, described(error))
         if ended:

@@ -13,7 +13,8 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.engine.trial_job import candidate_of, described
+from search.engine.candidate_record import candidate_of
+from search.engine.exceptions import described
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import CANDIDATE, given
 from search.study.cached_storage import refreshed_trial

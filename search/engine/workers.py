@@ -16,17 +16,9 @@ from typing import Protocol, Self
 import torch
 
 from cifar.errors import UserError
-from search.engine.trial_job import (
-    JobEnd,
-    JobEndKind,
-    JobMessages,
-    JobRunner,
-    Message,
-    TrialJob,
-    Verdict,
-    WorkerSetup,
-    described,
-)
+from search.engine.exceptions import described
+from search.engine.job_runner import JobRunner, WorkerSetup
+from search.engine.trial_job import JobEnd, JobEndKind, JobMessages, Message, TrialJob, Verdict
 from search.signals import ENDING
 
 CLOSING_SECONDS = 10.0  # that a worker without a job gets to end by itself

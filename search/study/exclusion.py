@@ -3,6 +3,10 @@
 Optuna's storages can claim a queued trial atomically, but not a paused one, which is running; nor can they begin a
 trial only if there are fewer than so many. Such a step is taken under a lock of the whole study, and looks again at
 what it changes. The lock ends with its holder, whatever ends that.
+
+One conditional UPDATE of a paused trial would not do in place of the lock. A trial that was closed is claimed by making
+the trial that resumes it, and an UPDATE before that would lose the trial where its claimer dies between the two. And
+whoever recovers trials decides about several rows, which must stay as they were read.
 """
 
 from __future__ import annotations
@@ -21,6 +25,13 @@ from search.study.retrying import retried
 DIRECTION = sqlalchemy.text("SELECT study_id FROM study_directions WHERE study_id = :study FOR UPDATE")
 """Locks a row that belongs to the study and that nobody ever writes, so that Optuna's own locks are not in the way."""
 
+KEEPALIVES = [
+    sqlalchemy.text(f"SET {name}")
+    for name in ("tcp_keepalives_idle = 10", "tcp_keepalives_interval = 10", "tcp_keepalives_count = 3")
+]
+"""Of PostgreSQL, until the transaction ends: a machine without power is noticed, and its lock released, in 40 seconds
+instead of two hours. https://www.postgresql.org/docs/current/runtime-config-connection.html"""
+
 
 def exclusive(study: optuna.Study) -> AbstractContextManager[object]:
     """A block that only one process at a time is in, of all that use the study's storage; never within another.
@@ -37,14 +48,16 @@ def exclusive(study: optuna.Study) -> AbstractContextManager[object]:
 
 @contextmanager
 def _row_locked(engine: sqlalchemy.Engine, study_id: int) -> Iterator[None]:
-    with retried(lambda: _lock_row(engine, study_id)):  # closing a connection ends what it locked
+    with retried(lambda: lock_row(engine, study_id)):  # closing a connection ends what it locked
         yield
 
 
-def _lock_row(engine: sqlalchemy.Engine, study_id: int) -> sqlalchemy.Connection:
+def lock_row(engine: sqlalchemy.Engine, study_id: int) -> sqlalchemy.Connection:
     """A connection that has locked the study's row."""
     connection = engine.connect()
     try:
+        for setting in KEEPALIVES if engine.dialect.name == "postgresql" else []:
+            connection.execute(setting)
         connection.execute(DIRECTION, {"study": study_id})
     except BaseException:
         connection.close()

@@ -13,7 +13,8 @@ from ray import tune
 from ray.tune.result import DONE
 
 from cifar.data.prepare import prepared_here
-from search.engine.trial_job import JobEnd, Message, TrialJob, Verdict, WorkerSetup
+from search.engine.job_runner import WorkerSetup
+from search.engine.trial_job import JobEnd, Message, TrialJob, Verdict
 from search.engine.workers import InlineWorker, could_not_begin
 from search.settings import StudyError
 from search.study.checkpoints import belongs_to

@@ -8,8 +8,8 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
+from search.engine.exceptions import lacks_memory
 from search.engine.scheduler import kind_of
-from search.engine.trial_job import lacks_memory
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
 from search.study.attributes import REASON, RETRY_OF

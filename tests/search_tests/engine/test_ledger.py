@@ -8,7 +8,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.engine.events import Event, TrialOutcome
+from search.engine.events import Event, TrialEnded, TrialOutcome
 from search.engine.ledger import Ledger
 from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, Saved, TrialJob, Verdict
 from search.planning.plan import Plan
@@ -84,3 +84,23 @@ def test_a_trial_that_another_call_ended_is_let_go(ledger: Ledger) -> None:
     ledger.study.tell(job.number, state=TrialState.FAIL)
     assert ledger.close(JobEnd(job.number, JobEndKind.RAISED, "why")).outcome is TrialOutcome.PRUNED
     assert [t.state for t in ledger.study.trials] == [TrialState.FAIL] * 2
+
+
+@pytest.mark.parametrize("when", ["before", "while it proposes"])
+def test_a_trial_that_another_call_ended_before_it_began_is_let_go(
+    when: str, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended_by_another(*_: object) -> None:
+        ledger.study.tell(trial.number, state=TrialState.FAIL)
+        trial.set_user_attr("proposed", True)  # as a space or the ledger does next
+
+    trial = ledger.ask()
+    if when == "before":
+        ledger.study.tell(trial.number, state=TrialState.FAIL)
+    else:
+        monkeypatch.setattr("search.engine.ledger.propose", ended_by_another)
+    ended = ledger.start(trial, 1)
+    assert isinstance(ended, TrialEnded)
+    assert (ended.outcome, ended.reason) == (TrialOutcome.PRUNED, "another call ended it: ")
+    assert not ledger.open
+    assert [t.state for t in ledger.study.trials] == [TrialState.FAIL]

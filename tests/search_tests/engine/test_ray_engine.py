@@ -19,10 +19,10 @@ from optuna.trial import TrialState
 from cifar.files import write_json
 from search.engine.engine import LocalEngine
 from search.engine.events import TrialEnded, TrialOutcome
+from search.engine.job_runner import WorkerSetup
 from search.engine.ray_tune.adapters import JobSearcher
 from search.engine.ray_tune.desk import LOST
 from search.engine.ray_tune.trainable import ActorSetup
-from search.engine.trial_job import WorkerSetup
 from search.planning.plan import Plan
 from search.session import run_search
 from search.settings import SearchSettings, StudyError

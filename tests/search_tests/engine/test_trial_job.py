@@ -14,8 +14,8 @@ from cifar.data import images
 from cifar.data.prepare import prepare
 from cifar.runtime.device import Device
 from cifar.train import Training
-from search.engine import trial_job
-from search.engine.trial_job import WorkerSetup
+from search.engine import job_runner
+from search.engine.job_runner import WorkerSetup
 from search.planning.plan import Plan
 from search.session import run_search
 from search.settings import SearchSettings
@@ -66,7 +66,7 @@ def test_a_trial_that_cannot_be_made_quicker_says_so_and_trains(
 
 def test_a_worker_moves_its_images_to_the_device_once(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = Device(torch.device("meta"), None)  # a device that every machine has
-    monkeypatch.setattr(trial_job, "choose_device", lambda _: elsewhere)
+    monkeypatch.setattr(job_runner, "choose_device", lambda _: elsewhere)
     plan = Plan(
         min_epochs=1,
         max_epochs=2,

@@ -15,7 +15,8 @@ from optuna.trial import TrialState
 from search.cli import run_command
 from search.engine.engine import Engine, LocalEngine
 from search.engine.events import TrialEnded, TrialOutcome
-from search.engine.trial_job import JobEnd, JobEndKind, WorkerSetup
+from search.engine.job_runner import WorkerSetup
+from search.engine.trial_job import JobEnd, JobEndKind
 from search.engine.workers import ProcessWorker
 from search.planning.plan import Plan
 from search.run import main as run_main

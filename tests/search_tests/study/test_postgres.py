@@ -5,17 +5,24 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import optuna
 import pytest
+from sqlalchemy import text
 
+from search.session import run_search
 from search.settings import SearchSettings
-from search.study.attributes import WORKER
-from search.study.exclusion import exclusive
+from search.study.attributes import CONTINUES, PAUSED, WORKER
+from search.study.cached_storage import durable_of
+from search.study.exclusion import exclusive, lock_row
+from search.study.optuna_internals import engine_of, id_of_study
+from search.study.recovery import claim
 from search.study.storage import open_storage
 from search.study.study import require_study
-from search.study.trials import counted
+from search.study.trials import counted, is_paused
 from tests.search_tests.logged_space import logged_space
 from tests.search_tests.postgres import Server
 from tests.search_tests.study.conftest import Together
@@ -47,6 +54,52 @@ def test_eight_calls_at_once_bear_that_one_is_killed(
     study = require_study(settings)
     assert counted(study.trials) == 20
     assert_sound(study, workplace)
+
+
+CLAIMERS = 16
+
+
+def claimed_by_all(settings: SearchSettings, number: int) -> list[optuna.Trial]:
+    """What claimers get of one paused trial that all have seen paused, each on connections of its own."""
+    together = threading.Barrier(CLAIMERS)
+
+    def take(claimer: int) -> optuna.Trial | None:
+        study = require_study(settings)
+        paused = study.get_trials(deepcopy=False)[number]
+        assert is_paused(paused)
+        together.wait()
+        return claim(study, paused, {"id": f"{claimer}"}, 8)
+
+    with ThreadPoolExecutor(CLAIMERS) as pool:
+        return [trial for trial in pool.map(take, range(CLAIMERS)) if trial is not None]
+
+
+def test_of_many_claimers_at_once_one_gets_a_paused_trial(server: Server, workplace: Path) -> None:
+    storage = server.empty_database("claims")
+    settings = SearchSettings(space=logged_space(workplace), storage=storage, epoch_budget=12)
+    closed = [t for t in run_search(settings).trials if is_paused(t)]
+    assert len(closed) >= 3
+    for trial in closed:  # each is resumed by a new trial
+        (resuming,) = claimed_by_all(settings, trial.number)
+        stored = require_study(settings).trials
+        assert [t.number for t in stored if t.user_attrs.get(CONTINUES) == trial.number] == [resuming.number]
+        resuming.set_user_attr(PAUSED, trial.user_attrs[PAUSED])
+        (again,) = claimed_by_all(settings, resuming.number)  # it is open: the same trial is taken
+        assert again.number == resuming.number
+        assert require_study(settings).trials[again.number].user_attrs[WORKER] == again.user_attrs[WORKER]
+
+
+def test_the_lock_of_a_machine_without_power_ends_in_a_minute(server: Server) -> None:
+    settings = SearchSettings(study="keepalives", storage=server.url)
+    study = optuna.create_study(study_name="keepalives", storage=open_storage(settings))
+    engine = engine_of(durable_of(study))
+    assert engine is not None
+    with lock_row(engine, id_of_study(study)) as connection:
+        names = ("idle", "interval", "count")
+        told = [int(connection.scalar(text(f"SHOW tcp_keepalives_{name}"))) for name in names]
+        assert told[0] + told[1] * told[2] == 40
+    with engine.connect() as connection:  # perhaps the same one of the pool: what it does elsewhere is as ever
+        assert connection.scalar(text("SHOW tcp_keepalives_idle")) != "10"
 
 
 def test_a_server_that_restarts_costs_nothing(server: Server) -> None:

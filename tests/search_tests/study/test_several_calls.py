@@ -12,10 +12,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.engine.events import EpochDone, Event
+from search.engine.events import EpochDone, Event, TrialEnded, TrialStarted
 from search.session import run_search
 from search.settings import SearchSettings, StudyError
-from search.study.attributes import BASELINE, FORECAST, PLAN, WORKER
+from search.study.attributes import BASELINE, CONTINUES, FORECAST, PLAN, REASON, WORKER
+from search.study.cached_storage import refresh
+from search.study.recovery import KILLED
 from search.study.storage import open_storage
 from search.study.study import require_study
 from search.study.trials import counted, distinct, reached
@@ -30,6 +32,14 @@ TOGETHER = (  # nobody trains before so many processes are about to
     "Path(f'here.{{os.getpid()}}').touch(); "
     "[__import__('time').sleep(0.02) for _ in iter(lambda: len(list(Path().glob('here.*'))) < {calls}, False)]"
 )
+SAVES = """
+def saves(seed, epoch):
+    def save(path):
+        path.touch()
+        with open("saves.log", "a") as log:
+            log.write(f"{os.getpid()} {seed} {epoch}\\n")
+    return save
+"""
 
 
 def wait_for(calls: list[subprocess.Popen[bytes]]) -> None:
@@ -115,6 +125,52 @@ def test_a_call_goes_on_with_the_trials_of_one_that_is_killed(workplace: Path, c
     assert not study.get_trials(states=(TrialState.RUNNING, TrialState.FAIL))
     assert {epoch for (_, epoch), times in trained(workplace).items() if times > 1} <= {3}  # cut off after it
     assert len({t.user_attrs[WORKER]["id"] for t in study.trials}) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_call_that_slept_beyond_its_lease_lets_its_trial_go(
+    workplace: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = (
+        f"if os.getpid() != {os.getpid()} and epoch == 4 and not Path('awake').exists(): Path('there').touch(); "
+        "[__import__('time').sleep(0.02) for _ in iter(Path('awake').exists, True)]"
+    )
+    space = Path(logged_space(workplace, before=waits))
+    space.write_text(SAVES + space.read_text().replace("1 / epoch)", "1 / epoch, save=saves(context.seed, epoch))"))
+    settings = SearchSettings(space=str(space), max_trials=6)
+    sleeper = call(str(space), "--trials", "6")
+    while not (workplace / "there").exists():  # the test's timeout ends this
+        assert sleeper.poll() is None
+        time.sleep(0.05)
+    sleeper.send_signal(signal.SIGSTOP)
+    (cut,) = (t for t in require_study(settings).trials if t.last_step == 3 and t.state is TrialState.RUNNING)
+    seed, continuing = cut.user_attrs["seed"], set[int]()
+
+    def wake(event: Event) -> None:
+        """Wakes the sleeper once its trial has been trained, and saved, as far as it was about to."""
+        if isinstance(event, TrialStarted) and event.replaces == cut.number:
+            continuing.add(event.number)
+        if isinstance(event, TrialEnded) and event.number in continuing and not (workplace / "awake").exists():
+            monkeypatch.setattr("search.study.leases.RENEWAL_SECONDS", 10.0)  # from now on both are in time
+            (workplace / "awake").touch()
+            sleeper.send_signal(signal.SIGCONT)
+            while trained(workplace)[seed, 4] < 2:
+                time.sleep(0.02)
+
+    monkeypatch.setattr("search.study.leases.RENEWAL_SECONDS", 0.05)  # of this process, which waits for six of its own
+    study = run_search(settings, callbacks=(wake,))
+    wait_for([sleeper])
+    refresh(study)
+    assert counted(study.trials) == 6
+    assert not study.get_trials(states=(TrialState.RUNNING, TrialState.FAIL))
+    told = study.trials[cut.number]
+    assert (told.state, told.user_attrs[REASON], told.last_step) == (TrialState.PRUNED, KILLED, 3)
+    (again,) = (t for t in study.trials if t.user_attrs.get(CONTINUES) == cut.number)
+    assert again.params == cut.params
+    assert {key: times for key, times in trained(workplace).items() if times > 1} == {(seed, 3): 2, (seed, 4): 2}
+    saves = (workplace / "saves.log").read_text().splitlines()
+    assert [line for line in saves if line.endswith(f" {seed} 4")] == [f"{os.getpid()} {seed} 4"]
 
 
 def test_a_study_whose_creation_was_cut_off_is_completed(workplace: Path) -> None:

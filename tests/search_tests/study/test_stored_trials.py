@@ -16,7 +16,7 @@ from optuna.distributions import json_to_distribution
 from optuna.trial import create_trial
 
 from cifar.candidate import fingerprint
-from search.engine.trial_job import candidate_of
+from search.engine.candidate_record import candidate_of
 from spaces.base import Problem
 from spaces.multi_limit import LIMIT, MultiLimitSpace
 from spaces.resnet_budget5m import ResNetSpace
