@@ -20,14 +20,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.study.optuna_internals import (
-    FrozenStudy,
-    at_one_moment,
-    engine_of,
-    id_of_study,
-    id_of_trial,
-    storage_of,
-)
+from search.study.optuna_internals import FrozenStudy, engine_of, id_of_study, id_of_trial, storage_of
 from search.study.retrying import Retrying
 
 STALE_SECONDS = 1.0  # between two refreshes, at least; so long may a call wait for what others have reported
@@ -102,20 +95,6 @@ class ForwardingStorage(BaseStorage):
         self.backend.remove_session()
 
 
-class WholeTrials(ForwardingStorage):
-    """Reads trials as they were at one moment; others write a parameter, a value and an attribute one after another."""
-
-    def get_trial(self, trial_id: int) -> FrozenTrial:
-        with at_one_moment(self.backend):
-            return super().get_trial(trial_id)
-
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
-    ) -> list[FrozenTrial]:
-        with at_one_moment(self.backend):
-            return super().get_all_trials(study_id, deepcopy, states)
-
-
 class CachedStorage(ForwardingStorage):
     """Keeps trials in memory; everything is written through at once, and tried again in an outage.
 
@@ -125,7 +104,7 @@ class CachedStorage(ForwardingStorage):
     """
 
     def __init__(self, backend: BaseStorage, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(cast(BaseStorage, Retrying(WholeTrials(backend))))
+        super().__init__(cast(BaseStorage, Retrying(backend)))
         self.durable = backend
         self.clock = clock
         self.studies: dict[int, dict[int, FrozenTrial]] = {}  # trials of each study by their id, in their order

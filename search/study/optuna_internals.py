@@ -6,8 +6,6 @@ earlier process began: they are paused, or their process was killed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,6 @@ from optuna.trial import FrozenTrial
 
 __all__ = [
     "FrozenStudy",
-    "at_one_moment",
     "engine_of",
     "id_of_frozen_study",
     "id_of_study",
@@ -42,36 +39,8 @@ def storage_of(study: optuna.Study) -> BaseStorage:
 
 def engine_of(storage: BaseStorage) -> sqlalchemy.Engine | None:
     """The engine of a database's storage; None of another one."""
-    database = _database_of(storage)
-    return None if database is None else database.engine
-
-
-def _database_of(storage: BaseStorage) -> RDBStorage | None:
     database = storage._backend if isinstance(storage, _CachedStorage) else storage
-    return database if isinstance(database, RDBStorage) else None
-
-
-@contextmanager
-def at_one_moment(storage: BaseStorage) -> Iterator[None]:
-    """A block whose one read of a database is of one moment.
-
-    Optuna asks for trials, then for their parameters, then for their attributes, and by default SQLite and PostgreSQL
-    answer each question as matters stand then: a trial that another process writes meanwhile has its candidate, which
-    is written last, without the parameters that it was made of. MySQL answers a transaction as of its first question.
-    """
-    database = _database_of(storage)
-    if database is None:
-        yield
-        return
-    session = database.scoped_session()  # of this thread; Optuna's read takes it too
-    try:
-        if database.engine.dialect.name == "sqlite":
-            session.execute(sqlalchemy.text("BEGIN"))  # Python's driver begins a transaction only where one writes
-        elif database.engine.dialect.name == "postgresql":
-            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-        yield
-    finally:
-        session.close()
+    return database.engine if isinstance(database, RDBStorage) else None
 
 
 def journal_of(storage: BaseStorage) -> Path | None:

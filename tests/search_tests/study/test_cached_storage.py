@@ -10,7 +10,6 @@ from typing import Any
 
 import optuna
 import pytest
-import sqlalchemy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -101,35 +100,6 @@ def write(storage: CachedStorage, study_id: int, change: tuple[Any, ...]) -> Non
         storage.set_trial_system_attr(number, names[0], value)
     elif what == "end":
         storage.set_trial_state_values(number, names[0], [value] if names[0] is TrialState.COMPLETE else None)
-
-
-PARTS = ("trial_params", "trial_user_attributes", "trial_intermediate_values")
-"""Tables that are asked for a trial's parts, one after another."""
-
-
-@pytest.mark.parametrize("asked", PARTS)
-@pytest.mark.parametrize("all_of_them", [True, False], ids=["all trials", "one trial"])
-def test_a_trial_that_is_written_while_it_is_read_is_of_one_moment(
-    asked: str, all_of_them: bool, two: tuple[CachedStorage, Clock, RDBStorage, int]
-) -> None:
-    storage, _, other, study_id = two
-    trial_id = other.create_new_trial(study_id)
-    storage.refresh(study_id)
-
-    def write_meanwhile(*executed: Any) -> None:
-        if f"FROM {asked}" in executed[2]:
-            sqlalchemy.event.remove(storage.durable.engine, "after_cursor_execute", write_meanwhile)
-            other.set_trial_param(trial_id, "lr", 0.5, PARAMETERS["lr"])
-            other.set_trial_user_attr(trial_id, "a", 1)
-            other.set_trial_intermediate_value(trial_id, 1, 0.5)
-
-    sqlalchemy.event.listen(storage.durable.engine, "after_cursor_execute", write_meanwhile)
-    storage.refresh(study_id) if all_of_them else storage.read_again(trial_id)
-    read = storage.get_trial(trial_id)
-    assert other.get_trial(trial_id).params == {"lr": 0.5}
-    assert (read.params, read.user_attrs, read.intermediate_values) == ({}, {}, {})
-    storage.refresh(study_id)
-    assert storage.get_trial(trial_id) == other.get_trial(trial_id)
 
 
 @settings(max_examples=40)
