@@ -56,7 +56,7 @@ def test_eight_calls_at_once_bear_that_one_is_killed(
     assert_sound(study, workplace)
 
 
-CLAIMERS = 16
+CLAIMERS = 6
 
 
 def claimed_by_all(settings: SearchSettings, number: int) -> list[optuna.Trial]:
