@@ -45,6 +45,12 @@ def format_ordinal(number: int) -> str:
     return f"{number}{ending}"
 
 
+def format_numbers(numbers: Sequence[int], most: int = 12) -> str:
+    """The first of some numbers, and how many more there are: `3, 17 and 5 more` where `most` is 2."""
+    more = f" and {len(numbers) - most} more" if len(numbers) > most else ""
+    return ", ".join(map(str, numbers[:most])) + more
+
+
 def format_limits(limits: Sequence[int]) -> str:
     """Limits for a person, such as `300,000, 1,000,000 or 5,000,000`."""
     names = [f"{limit:,}" for limit in limits]

@@ -11,6 +11,7 @@ from search.format import (
     format_epochs,
     format_limits,
     format_millions,
+    format_numbers,
     format_ordinal,
     format_value,
 )
@@ -75,3 +76,10 @@ def test_values() -> None:
     assert format_value(0.8706, percent=True) == "87.06 %"
     assert format_value(0.296294, percent=False) == "0.29629"
     assert format_value(None, percent=True) == ""
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"), [([], ""), ([3], "3"), ([3, 17], "3, 17"), ([3, 17, 4, 5], "3, 17 and 2 more")]
+)
+def test_numbers(numbers: list[int], expected: str) -> None:
+    assert format_numbers(numbers, most=2) == expected

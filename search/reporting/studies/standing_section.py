@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from optuna.trial import FrozenTrial
 
-from search.format import format_points, format_points_range, format_value
+from search.format import format_numbers, format_points, format_points_range, format_value
 from search.reporting.tables import Section
 from search.study.attributes import FINALIST
 from search.study.standing import Lead, Standing
@@ -44,7 +44,7 @@ def level(stands: Standing) -> list[str]:
     """A sentence about the trials that cannot be told from the leader; none where there are none."""
     if not stands.level:
         return []
-    numbers = ", ".join(str(_number(trial)) for trial in stands.level)
+    numbers = format_numbers([_number(trial) for trial in stands.level])
     trials = f"trial{'s' * (len(stands.level) > 1)} {numbers}"
     return [f"Not told apart from trial {_number(stands.leader)} by 95 % intervals: {trials}."]
 

@@ -26,6 +26,8 @@ SYMBOLS = {
 """Marks by what became of a trial."""
 FEWEST_LARGE = 12
 """Learning curves above which their marks are drawn smaller."""
+MOST_MARKS = 5_000
+"""Points of curves that have marks: a browser needs 2 s for 29,000 marks, and they are too near to be told apart."""
 MOST_POINTS = 30_000
 """Points of all learning curves together, beyond which curves are thinned, so that a page stays small."""
 
@@ -121,7 +123,8 @@ def _add_best(figure: go.Figure, report: StudyReport) -> None:
 
 def _curves(report: StudyReport) -> go.Figure:
     figure, rows, rungs = html.new_figure(), _valued(report), report.plan.rungs
-    step = -(-sum(len(row.values) for row in rows) // MOST_POINTS)
+    points = sum(len(row.values) for row in rows)
+    step = -(-points // MOST_POINTS)
 
     def kind(row: TrialRow) -> tuple[int, bool]:
         return row.rung, row.fate is Fate.FAILED
@@ -133,7 +136,7 @@ def _curves(report: StudyReport) -> go.Figure:
             y=values,
             customdata=numbers,
             name=f"failed after {rung_name(rung)}" if failed else f"up to {rung_name(rung)}",
-            mode="lines+markers",
+            mode="lines" if points >= MOST_MARKS and rung != rungs[0] else "lines+markers",
             line={
                 "color": "var(--fail)" if failed else rung_shade(rung, rungs),
                 "width": 2 if rung == rungs[-1] else 1.2,

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial
 
-from search.format import format_count, format_duration, format_limits, format_points, format_points_range, format_value
+from search.format import (
+    format_count,
+    format_duration,
+    format_limits,
+    format_numbers,
+    format_points,
+    format_points_range,
+    format_value,
+)
 from search.reporting.candidate_words import in_short, in_words
 from search.reporting.pages import html
 from search.reporting.pages.html import interval, percent
@@ -131,15 +139,10 @@ def failures(report: StudyReport) -> str:
             reason,
             fate,
             str(count),
-            _numbers([row.number for row in lost if (row.fate.value, row.reason or "unknown") == key]),
+            format_numbers([row.number for row in lost if (row.fate.value, row.reason or "unknown") == key]),
         )
         for key, count in reasons.most_common()
         for fate, reason in (key,)
     ]
     caption = f"{len(lost)} of {len(report.trials)} trials have no result."
     return html.table(caption, ("reason", "what", "trials", "which"), rows, kind="reasons")
-
-
-def _numbers(numbers: list[int], most: int = 12) -> str:
-    more = f" and {len(numbers) - most} more" if len(numbers) > most else ""
-    return ", ".join(map(str, numbers[:most])) + more

@@ -206,10 +206,23 @@ def test_every_place_has_its_figure(
     assert "NaN" not in elements.scripts[0]
 
 
-def test_a_thousand_long_trials_stay_below_eight_megabytes(workplace: Path) -> None:
+@pytest.fixture
+def a_thousand(workplace: Path) -> Path:
+    """The page of a study of a thousand trials of 81 epochs."""
     plan = replace(IMAGES, max_epochs=81)
-    study = a_study(many_trials(1000, plan, full=True), plan)
-    path = write_study_page(study, workplace)
+    return write_study_page(a_study(many_trials(1000, plan, full=True), plan), workplace)
+
+
+@pytest.mark.slow
+def test_a_thousand_long_trials_open_in_three_seconds(a_thousand: Path, browser: Browser, workplace: Path) -> None:
+    empty = workplace / "empty.html"
+    empty.write_text("<p>nothing</p>")
+    pages = {page: [browser.seconds(page, workplace / "seen.png") for _ in range(3)] for page in (empty, a_thousand)}
+    assert min(pages[a_thousand]) - min(pages[empty]) < 3.0
+
+
+def test_a_thousand_long_trials_stay_below_eight_megabytes(a_thousand: Path) -> None:
+    path = a_thousand
     assert path.stat().st_size < 8_000_000
     points = sum(len(trace["x"]) for trace in figures(Elements(path.read_text()))["curves"]["data"])
     assert MOST_POINTS / 2 < points < 1.5 * MOST_POINTS
