@@ -134,6 +134,8 @@ class Driver:
                     recover_stale_trials(self.study, self.lease, close_paused=False)
                 return decision
             began = self.clock()
+            if self.lease:
+                self.lease.hold()
             job = self._start(decision) if isinstance(decision, Start) else self._resume(decision)
             if isinstance(job, TrialEnded):
                 self.scheduler.note(job, self.clock() - began)

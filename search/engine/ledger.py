@@ -291,7 +291,7 @@ class Ledger:
         except UpdateFinishedTrialError:
             self._lost(message.number)
             return Verdict.STOP
-        remove_checkpoints(self.checkpoints, opened.trial.user_attrs[SEED], but=message.epoch)
+        remove_checkpoints(self.checkpoints, opened.trial.user_attrs[SEED], before=message.epoch)
         opened.kept, opened.unsaved = message.epoch, 0.0
         return Verdict.TRAIN_ON
 
@@ -320,7 +320,7 @@ class Ledger:
             if not self.space.uses_images and saved_checkpoint(self.checkpoints, trial.user_attrs[SEED], opened.epoch):
                 trial.set_user_attr(SAVED, opened.epoch)
             trial.set_user_attr(PAUSED, opened.epoch)  # after its checkpoint is safe
-            remove_checkpoints(self.checkpoints, trial.user_attrs[SEED], but=opened.epoch)
+            remove_checkpoints(self.checkpoints, trial.user_attrs[SEED], before=opened.epoch)
             return self._told(TrialEnded(end.number, TrialOutcome.PAUSED, opened.value, opened.epoch, opened.pausing))
         if end.kind is JobEndKind.DIVERGED:
             return self._end(trial, TrialState.PRUNED, TrialOutcome.PRUNED, f"diverged: {reason}")
@@ -370,10 +370,24 @@ class Ledger:
         trial.set_user_attr(REASON, reason)
         second = second_of(trial, self.second)
         values = value if value is None or second is None else [value, second]
-        told = self.study.tell(trial.number, values, state=state)
+        told = self._tell(trial.number, values, state)
         if SEED in told.user_attrs:
             remove_checkpoints(self.checkpoints, told.user_attrs[SEED])  # nobody will resume it
         return self._told(TrialEnded(trial.number, outcome, value_of(told), told.last_step or 0, reason))
+
+    def _tell(self, number: int, values: float | list[float] | None, state: TrialState) -> FrozenTrial:
+        """Ends a trial.
+
+        Raises:
+            UpdateFinishedTrialError: another call has ended it, perhaps a moment ago.
+        """
+        try:
+            return self.study.tell(number, values, state=state)
+        except ValueError:  # so says Optuna where it knows already
+            refresh(self.study)
+            if self.study.trials[number].state.is_finished():
+                raise UpdateFinishedTrialError from None
+            raise
 
     def _told(self, ended: TrialEnded) -> TrialEnded:
         if ended.number in self.open:

@@ -47,15 +47,17 @@ def saved_checkpoint(folder: P, seed: int, epoch: int) -> P | None:
     return next((path for path in files if path.exists()), None)
 
 
-def remove_checkpoints(folder: Place, seed: int, but: int | None = None) -> None:
-    """Removes a trial's checkpoints, except the one that it resumes from at epoch `but`.
+def remove_checkpoints(folder: Place, seed: int, before: int | None = None) -> None:
+    """Removes a trial's checkpoints; those of epochs before the one that it resumes from, where that is given.
 
-    Those that a store keeps are left to search.clean.
+    Later ones are left then: a driver that slept removes what is behind its own epoch, and another, which took over the
+    trial meanwhile, may be ahead of that. Those that a store keeps are left to search.clean.
     """
     with suppress(StoreError):
-        kept = None if but is None else saved_checkpoint(folder, seed, but)
+        kept = None if before is None else saved_checkpoint(folder, seed, before)
         for path in folder.glob(f"{seed:016x}*.pt"):
-            if path != kept:
+            epoch = path.name.removesuffix(".pt").partition("-")[2] or "0"
+            if before is None or (path != kept and int(epoch) < before):
                 path.unlink(missing_ok=True)
 
 

@@ -95,15 +95,23 @@ class Lease:
         """Whether no other driver has a lease that has not expired, as far as is known."""
         return all(driver == self.id or self._expired(driver, lease) for driver, lease in self._all().items())
 
+    def hold(self) -> dict[str, dict[str, Any]]:
+        """Takes a lease again if this driver slept and others took it for gone; all that were held before that.
+
+        To be called before the driver begins a trial, which others would take over at once otherwise.
+        """
+        held = self._all()
+        if held[self.id]["renewals"] is None:
+            self._renew()
+        return held
+
     def undisturbed(self) -> bool:
         """Whether no other driver can have written to the study since this was asked last; to be asked within the lock.
 
         One that lives may write at any time. One that has ended may have written before that, so that what this
         process remembers is the whole study only if there was no other when it was asked last, and none since.
         """
-        held = self._all()
-        if held[self.id]["renewals"] is None:  # it slept, and others took it for gone
-            self._renew()
+        held = self.hold()
         others = held.keys() - {self.id}
         alone = all(self._expired(driver, held[driver]) for driver in others)
         known, self.past = self.past, set(others) if alone else None

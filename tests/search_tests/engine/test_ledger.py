@@ -12,7 +12,8 @@ from search.engine.events import Event, TrialEnded, TrialOutcome
 from search.engine.ledger import Ledger
 from search.engine.trial_job import EpochResult, JobEnd, JobEndKind, Saved, TrialJob, Verdict
 from search.planning.plan import Plan
-from search.study.attributes import EPOCH_SECONDS, record
+from search.study.attributes import EPOCH_SECONDS, REASON, record
+from search.study.recovery import KILLED
 from spaces.base import Problem
 from spaces.registry import load_space
 from tests.search_tests.logged_space import logged_space
@@ -104,3 +105,25 @@ def test_a_trial_that_another_call_ended_before_it_began_is_let_go(
     assert (ended.outcome, ended.reason) == (TrialOutcome.PRUNED, "another call ended it: ")
     assert not ledger.open
     assert [t.state for t in ledger.study.trials] == [TrialState.FAIL]
+
+
+def end_by_another(ledger: Ledger, number: int) -> None:
+    """What a call does that took this driver for gone."""
+    ledger.study._storage.set_trial_user_attr(number, REASON, KILLED)
+    ledger.study.tell(number, state=TrialState.FAIL)
+
+
+def test_a_trial_that_another_call_ends_in_the_same_moment_is_let_go(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = ledger.start(ledger.ask(), 8)
+    assert isinstance(job, TrialJob)
+
+    def late(*_: object) -> None:
+        end_by_another(ledger, job.number)
+
+    monkeypatch.setattr("search.engine.ledger.second_of", late)  # the last thing before the trial is told
+    assert train(ledger, job, *[1.0] * 8) is Verdict.STOP
+    ended = ledger.close(JobEnd(job.number, JobEndKind.STOPPED))
+    assert (ended.outcome, ended.reason) == (TrialOutcome.PRUNED, f"another call ended it: {KILLED}")
+    assert ledger.study.trials[job.number].state is TrialState.FAIL

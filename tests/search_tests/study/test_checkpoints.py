@@ -27,15 +27,16 @@ Settings = Callable[..., SearchSettings]
 
 
 def test_a_checkpoint_is_found_by_trial_and_epoch(workplace: Path) -> None:
-    for seed, epoch in ((1, 2), (1, 4), (0x12, 2)):
+    for seed, epoch in ((1, 2), (1, 4), (1, 16), (0x12, 2)):
         checkpoint_of(workplace, seed, epoch).touch()
     assert saved_checkpoint(workplace, 1, 2) == checkpoint_of(workplace, 1, 2)
     assert saved_checkpoint(workplace, 1, 3) is None
     (workplace / f"{7:016x}.pt").touch()  # of an earlier version
     assert saved_checkpoint(workplace, 7, 3) == workplace / f"{7:016x}.pt"
-    remove_checkpoints(workplace, 1, but=4)
+    remove_checkpoints(workplace, 1, before=4)
     assert {path.name for path in workplace.glob("*.pt")} == {
         f"{1:016x}-4.pt",
+        f"{1:016x}-16.pt",  # perhaps of another call, which took the trial over
         f"{0x12:016x}-2.pt",
         f"{7:016x}.pt",
     }
