@@ -7,8 +7,8 @@ rungs count.
 
 In two searches of a quarter of an hour the best trial led the baseline by 4.6 and 5.6 points after one pass, and by 7
 to 14 points before; this line has them level after seven passes. The line serves decisions; it is not shown as a
-result. By itself it is too noisy to choose by: `benchmarks.record_curves` tells how well it foresees trainings four times
-as long.
+result. By itself it is too noisy to choose by: `benchmarks.record_curves` tells how well it foresees trainings four
+times as long.
 """
 
 from __future__ import annotations
