@@ -21,6 +21,12 @@ def parser() -> Parser:
             "--study pictures --data my_folders --split 0.8 --param-budget 300k --trials 30",
         ),
     )
+    for add in (_add_what, _add_length, _add_limits, _add_training, _add_choice, _add_machine, _add_ray, _add_output):
+        add(p)
+    return p
+
+
+def _add_what(p: Parser) -> None:
     p.group("what is searched")
     p.add_argument(
         "--config",
@@ -46,6 +52,9 @@ def parser() -> Parser:
         "(default: the study's, else CIFAR_DATA, else official CIFAR-10, downloaded once)",
     )
     p.add_split_option()
+
+
+def _add_length(p: Parser) -> None:
     p.group("how long")
     p.add_argument(
         "--time-budget",
@@ -71,6 +80,9 @@ def parser() -> Parser:
         help="fail a trial whose epoch has not ended after this long, such as 10m, set-up included; a trial that hangs "
         "is ended so (default: no limit)",
     )
+
+
+def _add_limits(p: Parser) -> None:
     p.group("hard limits of every network")
     p.add_argument(
         "--param-budget",
@@ -85,6 +97,9 @@ def parser() -> Parser:
         help="most multiply-accumulates an image, such as 40M; 0 is no limit "
         "(default: proposed for this machine if time is short)",
     )
+
+
+def _add_training(p: Parser) -> None:
     p.group("how trials are trained and compared")
     p.add_argument("--min-epochs", type=natural, help="epochs of the first rung (default: planned)")
     p.add_argument("--max-epochs", type=natural, help="epochs of a full trial (default: planned)")
@@ -103,6 +118,9 @@ def parser() -> Parser:
         type=natural,
         help="training images kept for validation (default: a tenth, 5,000 at most; a fifth below 5,000 images)",
     )
+
+
+def _add_choice(p: Parser) -> None:
     p.group("how trials are chosen")
     p.add_argument(
         "--objective",
@@ -121,6 +139,9 @@ def parser() -> Parser:
     )
     p.add_switch("warm-start", "try known good points first", default=True)
     p.add_switch("replicate", "train an exact repeat again, with another seed, not reuse its result")
+
+
+def _add_machine(p: Parser) -> None:
     p.group("on this machine")
     p.add_argument(
         "--seed", type=int, help="of the sampler and the trials (default: as the study began; 0 for a new one)"
@@ -134,6 +155,9 @@ def parser() -> Parser:
         "a CPU one a core for a time budget of ten minutes or more, else one in all)",
     )
     p.add_switch("deterministic", "equal seeds give equal weights")
+
+
+def _add_ray(p: Parser) -> None:
     p.group("on a Ray cluster")
     p.add_argument(
         "--engine",
@@ -158,12 +182,14 @@ def parser() -> Parser:
         type=natural,
         help="most trials that Ray trains side by side (default: as many as have room)",
     )
+
+
+def _add_output(p: Parser) -> None:
     p.group("what is printed")
     shown = p.choice_of_one()
     shown.add_argument("-q", "--quiet", action="store_true", help="print only the result, in one line, and errors")
     shown.add_argument("-v", "--verbose", action="store_true", help="print a line an epoch in a terminal too, no table")
     shown.add_argument("--json", action="store_true", help="print a JSON object a line, for programs")
-    return p
 
 
 def objectives(text: str) -> tuple[str, ...]:

@@ -119,25 +119,31 @@ class Ledger:
         Raises:
             UserError: the space says what the user has to mend.
         """
+        try:
+            begun = self._begun(trial, epochs)
+        except UpdateFinishedTrialError:
+            begun = self._lost(trial.number)
+        if isinstance(begun, TrialEnded):
+            del self.open[trial.number]
+        return begun
+
+    def _begun(self, trial: Trial, epochs: int) -> TrialJob | TrialEnded:
         attributes = given(trial.user_attrs)
         if BASELINE in attributes:
             epochs = min(epochs, self.plan.rungs[0])
+        trial.set_user_attr(WORKER, self.driver)
+        trial.set_user_attr(LAST_JOB, [0, epochs])
         try:
-            trial.set_user_attr(WORKER, self.driver)
-            trial.set_user_attr(LAST_JOB, [0, epochs])
             candidate = propose(self.space, trial)
             ended = self._recorded(trial, candidate) or self._repeated(trial)
         except UserError as error:
             self._end(trial, TrialState.FAIL, TrialOutcome.FAILED, str(error))
             raise
         except UpdateFinishedTrialError:
-            ended = self._lost(trial.number)
+            raise
         except Exception as error:  # a bug in a space: the study continues without this trial
             ended = self._end(trial, TrialState.FAIL, TrialOutcome.FAILED, described(error))
-        if ended:
-            del self.open[trial.number]
-            return ended
-        return self._job(trial, attributes, candidate, 0, epochs)
+        return ended or self._job(trial, attributes, candidate, 0, epochs)
 
     def resume(self, stored: FrozenTrial, epochs: int) -> TrialJob | None:
         """Claims a paused trial, to be trained up to `epochs`; None where another call has claimed it."""
