@@ -151,8 +151,8 @@ def serve_once(arguments: list[str]) -> None:
             server.kill()
 
 
-def view_once(line: str) -> None:
-    """Starts Optuna's own dashboard, and ends it once it has listed the studies."""
+def viewed_once(line: str) -> list[str]:
+    """The studies that Optuna's own dashboard lists, which is started and ended."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -162,8 +162,7 @@ def view_once(line: str) -> None:
         assert server.stderr is not None
         try:
             assert "Listening" in server.stderr.readline()
-            names = [study["study_name"] for study in answer(f"http://127.0.0.1:{port}/api/studies")["study_summaries"]]
-            assert names == ["small"]
+            return [study["study_name"] for study in answer(f"http://127.0.0.1:{port}/api/studies")["study_summaries"]]
         finally:
             server.kill()
 
@@ -178,29 +177,30 @@ def answer(address: str) -> dict[str, Any]:
             time.sleep(0.05)
 
 
-def run(line: str) -> None:
-    """Runs a documented command; it must succeed, or name the optional package that is not installed here."""
+def status_of(line: str) -> int:
+    """The exit status of a documented command; 0 too where it names the optional package that is not installed here."""
     name, arguments = shortened(line)
     print(f"$ {name} {shlex.join(arguments)}")
     if "resnet18_transfer" in arguments:
         torch.save(torchvision.models.resnet18().state_dict(), STANDS_FOR["FILE"])
     if name == "dashboard":
         serve_once(arguments)
-        return
+        return 0
     lacks = {"export": "onnxruntime", "retrain": "tensorboard"}.get(name, "torch")
     asks = {"export": "onnx" in arguments, "retrain": "--tensorboard" in arguments}.get(name, False)
     lacking = asks and importlib.util.find_spec(lacks) is None
-    assert run_command(importlib.import_module(f"search.{name}").main, arguments) == (2 if lacking else 0), line
+    status = run_command(importlib.import_module(f"search.{name}").main, arguments)
+    return int(status != 2) if lacking else status
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_documented_commands_run(document: str, reader: None) -> None:
-    for line in (*DOCUMENTS[document], *commands_in(document)):
-        run(line)
-    for line in VIEWER.findall((ROOT / document).read_text()):
-        view_once(line)
+    lines = [*DOCUMENTS[document], *commands_in(document)]
+    assert [(status, line) for line in lines if (status := status_of(line))] == []
+    viewers = VIEWER.findall((ROOT / document).read_text())
+    assert [viewed_once(line) for line in viewers] == [["small"]] * len(viewers)
 
 
 def test_every_command_runs_somewhere() -> None:
@@ -251,19 +251,33 @@ def test_the_readme_s_python_runs(reader: None, capsys: pytest.CaptureFixture[st
     assert "the baseline" in capsys.readouterr().out
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("document", ["docs/tracking.md", "docs/spaces.md"])
-def test_documented_python_runs(document: str, reader: None) -> None:
-    namespace: dict[str, object] = {}
+def executed(document: str) -> dict[str, Any]:
+    """What a document's Python leaves, run from its first line to its last."""
+    namespace: dict[str, Any] = {}
     for code in python_in(document):
         exec(compile(code, document, "exec"), namespace)
+    return namespace
+
+
+@pytest.mark.slow
+def test_the_documented_callbacks_are_told(reader: None, capsys: pytest.CaptureFixture[str]) -> None:
+    trained = sum(len(trial.intermediate_values) for trial in executed("docs/tracking.md")["study"].trials)
+    assert len(re.findall(r"^trial \d+, epoch \d+: 0\.\d{4}$", capsys.readouterr().out, re.MULTILINE)) == trained > 0
+    assert list(Path("studies/mine/tensorboard").glob("*/events.*"))
+
+
+@pytest.mark.slow
+def test_the_documented_prior_is_one(reader: None) -> None:
+    left = executed("docs/spaces.md")
+    short, long = (left["prior"](None, passes) for passes in (1, 100))
+    assert short.point == long.point
+    assert (short.spread["dropout"], long.spread["dropout"]) == (0.02, 0.2)
 
 
 @pytest.mark.slow
 def test_an_exported_model_runs_as_documented(reader: None, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("onnxruntime", reason="needs the packages of the extra `export`")
-    for line in (*SEARCHED, *commands_in("docs/export.md")):
-        run(line)
+    assert not any(map(status_of, (*SEARCHED, *commands_in("docs/export.md"))))
     (code,) = python_in("docs/export.md")
     images = np.zeros((3, 3, SIZE, SIZE), dtype=np.uint8)
     exec(compile(code, "docs/export.md", "exec"), {"images": images})

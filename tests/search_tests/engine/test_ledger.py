@@ -87,12 +87,14 @@ def test_a_trial_that_another_call_ended_is_let_go(ledger: Ledger) -> None:
     assert [t.state for t in ledger.study.trials] == [TrialState.FAIL] * 2
 
 
-@pytest.mark.parametrize("when", ["before", "while it proposes"])
+@pytest.mark.parametrize("when", ["before", "while it proposes", "while its space fails"])
 def test_a_trial_that_another_call_ended_before_it_began_is_let_go(
     when: str, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ended_by_another(*_: object) -> None:
         ledger.study.tell(trial.number, state=TrialState.FAIL)
+        if when == "while its space fails":
+            raise RuntimeError
         trial.set_user_attr("proposed", True)  # as a space or the ledger does next
 
     trial = ledger.ask()
