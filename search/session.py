@@ -95,15 +95,8 @@ def run_search(
     """
     display = display or QuietDisplay()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    device = choose_device(settings.device)
-    problem = Problem(param_budget=settings.param_budget)  # multiply-accumulates depend on the images
-    space = space_for(settings.space, problem, settings.param_budgets)  # a wrong space is told before data is fetched
-    _require_trainable(settings, space)
-    _require_measurable(settings, space)
-    earlier = earlier_best(settings)
-    data = prepare(settings.data, split=settings.split) if space.uses_images else None
-    problem = _with_data(replace(problem, mac_budget=settings.mac_budget or None), data)
-    space = space_for(settings.space, problem, settings.param_budgets)
+    device, earlier = choose_device(settings.device), earlier_best(settings)
+    space, data = _space_and_data(settings)
     _tell_split(data, settings, display)
     started = clock()
     held, whole = find_whole_study(settings), settings
@@ -133,15 +126,7 @@ def run_search(
     key, call = open_call(study, plan, outlook, settings, resumes=can_resume(space))
     page, copies = LivePage(study, settings.folder, clock), Copies(study, settings.folder, clock)
 
-    def emit(event: Event) -> None:
-        display.event(event)
-        page.event(event)
-        if isinstance(event, TrialEnded):
-            count_time()
-            copies.update()
-        for callback in callbacks:
-            callback(event)
-
+    emit = _told_to(display.event, page.event, count_time, copies, callbacks)
     try:
         with lease:
             _prepare(study, space, settings, earlier, lease, checkpoints, display)
@@ -158,6 +143,34 @@ def run_search(
         count_time()
         page.finish()
     return study
+
+
+def _space_and_data(settings: SearchSettings) -> tuple[SearchSpace, PreparedData | None]:
+    """The space, made for the images, and these, if it needs any; a wrong space is told before they are fetched."""
+    problem = Problem(param_budget=settings.param_budget)  # multiply-accumulates depend on the images
+    space = space_for(settings.space, problem, settings.param_budgets)
+    _require_trainable(settings, space)
+    _require_measurable(settings, space)
+    data = prepare(settings.data, split=settings.split) if space.uses_images else None
+    problem = _with_data(replace(problem, mac_budget=settings.mac_budget or None), data)
+    return space_for(settings.space, problem, settings.param_budgets), data
+
+
+def _told_to(
+    shown: Callback, drawn: Callback, count_time: Callable[[], None], copies: Copies, callbacks: Sequence[Callback]
+) -> Callback:
+    """What the engine tells its events to: the screen, the page, what is kept as a trial ends, and the callbacks."""
+
+    def emit(event: Event) -> None:
+        shown(event)
+        drawn(event)
+        if isinstance(event, TrialEnded):
+            count_time()
+            copies.update()
+        for callback in callbacks:
+            callback(event)
+
+    return emit
 
 
 def _request(
