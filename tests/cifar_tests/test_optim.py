@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -72,6 +72,7 @@ def test_warmup_is_linear_and_stretches_with_the_run() -> None:
     name=st.sampled_from(("cosine", "one_cycle", "step", "constant")),
     steps=st.integers(1, 400),
 )
+@example(epochs=0.1, warmup=1.0, start=0.1, name="cosine", steps=5)
 def test_no_step_has_rate_0_and_only_a_first_one_leaves_the_curve(
     epochs: float, warmup: float, start: float, name: Any, steps: int
 ) -> None:
@@ -82,7 +83,8 @@ def test_no_step_has_rate_0_and_only_a_first_one_leaves_the_curve(
     curve = [lr_factor(recipe, step / steps) for step in range(steps)]
     assert rates[1:] == curve[1:]
     if schedule.start_factor >= 0.5 / (steps * schedule.warmup_epochs / epochs):
-        assert rates[0] == curve[0] == start
+        assert curve[0] == start
+        assert rates[0] == pytest.approx(start, rel=1e-12)  # the middle of the first step is rounded another way
 
 
 def test_the_first_of_ten_warm_up_steps_from_0_has_the_rate_of_its_middle() -> None:
