@@ -4,7 +4,6 @@ const paper = {width: 640, scale: 0.8};  // of a figure on a printed page, A4 or
 const finePointer = matchMedia("(pointer: fine)").matches;  // a finger scrolls the page, never zooms a figure
 let waiting = [];  // figures that are yet to be drawn
 let called = false;
-const soon = window.requestIdleCallback || setTimeout;  // Safari has none
 function put(id, figure, printed) {
   const place = document.getElementById(id);
   figure.layout.dragmode = finePointer ? "zoom" : false;
@@ -30,7 +29,7 @@ function putNext() {  // one at a time, those in the window first: the page can 
   if (waiting.length) callSoon();
 }
 function callSoon() {
-  if (!called) soon(putNext);
+  if (!called) setTimeout(putNext);
   called = true;
 }
 function draw(printed) {
